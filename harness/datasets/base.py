@@ -1,0 +1,84 @@
+"""What a dataset is: rows in model space, how they arose from data, and its digest."""
+
+from __future__ import annotations
+
+import abc
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from harness.interface import DataInfo
+
+__all__ = ["Dataset", "Declaration", "Float", "Rows", "Split"]
+
+Float = npt.NDArray[np.float64]
+Split = Literal["train", "val", "test"]
+
+
+@dataclass(frozen=True)
+class Declaration:
+    """What is known of a dataset before it is read; enough to plan.
+
+    Arguments:
+        name: Kebab-case name.
+        digest: Checksum of the raw bytes and version of the loader; part of the trial's identity.
+        summary: One line for `harness list`.
+        available: True if it can be loaded now without a download.
+        reason: Why it is not available, or what would be downloaded.
+    """
+
+    name: str
+    digest: str
+    summary: str
+    available: bool = True
+    reason: str | None = None
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Examples in model space.
+
+    Arguments:
+        x: [n, *event_shape] float64.
+        log_volume: [n], log |det dx_model/dx_data| of the preprocessing that belongs to the
+            density (0 for standardised tabular data, whose published densities are those of the
+            standardised variables).
+            log p(data) = log p_model(x) + log_volume.
+    """
+
+    x: Float
+    log_volume: Float
+
+
+class Dataset(abc.ABC):
+    """A loaded dataset.
+
+    Example:
+        >>> from harness.datasets import load
+        >>> load("moons").training_batch(seed=0, step=0, size=3).x.shape
+        (3, 2)
+    """
+
+    info: DataInfo
+    bits_per_dim: bool = False
+    """True if results are also given in bits/dim: -(mean log p) / (D ln 2), log p on 0..255-like
+    integer levels, i.e. `log_volume` includes the division by the number of levels."""
+
+    @abc.abstractmethod
+    def sizes(self) -> Mapping[Split, int]:
+        """Number of rows of each split; an endless training stream says 0."""
+
+    @abc.abstractmethod
+    def training_batch(self, seed: int, step: int, size: int) -> Rows:
+        """Examples of optimiser step `step`: a pure function of the arguments."""
+
+    @abc.abstractmethod
+    def rows(self, split: Split, limit: int | None = None) -> Rows:
+        """The first `limit` rows of a split: the same ones whatever the seed of a trial."""
+
+    def to_data(self, x: Float) -> Float:
+        """Maps model space back to data space, for pictures."""
+        return x

@@ -1,0 +1,105 @@
+"""The exceptions of the harness, and the one form in which a user's mistakes are shown.
+
+HarnessError                 anything a user can mend; shown without a traceback
+├── InputError               invalid input: suite, filter, command line (exit code 2)
+├── BackendError             a backend is missing or broke its contract
+│   └── BackendNotInstalled  with the pip command that installs it (exit code 2)
+├── DataError                a dataset is absent, incomplete or corrupt
+└── RecordError              the record store cannot be read or written
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+__all__ = [
+    "BackendError",
+    "BackendNotInstalled",
+    "DataError",
+    "HarnessError",
+    "InputError",
+    "Problem",
+    "RecordError",
+    "nearest",
+]
+
+
+def nearest(word: str, known: Iterable[str]) -> str | None:
+    """Returns the entry of `known` that `word` most likely means, or None."""
+    matches = difflib.get_close_matches(word, list(known), n=1, cutoff=0.6)
+    return matches[0] if matches else None
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One mistake in the input: where it is, what was found, what is accepted, how to mend it.
+
+    Arguments:
+        place: `file:line:column`, a command-line option, or a file.
+        message: What was found and what was expected.
+        source: The line of the file, if there is one.
+        column: 1-based column of the offending text in `source`.
+        width: Length of the offending text in characters.
+        known: Accepted values; the nearest to `found` is suggested.
+        found: The offending word, if a suggestion makes sense.
+        fix: A sentence or a command that mends it.
+    """
+
+    place: str
+    message: str
+    source: str | None = None
+    column: int = 1
+    width: int = 1
+    known: Sequence[str] = ()
+    found: str | None = None
+    fix: str | None = None
+
+    def __str__(self) -> str:
+        lines = [f"{self.place}: {self.message}"]
+        if self.source is not None:
+            lines.append(f"    {self.source}")
+            lines.append("    " + " " * (self.column - 1) + "^" * max(1, self.width))
+        if self.known:
+            lines.append(f"  known: {', '.join(self.known)}")
+        suggestion = nearest(self.found, self.known) if self.found else None
+        if suggestion:
+            lines.append(f"  did you mean '{suggestion}'?")
+        if self.fix:
+            lines.append(f"  fix: {self.fix}")
+        return "\n".join(lines)
+
+
+class HarnessError(Exception):
+    """Anything a user can mend; the command line prints it without a traceback."""
+
+
+class InputError(HarnessError):
+    """Invalid input; carries every problem that was found, in one pass."""
+
+    def __init__(self, problems: Sequence[Problem]) -> None:
+        self.problems = tuple(problems)
+        super().__init__("\n".join(str(problem) for problem in self.problems))
+
+
+class BackendError(HarnessError):
+    """A backend is missing or broke its contract."""
+
+
+class BackendNotInstalled(BackendError):
+    """A backend's framework is not installed."""
+
+    def __init__(self, backend: str, missing: str) -> None:
+        super().__init__(
+            f"backend '{backend}' needs {missing}, which is not installed. "
+            f"Run: pip install 'cnf-harness[{backend}]'"
+        )
+
+
+class DataError(HarnessError):
+    """A dataset is absent, incomplete or corrupt."""
+
+
+class RecordError(HarnessError):
+    """The record store cannot be read or written."""

@@ -1,0 +1,1 @@
+"""Where trials run: on a Ray cluster, or in this process."""

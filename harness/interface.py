@@ -1,0 +1,248 @@
+"""The shared CNF interface: what a backend implements and what the harness calls.
+
+Implementing a backend:
+    1. Write a final subclass of `Backend` with a unique `name`, and register it under the entry
+       point group `harness.backends`. Importing its module must not import the framework.
+    2. `supports` looks at a trial and returns `Unsupported(reason)` or None; no framework needed.
+    3. `prepare` imports the framework and sets precision, threads and determinism, once a process.
+    4. `open` builds a final subclass of `Model`. Arrays carry the names, shapes and initial values
+       that `harness.architecture` gives; the mathematics is that of docs/numerics.md.
+    5. Run `python -m pytest -p harness.conformance.plugin --pyargs harness.conformance
+       --backend <name>`.
+
+Arrays cross this interface as numpy; everything else stays inside the backend.
+
+The flow: data x is the state at s = 0 of the first block, the base variable z the state at s = 1
+of the last; the state also carries a = integral of -Tr(df/dz), so that
+log p(x) = log N(z; 0, I) - a (FFJORD, arXiv:1810.01367, eq. 4).
+"""
+
+from __future__ import annotations
+
+import abc
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from harness.trial import GradientName, SolverSpec, TraceName, Trial
+
+__all__ = [
+    "Array",
+    "Arrays",
+    "Backend",
+    "Batch",
+    "Control",
+    "DataInfo",
+    "Model",
+    "Nfe",
+    "Quantity",
+    "StepReport",
+    "Unsupported",
+]
+
+Array = npt.NDArray[np.generic]
+Arrays = dict[str, Array]
+Quantity = Literal["log_prob", "encode", "regularizers"]
+
+
+@dataclass(frozen=True)
+class Unsupported:
+    """Why a backend cannot run a trial; shown in the plan and the report."""
+
+    reason: str
+
+
+@dataclass(frozen=True)
+class DataInfo:
+    """What a model must know of its data.
+
+    Arguments:
+        name: Name of the dataset.
+        event_shape: Shape of one example, e.g. (2,) or (1, 28, 28).
+    """
+
+    name: str
+    event_shape: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Examples and all randomness of one call.
+
+    Arguments:
+        x: [size, *event_shape] in the model's precision; for `Model.sample` an empty [0, ...].
+        noise: Arrays by slot (`harness.architecture.noise_slots`). Rademacher probes are int8.
+        condition: Optional per-example input of the dynamics, [size, width].
+    """
+
+    x: Array
+    noise: Mapping[str, Array] = field(default_factory=dict)
+    condition: Array | None = None
+
+    @property
+    def size(self) -> int:
+        """Number of examples."""
+        return len(self.x)
+
+
+@dataclass(frozen=True)
+class Control:
+    """How one call is computed; `step` and `lr` are traced, so changing them recompiles nothing.
+
+    Arguments:
+        solver: Solver of this call; training and evaluation may differ.
+        trace: `exact` or `hutchinson`.
+        gradient: Gradient mode; read by `train_step` only.
+        step: 0-based number of the optimiser step.
+        lr: Learning rate of this step.
+    """
+
+    solver: SolverSpec
+    trace: TraceName
+    gradient: GradientName = "adjoint"
+    step: int = 0
+    lr: float = 0.0
+
+
+@dataclass(frozen=True)
+class Nfe:
+    """Evaluations of the augmented dynamics, one entry a block (docs/numerics.md, Counting).
+
+    Arguments:
+        forward: Evaluations of the forward solve, the first-step heuristic included.
+        backward: Evaluations of the adjoint ODE; empty in every other gradient mode.
+        accepted: Accepted steps of the forward solve.
+        rejected: Rejected steps of the forward solve.
+    """
+
+    forward: tuple[int, ...]
+    backward: tuple[int, ...] = ()
+    accepted: tuple[int, ...] = ()
+    rejected: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True)
+class StepReport:
+    """What one training step did, as plain numbers.
+
+    Arguments:
+        loss: nll plus the weighted regularizers, nats per example.
+        nll: Mean negative log-likelihood of the batch, nats.
+        regularizers: Unweighted batch means by name.
+        nfe: Evaluation counts.
+        failure: None, or why the solve did not finish (`max_steps`, `non-finite`, `underflow`);
+            the arrays of the model are then unspecified and the trial ends as `diverged`.
+    """
+
+    loss: float
+    nll: float
+    regularizers: Mapping[str, float]
+    nfe: Nfe
+    failure: str | None = None
+
+
+class Pending(abc.ABC):
+    """A step that may still be running on the device."""
+
+    @abc.abstractmethod
+    def fetch(self) -> StepReport:
+        """Waits for the step and returns its report. Called at log cadence only."""
+
+
+@dataclass(frozen=True)
+class EvaluationReport:
+    """Per-example results.
+
+    Arguments:
+        values: By quantity: `log_prob` [size] nats; `encode` [size, *event_shape];
+            `regularizers/<name>` [size], each integral per example, unweighted.
+        nfe: Evaluation counts (forward only).
+        failure: As in `StepReport`.
+    """
+
+    values: Mapping[str, Array]
+    nfe: Nfe
+    failure: str | None = None
+
+
+class Model(abc.ABC):
+    """A flow on one device, with its optimiser."""
+
+    @abc.abstractmethod
+    def arrays(self) -> Arrays:
+        """Returns copies of trainable arrays and buffers under their portable names."""
+
+    @abc.abstractmethod
+    def load_arrays(self, arrays: Mapping[str, Array]) -> None:
+        """Replaces trainable arrays and buffers; names and shapes must match exactly."""
+
+    @abc.abstractmethod
+    def state(self) -> Arrays:
+        """Returns what exact resume needs beside `arrays`: `adam/m/<name>`, `adam/v/<name>`,
+        `adam/count` (int64, shape ()).
+        """
+
+    @abc.abstractmethod
+    def load_state(self, state: Mapping[str, Array]) -> None:
+        """Restores what `state` returned."""
+
+    @abc.abstractmethod
+    def compile(self, batch: Batch, control: Control) -> None:
+        """Compiles what `train_step` needs for these shapes; changes no state."""
+
+    @abc.abstractmethod
+    def train_step(self, batch: Batch, control: Control) -> Pending:
+        """Takes one optimiser step: forward, gradient, update."""
+
+    @abc.abstractmethod
+    def evaluate(
+        self, batch: Batch, control: Control, quantities: Sequence[Quantity]
+    ) -> EvaluationReport:
+        """Computes per-example quantities; changes no state."""
+
+    @abc.abstractmethod
+    def sample(self, batch: Batch, control: Control) -> EvaluationReport:
+        """Maps `batch.noise['base']` [n, *event_shape] backwards through the flow.
+
+        Returns:
+            A report with the quantity `sample` [n, *event_shape]; the log-density is not
+            integrated, and the error norm is over z alone.
+        """
+
+    @abc.abstractmethod
+    def synchronize(self) -> None:
+        """Returns when the device is idle. Brackets every timed region."""
+
+    def close(self) -> None:  # noqa: B027  (a backend without resources need not override it)
+        """Frees device memory."""
+
+
+class Backend(abc.ABC):
+    """A framework that can run trials."""
+
+    name: str
+    """Unique name, as written in suites."""
+
+    framework: tuple[str, ...]
+    """Distributions it needs, e.g. ("torch", "torchdiffeq"); asked of importlib.metadata."""
+
+    @abc.abstractmethod
+    def supports(self, trial: Trial) -> Unsupported | None:
+        """Says whether the backend can run `trial`. Must not import the framework."""
+
+    @abc.abstractmethod
+    def prepare(self, trial: Trial, cores: int) -> Mapping[str, Any]:
+        """Imports the framework and sets precision, `cores` threads and determinism.
+
+        Called once a process, before `open`.
+
+        Returns:
+            What was set and found, for `environment.json`: versions, threads, device kind.
+        """
+
+    @abc.abstractmethod
+    def open(self, trial: Trial, data: DataInfo, device: str) -> Model:
+        """Builds the model of a trial with its initial arrays on `device` ("cpu" or "gpu")."""

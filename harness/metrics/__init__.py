@@ -1,0 +1,1 @@
+"""One definition for each quantity that is reported."""
