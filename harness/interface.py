@@ -24,7 +24,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-import numpy as np
 import numpy.typing as npt
 
 from harness.trial import GradientName, SolverSpec, TraceName, Trial
@@ -43,7 +42,7 @@ __all__ = [
     "Unsupported",
 ]
 
-Array = npt.NDArray[np.generic]
+Array = npt.NDArray[Any]
 Arrays = dict[str, Array]
 Quantity = Literal["log_prob", "encode", "regularizers"]
 
