@@ -10,14 +10,13 @@ from __future__ import annotations
 import sys
 
 import numpy as np
-
 from parity_cases import DIM, STEPS, trials
 
 from harness.architecture import draw, noise_slots
 from harness.backends import get_backend
 from harness.interface import Batch, Control, DataInfo, Model
 from harness.streams import Stream
-from harness.trial import PrecisionName, Trial
+from harness.trial import Trial
 
 Out = dict[str, np.ndarray]
 
@@ -56,9 +55,9 @@ def _train(model: Model, trial: Trial) -> Out:
     return out | {f"trained/{name}": value for name, value in model.arrays().items()}
 
 
-def main(name: str, precision: PrecisionName, out: str, arrays: str | None = None) -> None:
+def main(name: str, precision: str, out: str, arrays: str | None = None) -> None:
     backend = get_backend(name)
-    todo = trials(name, precision)
+    todo = trials(name, "float64" if precision == "float64" else "float32")
     backend.prepare(next(iter(todo.values())), 1)
     given = np.load(arrays) if arrays else None
     results: Out = {}
