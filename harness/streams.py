@@ -2,9 +2,8 @@
 
 The words come from the Philox counter generator, whose raw output numpy keeps stable. The
 transforms to uniform, normal, sign and permutation are our own and use only operations that IEEE
-754 rounds exactly (+ - * / sqrt, comparisons, bit shifts), so the same bits come out on every
-machine, numpy version and instruction set; numpy promises that for none of its distributions, and
-its vectorised log differs in the last bit between processors.
+754 rounds exactly (harness.elementary), so the same bits come out on every machine, numpy version
+and instruction set; numpy promises that for none of its distributions.
 """
 
 from __future__ import annotations
@@ -14,6 +13,8 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+
+from harness.elementary import horner, log
 
 __all__ = ["Stream", "inverse_normal_cdf"]
 
@@ -150,7 +151,7 @@ def inverse_normal_cdf(p: Float) -> Float:
     tail = np.abs(q) > 0.425
     if tail.any():
         q_tail = q[tail]
-        r_tail = np.sqrt(-_log(np.minimum(p[tail], 1.0 - p[tail])))
+        r_tail = np.sqrt(-log(np.minimum(p[tail], 1.0 - p[tail])))
         size = np.where(
             r_tail <= 5.0, _ratio(_NEAR_TAIL, r_tail - 1.6), _ratio(_FAR_TAIL, r_tail - 5.0)
         )
@@ -160,28 +161,4 @@ def inverse_normal_cdf(p: Float) -> Float:
 
 def _ratio(coefficients: tuple[tuple[float, ...], tuple[float, ...]], r: Float) -> Float:
     top, bottom = coefficients
-    return _horner(top, r) / _horner(bottom, r)
-
-
-def _horner(coefficients: tuple[float, ...], r: Float) -> Float:
-    value = np.full_like(r, coefficients[0])
-    for coefficient in coefficients[1:]:
-        value *= r
-        value += coefficient
-    return value
-
-
-_LN2 = 0.6931471805599453
-_SQRT_HALF = 0.7071067811865476
-# log((1+u)/(1-u)) = 2 (u + u^3/3 + u^5/5 + ...); |u| <= 0.172, so 11 terms reach 1e-17.
-_ATANH_SERIES = tuple(2.0 / n for n in range(21, 0, -2))
-
-
-def _log(x: Float) -> Float:
-    """Natural logarithm from exactly rounded operations only, for normal positive x."""
-    mantissa, exponent = np.frexp(x)
-    low = mantissa < _SQRT_HALF
-    mantissa = np.where(low, 2.0 * mantissa, mantissa)
-    exponent = exponent - low
-    u = (mantissa - 1.0) / (mantissa + 1.0)
-    return exponent * _LN2 + u * _horner(_ATANH_SERIES, u * u)
+    return horner(top, r) / horner(bottom, r)

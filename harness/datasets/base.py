@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import abc
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from harness.interface import DataInfo
 
-__all__ = ["Dataset", "Declaration", "Float", "Rows", "Split"]
+__all__ = ["Dataset", "Declaration", "Float", "Loader", "Rows", "Split"]
 
 Float = npt.NDArray[np.float64]
 Split = Literal["train", "val", "test"]
@@ -66,6 +66,9 @@ class Dataset(abc.ABC):
     bits_per_dim: bool = False
     """True if results are also given in bits/dim: -(mean log p) / (D ln 2), log p on 0..255-like
     integer levels, i.e. `log_volume` includes the division by the number of levels."""
+    image_shape: tuple[int, ...] | None = None
+    """Shape of an example as a picture, (height, width) or (channels, height, width), where
+    `event_shape` is its flattened form; None if examples are not pictures."""
 
     @abc.abstractmethod
     def sizes(self) -> Mapping[Split, int]:
@@ -73,12 +76,46 @@ class Dataset(abc.ABC):
 
     @abc.abstractmethod
     def training_batch(self, seed: int, step: int, size: int) -> Rows:
-        """Examples of optimiser step `step`: a pure function of the arguments."""
+        """Examples of optimiser step `step`: a pure function of the arguments.
+
+        Raises:
+            DataError: `size` is larger than the training split.
+        """
 
     @abc.abstractmethod
     def rows(self, split: Split, limit: int | None = None) -> Rows:
-        """The first `limit` rows of a split: the same ones whatever the seed of a trial."""
+        """The first `limit` rows of a split: the same ones whatever the seed of a trial.
+
+        An endless training stream gives a large fixed sample of its distribution here.
+        """
+
+    def chunks(self, split: Split, size: int = 50_000, limit: int | None = None) -> Iterator[Rows]:
+        """The rows of `rows(split, limit)`, at most `size` at a time."""
+        rows = self.rows(split, limit)
+        for start in range(0, len(rows.x), size):
+            end = start + size
+            yield Rows(rows.x[start:end], rows.log_volume[start:end])
 
     def to_data(self, x: Float) -> Float:
         """Maps model space back to data space, for pictures."""
         return x
+
+
+class Loader(abc.ABC):
+    """Declares and loads one dataset.
+
+    A package adds a dataset by an entry point of the group `harness.datasets`: its name is the
+    dataset's, its target a class derived from this one that is constructed without arguments.
+    """
+
+    @abc.abstractmethod
+    def declare(self) -> Declaration:
+        """Says what the dataset is without reading its arrays."""
+
+    @abc.abstractmethod
+    def load(self) -> Dataset:
+        """Reads the dataset.
+
+        Raises:
+            DataError: A file is absent, incomplete or corrupt; the message says how to mend it.
+        """

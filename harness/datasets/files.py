@@ -1,0 +1,141 @@
+"""Where data files lie, their checksums, and atomic writing of derived files.
+
+`HARNESS_DATA_DIR` is read and never written; derived files go to `HARNESS_CACHE_DIR`. Messages name
+files, never folders: they end up in records, which hold no paths of a machine.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import hashlib
+import json
+import os
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import BinaryIO
+
+from harness.errors import DataError
+
+__all__ = [
+    "absence",
+    "cache_dir",
+    "checked_file",
+    "content_checksum",
+    "data_dir",
+    "declared_digest",
+    "exclusive",
+    "find",
+    "publish",
+    "sha256",
+]
+
+DATA_DIR = "HARNESS_DATA_DIR"
+CACHE_DIR = "HARNESS_CACHE_DIR"
+
+
+def data_dir() -> Path | None:
+    """The folder of the user's data files, or None if `HARNESS_DATA_DIR` is not set."""
+    value = os.environ.get(DATA_DIR)
+    return Path(value).expanduser() if value else None
+
+
+def cache_dir() -> Path:
+    """The folder of derived files: `HARNESS_CACHE_DIR`, else `cnf-harness` in the user's cache."""
+    value = os.environ.get(CACHE_DIR)
+    if value:
+        return Path(value).expanduser()
+    if sys.platform == "darwin":
+        return Path.home() / "Library" / "Caches" / "cnf-harness"
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "cnf-harness"
+
+
+def find(file: str) -> Path | None:
+    """Path of `file` in the data folder, or None if it is not there."""
+    folder = data_dir()
+    if folder is None:
+        return None
+    path = folder / file
+    return path if path.is_file() else None
+
+
+def absence(file: str) -> str:
+    """Why `file` cannot be read, and the remedy, as a sentence."""
+    if data_dir() is None:
+        return f"set {DATA_DIR} to a folder with {file}"
+    return f"the folder that {DATA_DIR} names has no {file}; put it there"
+
+
+def checked_file(dataset: str, file: str, checksum: str) -> Path:
+    """Path of `file` in the data folder, its SHA-256 verified.
+
+    Raises:
+        DataError: The file is absent or its content is not the pinned one.
+    """
+    path = find(file)
+    if path is None:
+        raise DataError(f"dataset '{dataset}': {absence(file)}")
+    found = sha256(path)
+    if found != checksum:
+        raise DataError(
+            f"dataset '{dataset}': {file} has SHA-256 {found[:16]}..., expected "
+            f"{checksum[:16]}...; it is incomplete or another version, fetch it again"
+        )
+    return path
+
+
+def sha256(path: Path) -> str:
+    """SHA-256 of a file, as hex digits."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def declared_digest(checksum: str, loader_version: int) -> str:
+    """The digest that pins a dataset in a trial's identity: raw bytes and loader version."""
+    return hashlib.sha256(f"{checksum}/{loader_version}".encode()).hexdigest()[:16]
+
+
+def content_checksum(path: Path) -> str:
+    """SHA-256 of a user's file, remembered in the cache until its size or time of change differs.
+
+    A cache that cannot be written costs time only.
+    """
+    status = path.stat()
+    place = hashlib.sha256(os.fsencode(path.resolve())).hexdigest()[:32]
+    note = cache_dir() / "checksums" / f"{place}.json"
+    key = [status.st_size, status.st_mtime_ns]
+    with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+        known = json.loads(note.read_bytes())
+        if known["key"] == key and len(known["sha256"]) == 64:
+            return str(known["sha256"])
+    checksum = sha256(path)
+    text = json.dumps({"key": key, "sha256": checksum}).encode()
+    with contextlib.suppress(OSError):
+        publish(note, lambda file: file.write(text))
+    return checksum
+
+
+def publish(path: Path, write: Callable[[BinaryIO], object]) -> None:
+    """Writes a file so that readers see all of it or nothing: temporary file, then rename."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=path.name, suffix=".partial")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            write(file)
+            file.flush()
+            os.fsync(file.fileno())
+        Path(name).replace(path)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
+
+
+@contextlib.contextmanager
+def exclusive(path: Path) -> Iterator[None]:
+    """Lets one process of this machine at a time derive `path`; the others wait."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.with_name(path.name + ".lock").open("wb") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
