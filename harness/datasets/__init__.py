@@ -11,7 +11,7 @@ import re
 from collections.abc import Mapping
 from importlib import metadata
 
-from harness.datasets import digits, toy2d
+from harness.datasets import digits, patches, tabular, toy2d
 from harness.datasets.base import Dataset, Declaration, Loader, Rows, Split
 from harness.datasets.files import data_dir
 from harness.datasets.npz import NpzFile
@@ -24,7 +24,11 @@ _NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 _BUILT_IN: Mapping[str, Loader] = {
     **toy2d.LOADERS,
     **digits.LOADERS,
+    **tabular.LOADERS,
+    **patches.LOADERS,
 }
+# Files in the data folder that a built-in dataset of the same name reads: not the user's own.
+_OWN_FILES = frozenset(tabular.LOADERS)
 
 
 def names() -> list[str]:
@@ -56,8 +60,8 @@ def load(name: str, digest: str | None = None) -> Dataset:
     loader = _loader(name)
     if digest is not None and loader.declare().digest != digest:
         raise DataError(
-            f"dataset '{name}' is no longer the one this trial was planned with (digest {digest}): "
-            "its file or its loader has changed; plan the suite again"
+            f"dataset '{name}' is no longer the one this trial was planned with (digest "
+            f"{digest}): its file or its loader has changed; plan the suite again"
         )
     return loader.load()
 
@@ -99,7 +103,7 @@ def _user_files() -> dict[str, NpzFile]:
     return {
         path.stem: NpzFile(path.stem, path)
         for path in sorted(folder.glob("*.npz"))
-        if _NAME.fullmatch(path.stem) and path.name not in _OWN_FILES
+        if _NAME.fullmatch(path.stem) and path.stem not in _OWN_FILES
     }
 
 
@@ -121,6 +125,3 @@ def _plugin_loader(point: metadata.EntryPoint) -> Loader:
     if not isinstance(loader, Loader):
         raise DataError(f"{point.value} is not a harness.datasets.Loader")
     return loader
-
-
-_OWN_FILES: frozenset[str] = frozenset()

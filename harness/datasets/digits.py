@@ -49,7 +49,7 @@ def logit_rows(levels: Float, uniforms: Float) -> Rows:
     """
     s = ALPHA + (1.0 - 2.0 * ALPHA) * ((levels + uniforms) / LEVELS)
     log_s, log_rest = log(s), log(1.0 - s)
-    constant = float(np.log((1.0 - 2.0 * ALPHA) / LEVELS))
+    constant = log(np.array([(1.0 - 2.0 * ALPHA) / LEVELS]))
     return Rows(log_s - log_rest, np.sum(constant - log_s - log_rest, axis=1))
 
 

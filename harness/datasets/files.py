@@ -1,7 +1,7 @@
 """Where data files lie, their checksums, and atomic writing of derived files.
 
-`HARNESS_DATA_DIR` is read and never written; derived files go to `HARNESS_CACHE_DIR`. Messages name
-files, never folders: they end up in records, which hold no paths of a machine.
+`HARNESS_DATA_DIR` is read and never written; derived files go to `HARNESS_CACHE_DIR`. Messages
+name files, never folders: they end up in records, which hold no paths of a machine.
 """
 
 from __future__ import annotations

@@ -48,6 +48,8 @@ def read_arrays(dataset: str, path: Path) -> dict[str, Array]:
 class NpzFile(Loader):
     """Rows given to the model as they are, in float64; the density is that of these numbers.
 
+    Integer levels must be dequantised before: a density on them has no upper bound.
+
     Arrays are [n, D] or [n, height, width] and the like; the latter are flattened, and their shape
     is kept for pictures. A single array `data` is shuffled by a fixed stream and split as the
     tabular benchmarks are: the last tenth is the test set, the last tenth of the rest validates.

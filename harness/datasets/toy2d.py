@@ -28,7 +28,7 @@ FIXED_ROWS: Mapping[Split, int] = {"train": 100_000, "val": 10_000, "test": 10_0
 
 
 def swissroll(u: Float) -> Float:
-    """T = 3/2 pi (1 + 2u); (t cos t + n, t sin t + m) / 5."""
+    """With t = 3/2 pi (1 + 2u): (t cos t + n, t sin t + m) / 5."""
     turns = 0.75 * (1.0 + 2.0 * u[:, 0])
     radius = 2.0 * np.pi * turns
     return (_polar(radius, turns) + _normal(u[:, 1:3])) / 5.0
@@ -41,7 +41,7 @@ def eight_gaussians(u: Float) -> Float:
 
 
 def pinwheel(u: Float) -> Float:
-    """(r, s) = (1 + 0.3 n, 0.1 m), turned clockwise by 2 pi k / 5 + exp(r) / 4, times 2."""
+    """With r = 1 + 0.3 n: (r, 0.1 m) turned clockwise by 2 pi k / 5 + exp(r) / 4, times 2."""
     normal = _normal(u[:, 1:3])
     r, s = 1.0 + 0.3 * normal[:, 0], 0.1 * normal[:, 1]
     cos, sin = cos_sin(_integer(u[:, 0], 5) / 5.0 + 0.25 * exp(r) / (2.0 * np.pi))
@@ -51,12 +51,13 @@ def pinwheel(u: Float) -> Float:
 def circles(u: Float) -> Float:
     """Radius 1 or 1/2, uniform angle, plus 0.08 (n, m); times 3."""
     radius = 1.0 - 0.5 * _integer(u[:, 0], 2)
-    return 3.0 * (_polar(radius, u[:, 1]) + 0.08 * _normal(u[:, 2:4]))
+    points: Float = 3.0 * (_polar(radius, u[:, 1]) + 0.08 * _normal(u[:, 2:4]))
+    return points
 
 
 def moons(u: Float) -> Float:
-    """A = pi u; (cos a, sin a) or (1 - cos a, 1/2 - sin a), plus 0.1 (n, m); times 2, then moved
-    by (-1, -0.2).
+    """With a = pi u: (cos a, sin a) or (1 - cos a, 1/2 - sin a), plus 0.1 (n, m); times 2, then
+    moved by (-1, -0.2).
     """
     upper = _integer(u[:, 0], 2) == 0
     cos, sin = cos_sin(0.5 * u[:, 1])
@@ -65,15 +66,17 @@ def moons(u: Float) -> Float:
         np.stack([cos, sin], axis=1),
         np.stack([1.0 - cos, 0.5 - sin], axis=1),
     )
-    return 2.0 * (curve + 0.1 * _normal(u[:, 2:4])) + np.array([-1.0, -0.2])
+    points: Float = 2.0 * (curve + 0.1 * _normal(u[:, 2:4])) + np.array([-1.0, -0.2])
+    return points
 
 
 def two_spirals(u: Float) -> Float:
-    """R = 3 pi sqrt(u); +-(-r cos r + u'/2, r sin r + u''/2) / 3 plus 0.1 (n, m)."""
+    """With r = 3 pi sqrt(u): +-(-r cos r + u'/2, r sin r + u''/2) / 3 plus 0.1 (n, m)."""
     turns = 1.5 * np.sqrt(u[:, 1])
     spiral = _polar(2.0 * np.pi * turns, turns) * np.array([-1.0, 1.0]) + 0.5 * u[:, 2:4]
     sign = 1.0 - 2.0 * _integer(u[:, 0], 2)
-    return sign[:, None] * spiral / 3.0 + 0.1 * _normal(u[:, 4:6])
+    points: Float = sign[:, None] * spiral / 3.0 + 0.1 * _normal(u[:, 4:6])
+    return points
 
 
 def checkerboard(u: Float) -> Float:

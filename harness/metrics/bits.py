@@ -1,0 +1,21 @@
+"""The one definition of bits per dimension."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+__all__ = ["bits_per_dim"]
+
+
+def bits_per_dim(nll: float, event_shape: Sequence[int]) -> float:
+    """Converts a mean negative log-likelihood to bits per dimension.
+
+    bits/dim = nll / (D ln 2), as FFJORD's table 2 has it for images.
+
+    Arguments:
+        nll: Nats per example, of the density of dequantised integer levels, one unit a level: the
+            log-volume of all preprocessing is already in it.
+        event_shape: Shape of an example; D is its product.
+    """
+    return nll / (math.prod(event_shape) * math.log(2.0))
