@@ -1,0 +1,143 @@
+"""Mean, spread and paired differences: the one definition of each that tables and verdicts use."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+__all__ = [
+    "Interval",
+    "Summary",
+    "mean_interval",
+    "paired_difference",
+    "paired_ratio",
+    "summarize",
+]
+
+
+@dataclass(frozen=True)
+class Summary:
+    """Location and spread of a few values.
+
+    Arguments:
+        n: Number of values.
+        mean: Their mean.
+        sd: Standard deviation with n - 1 in the denominator; None for one value, whose spread is
+            unknown and not zero.
+        low: Smallest value.
+        high: Largest value.
+    """
+
+    n: int
+    mean: float
+    sd: float | None
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class Interval:
+    """An estimate with its confidence interval.
+
+    Arguments:
+        n: Number of values (pairs) behind it.
+        estimate: The point estimate.
+        low: Lower end; None for one value, which says nothing about its own error.
+        high: Upper end; None likewise.
+        level: Coverage of the interval if the values are independent and normal.
+    """
+
+    n: int
+    estimate: float
+    low: float | None
+    high: float | None
+    level: float
+
+    def excludes(self, value: float) -> bool:
+        """True if there is an interval and `value` lies outside it."""
+        return (
+            self.low is not None and self.high is not None and not self.low <= value <= self.high
+        )
+
+
+def summarize(values: Iterable[float]) -> Summary | None:
+    """Returns the summary of `values`, None if there are none.
+
+    Raises:
+        ValueError: A value is NaN or infinite; a failed trial has a status, not such a value.
+    """
+    finite = _finite(values)
+    if not finite:
+        return None
+    mean = math.fsum(finite) / len(finite)
+    return Summary(len(finite), mean, _sd(finite, mean), min(finite), max(finite))
+
+
+def mean_interval(values: Iterable[float], level: float = 0.95) -> Interval | None:
+    """Student's t interval of the mean of `values`; None if there are none.
+
+    References:
+        Student, The Probable Error of a Mean, Biometrika 6 (1908).
+
+    Raises:
+        ValueError: A value is not finite, or `level` is not in (0, 1).
+    """
+    if not 0 < level < 1:
+        raise ValueError(f"level must be between 0 and 1, found {level}")
+    finite = _finite(values)
+    if not finite:
+        return None
+    n = len(finite)
+    mean = math.fsum(finite) / n
+    sd = _sd(finite, mean)
+    if sd is None:
+        return Interval(n, mean, None, None, level)
+    # scipy takes a third of a second to import; only a report or a comparison pays for it.
+    from scipy.special import stdtrit
+
+    half = float(stdtrit(n - 1, 0.5 + level / 2)) * sd / math.sqrt(n)
+    return Interval(n, mean, mean - half, mean + half, level)
+
+
+def paired_difference(
+    a: Sequence[float], b: Sequence[float], level: float = 0.95
+) -> Interval | None:
+    """Mean of a - b over pairs, with its t interval.
+
+    Arguments:
+        a: Values under the first condition.
+        b: Values under the second, in the same order of pairs (seeds).
+        level: Coverage.
+
+    Raises:
+        ValueError: The lengths differ, or a value is not finite.
+    """
+    return mean_interval([x - y for x, y in zip(a, b, strict=True)], level)
+
+
+def paired_ratio(a: Sequence[float], b: Sequence[float], level: float = 0.95) -> Interval | None:
+    """Geometric mean of a / b over pairs of positive values; the interval is of the mean log.
+
+    Raises:
+        ValueError: The lengths differ, or a value is not positive and finite.
+    """
+    logs = mean_interval([math.log(x) - math.log(y) for x, y in zip(a, b, strict=True)], level)
+    if logs is None:
+        return None
+    low = None if logs.low is None else math.exp(logs.low)
+    high = None if logs.high is None else math.exp(logs.high)
+    return Interval(logs.n, math.exp(logs.estimate), low, high, level)
+
+
+def _finite(values: Iterable[float]) -> list[float]:
+    numbers = [float(value) for value in values]
+    if not all(map(math.isfinite, numbers)):
+        raise ValueError(f"values must be finite, found {numbers}")
+    return numbers
+
+
+def _sd(values: Sequence[float], mean: float) -> float | None:
+    if len(values) < 2:
+        return None
+    return math.sqrt(math.fsum((value - mean) ** 2 for value in values) / (len(values) - 1))

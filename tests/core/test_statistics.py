@@ -1,0 +1,77 @@
+"""The statistics of tables and verdicts against scipy and by hand."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from harness.statistics import mean_interval, paired_difference, paired_ratio, summarize
+
+
+def values(n: int, seed: int, shift: float = 0.0) -> list[float]:
+    return [float(v) for v in np.random.default_rng(seed).normal(3.0 + shift, 0.5, n)]
+
+
+def test_summary_by_hand() -> None:
+    summary = summarize([1.0, 2.0, 4.0, 5.0])
+    assert summary is not None
+    assert (summary.n, summary.mean, summary.low, summary.high) == (4, 3.0, 1.0, 5.0)
+    assert summary.sd == pytest.approx((10 / 3) ** 0.5)
+
+
+def test_one_value_has_no_spread_and_no_interval() -> None:
+    summary, interval = summarize([2.5]), mean_interval([2.5])
+    assert summary is not None
+    assert interval is not None
+    assert summary.sd is None
+    assert (interval.estimate, interval.low, interval.high) == (2.5, None, None)
+    assert not interval.excludes(0.0)
+
+
+def test_nothing_in_nothing_out() -> None:
+    assert summarize([]) is None
+    assert mean_interval([]) is None
+    assert paired_ratio([], []) is None
+
+
+@pytest.mark.parametrize("n", [2, 3, 10])
+@pytest.mark.parametrize("level", [0.9, 0.95])
+def test_interval_is_the_t_interval_of_scipy(n: int, level: float) -> None:
+    a, b = values(n, 1), values(n, 2, 0.3)
+    expected = stats.ttest_rel(a, b).confidence_interval(level)
+    found = paired_difference(a, b, level)
+    assert found is not None
+    assert found.n == n
+    assert (found.low, found.high) == pytest.approx((expected.low, expected.high), rel=1e-9)
+
+
+@pytest.mark.parametrize("n", [2, 5])
+def test_interval_excludes_zero_exactly_when_the_t_test_rejects(n: int) -> None:
+    verdicts = set()
+    for seed in range(40):
+        a, b = values(n, seed), values(n, seed + 100, 0.8)
+        interval = paired_difference(a, b)
+        assert interval is not None
+        assert interval.excludes(0.0) == (stats.ttest_rel(a, b).pvalue < 0.05)
+        verdicts.add(interval.excludes(0.0))
+    assert verdicts == {True, False}
+
+
+def test_ratio_is_geometric() -> None:
+    ratio = paired_ratio([2.0, 8.0], [1.0, 1.0])
+    assert ratio is not None
+    assert ratio.estimate == pytest.approx(4.0)
+    inverse = paired_ratio([1.0, 1.0], [2.0, 8.0])
+    assert inverse is not None
+    assert ratio.high is not None
+    assert inverse.low == pytest.approx(1 / ratio.high)
+
+
+def test_mistakes_are_refused() -> None:
+    with pytest.raises(ValueError, match="finite"):
+        summarize([1.0, float("nan")])
+    with pytest.raises(ValueError, match="level"):
+        mean_interval([1.0, 2.0], level=95)
+    with pytest.raises(ValueError, match="shorter"):
+        paired_difference([1.0, 2.0], [1.0])
