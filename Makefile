@@ -46,5 +46,11 @@ fix: setup
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
+# Ratios of interleaved runs; each run is stored under .benchmarks, so two commits can be compared
+# with `.venv/bin/pytest-benchmark compare`.
+bench: setup
+	$(PYTEST) tests/benchmarks --override-ini python_files='bench_*.py' \
+	    --override-ini python_functions='bench_*' --timeout 3600 --benchmark-autosave
+
 clean:
 	rm -rf $(VENV) build dist
