@@ -7,6 +7,7 @@ the bounds; `harness.suite` lets pydantic enforce them on what a user wrote.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import hashlib
 import json
 import math
@@ -250,15 +251,25 @@ class Trial:
         return self.evaluation.solver or self.solver
 
 
-def encode(value: Any) -> Any:  # noqa: ANN401
-    """Turns a spec dataclass into plain JSON values (dict, list, str, float, int, bool, None)."""
+def encode(value: Any, kind: Any = None) -> Any:  # noqa: ANN401
+    """Turns a spec dataclass into plain JSON values (dict, list, str, float, int, bool, None).
+
+    An int in a float field becomes a float: `lr=1` and `lr=1.0` are one trial.
+
+    Arguments:
+        value: The spec, or a part of it.
+        kind: Annotation of the field it stands in; None where there is none.
+    """
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {f.name: encode(getattr(value, f.name)) for f in dataclasses.fields(value)}
+        hints = _hints(type(value))
+        return {name: encode(getattr(value, name), hint) for name, hint in hints.items()}
     if isinstance(value, Mapping):
-        return {str(key): encode(item) for key, item in value.items()}
+        item_kind = (typing.get_args(kind) or (None, None))[1]
+        return {str(key): encode(item, item_kind) for key, item in value.items()}
     if isinstance(value, tuple | list):
-        return [encode(item) for item in value]
-    return value
+        item_kind = (typing.get_args(kind) or (None,))[0]
+        return [encode(item, item_kind) for item in value]
+    return _number(kind, value)
 
 
 def canonical(trial: Trial) -> str:
@@ -282,11 +293,32 @@ def decode(kind: Any, value: Any) -> Any:  # noqa: ANN401
     if origin is not None and issubclass_safe(origin, Mapping):
         return {key: decode(arguments[1], item) for key, item in value.items()}
     if dataclasses.is_dataclass(kind) and isinstance(kind, type):
-        hints = typing.get_type_hints(kind, include_extras=True)
+        hints = _hints(kind)
         return kind(**{key: decode(hints[key], item) for key, item in value.items()})
-    if kind is float and isinstance(value, int):
-        return float(value)
-    return value
+    return _number(kind, value)
+
+
+@functools.cache
+def _hints(kind: type) -> dict[str, Any]:
+    """Annotations of a dataclass, in the order of its fields."""
+    return typing.get_type_hints(kind, include_extras=True)
+
+
+@functools.cache
+def _is_real(kind: Any) -> bool:  # noqa: ANN401
+    """True if a number in a field annotated with `kind` is a float, also when it is whole."""
+    if typing.get_origin(kind) is Annotated:
+        return _is_real(typing.get_args(kind)[0])
+    return kind is float or any(
+        _is_real(part)
+        for part in typing.get_args(kind)
+        if typing.get_origin(kind) in (typing.Union, types.UnionType)
+    )
+
+
+def _number(kind: Any, value: Any) -> Any:  # noqa: ANN401
+    whole = isinstance(value, int) and not isinstance(value, bool)
+    return float(value) if whole and _is_real(kind) else value
 
 
 def issubclass_safe(kind: Any, parent: type) -> bool:  # noqa: ANN401
@@ -301,6 +333,5 @@ def _decode_union(kinds: tuple[Any, ...], value: Any) -> Any:  # noqa: ANN401
             if value.keys() == {f.name for f in fields}:
                 return decode(kind, value)
         raise TypeError(f"no spec has exactly the fields {sorted(value)}")
-    if isinstance(value, int) and not isinstance(value, bool) and int not in kinds:
-        return float(value)
-    return value
+    real = any(_is_real(kind) for kind in kinds)
+    return _number(float if real else None, value)
