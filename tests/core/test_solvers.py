@@ -1,0 +1,169 @@
+"""The Butcher tableaux satisfy the order conditions of rooted trees (Butcher 1963; Hairer,
+Norsett & Wanner, Solving Ordinary Differential Equations I, II.2).
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+from harness.solvers import ADAPTIVE_SOLVERS, FIXED_SOLVERS, TABLEAUX, Tableau
+
+Float = npt.NDArray[np.float64]
+# A rooted tree is the sorted tuple of the subtrees at its root; the single node is ().
+Tree = tuple["Tree", ...]
+
+every_tableau = pytest.mark.parametrize("tableau", TABLEAUX.values(), ids=list(TABLEAUX))
+every_pair = pytest.mark.parametrize(
+    "tableau", [TABLEAUX[name] for name in ADAPTIVE_SOLVERS], ids=list(ADAPTIVE_SOLVERS)
+)
+# tsit5 is known to 16 decimal digits only, with coefficients up to 13.
+TOLERANCE = 1e-13
+
+
+@functools.cache
+def trees(nodes: int) -> tuple[Tree, ...]:
+    """All rooted trees with so many nodes."""
+    return tuple({tuple(sorted(branches)) for branches in _forests(nodes - 1)})
+
+
+@functools.cache
+def _forests(nodes: int) -> tuple[tuple[Tree, ...], ...]:
+    if nodes == 0:
+        return ((),)
+    return tuple(
+        (first, *rest)
+        for size in range(1, nodes + 1)
+        for first in trees(size)
+        for rest in _forests(nodes - size)
+    )
+
+
+def size(tree: Tree) -> int:
+    return 1 + sum(size(branch) for branch in tree)
+
+
+def density(tree: Tree) -> int:
+    return size(tree) * math.prod(density(branch) for branch in tree)
+
+
+def weights(tree: Tree, a: Float) -> Float:
+    """Elementary weight of the tree at each stage."""
+    value = np.ones(len(a))
+    for branch in tree:
+        value = value * (a @ weights(branch, a))
+    return value
+
+
+def matrix(tableau: Tableau) -> Float:
+    a = np.zeros((tableau.stages, tableau.stages))
+    for i, row in enumerate(tableau.a):
+        a[i, : len(row)] = row
+    return a
+
+
+def residual(b: Sequence[float] | Float, a: Float, order: int) -> float:
+    """Largest violation of the conditions of exactly this order."""
+    return max(
+        abs(float(np.dot(b, weights(tree, a))) - 1 / density(tree)) for tree in trees(order)
+    )
+
+
+def test_number_of_rooted_trees() -> None:
+    assert [len(trees(n)) for n in range(1, 8)] == [1, 1, 2, 4, 9, 20, 48]
+
+
+@every_tableau
+def test_order_is_exactly_the_stated_one(tableau: Tableau) -> None:
+    a = matrix(tableau)
+    for order in range(1, tableau.order + 1):
+        assert residual(tableau.b, a, order) < TOLERANCE
+    assert residual(tableau.b, a, tableau.order + 1) > 1e-6
+
+
+@every_pair
+def test_embedded_solution_is_one_order_lower(tableau: Tableau) -> None:
+    assert tableau.error is not None
+    a, embedded = matrix(tableau), np.subtract(tableau.b, tableau.error)
+    for order in range(1, tableau.order):
+        assert residual(embedded, a, order) < TOLERANCE
+    assert residual(embedded, a, tableau.order) > 1e-6
+
+
+@every_tableau
+def test_shape_and_nodes(tableau: Tableau) -> None:
+    assert [len(row) for row in tableau.a] == list(range(tableau.stages))
+    assert len(tableau.c) == tableau.stages
+    np.testing.assert_allclose([sum(row) for row in tableau.a], tableau.c, rtol=0, atol=TOLERANCE)
+
+
+@every_pair
+def test_error_weights_sum_to_zero(tableau: Tableau) -> None:
+    assert tableau.error is not None
+    assert len(tableau.error) == tableau.stages
+    assert abs(sum(tableau.error)) < TOLERANCE
+
+
+def test_kinds_and_fsal() -> None:
+    assert FIXED_SOLVERS == ("euler", "heun2", "midpoint", "rk4_38", "rk4_classic")
+    assert ADAPTIVE_SOLVERS == ("bosh3", "dopri5", "tsit5")
+    assert {name for name, tableau in TABLEAUX.items() if tableau.fsal} == set(ADAPTIVE_SOLVERS)
+
+
+@pytest.mark.parametrize(
+    ("name", "steps", "heuristic", "expected"),
+    [
+        ("euler", 3, False, 3),
+        ("midpoint", 3, False, 6),
+        ("heun2", 3, False, 6),
+        ("rk4_38", 8, False, 32),
+        ("rk4_classic", 1, False, 4),
+        ("bosh3", 5, False, 16),
+        ("bosh3", 5, True, 17),
+        ("dopri5", 10, False, 61),
+        ("dopri5", 10, True, 62),
+        ("tsit5", 1, True, 8),
+    ],
+)
+def test_evaluations_by_hand(name: str, steps: int, heuristic: bool, expected: int) -> None:
+    assert TABLEAUX[name].evaluations(steps, heuristic) == expected
+
+
+def _integrate(tableau: Tableau, f: Callable[[float, Float], Float], steps: int) -> Float:
+    """Fixed steps over [0, 1] from y(0) = 1, reusing the last stage where the method allows it."""
+    h, y = 1 / steps, np.ones(1)
+    reused: Float | None = None
+    for step in range(steps):
+        stages: list[Float] = []
+        for row, node in zip(tableau.a, tableau.c, strict=True):
+            if reused is not None and not stages:
+                stages.append(reused)
+                continue
+            increment = sum((w * k for w, k in zip(row, stages, strict=True)), np.zeros(1))
+            stages.append(f((step + node) * h, y + h * increment))
+        y = y + h * sum((w * k for w, k in zip(tableau.b, stages, strict=True)), np.zeros(1))
+        reused = stages[-1] if tableau.fsal else None
+    return y
+
+
+@every_tableau
+def test_counted_evaluations_and_convergence(tableau: Tableau) -> None:
+    """For the problem y' = y cos(s), y(0) = 1, whose solution is exp(sin s)."""
+    calls = 0
+
+    def f(s: float, y: Float) -> Float:
+        nonlocal calls
+        calls += 1
+        return y * math.cos(s)
+
+    errors = []
+    for steps in (8, 16):
+        calls = 0
+        errors.append(abs(float(_integrate(tableau, f, steps)[0]) - math.exp(math.sin(1.0))))
+        assert calls == tableau.evaluations(steps, heuristic=False)
+    assert math.log2(errors[0] / errors[1]) == pytest.approx(tableau.order, abs=0.5)
