@@ -1,0 +1,215 @@
+"""Names, shapes, counts, initial values and noise slots of a model."""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from harness.architecture import (
+    array_specs,
+    draw,
+    initial_arrays,
+    layer_widths,
+    needs_probe,
+    noise_slots,
+    parameter_count,
+)
+from harness.streams import Stream
+from harness.trial import AdaptiveSolver, DatasetRef, EndTime, Evaluation, Model, Training, Trial
+
+INERT = EndTime(1.0, "inert")
+
+
+def trial(**changes: Any) -> Trial:  # noqa: ANN401
+    return replace(
+        Trial(DatasetRef("moons", "0" * 16), "torch", AdaptiveSolver("dopri5")), **changes
+    )
+
+
+# FFJORD (arXiv:1810.01367), table 4: hidden layers, width a dimension, flow steps; counts include
+# one end time a flow step.
+@pytest.mark.parametrize(
+    ("width", "hidden", "factor", "blocks", "concat", "concatsquash"),
+    [
+        pytest.param(6, 3, 10, 5, 41_465, 43_325, id="POWER"),
+        pytest.param(8, 3, 20, 5, 273_685, 278_565, id="GAS"),
+        pytest.param(21, 2, 10, 10, 538_030, 546_850, id="HEPMASS"),
+        pytest.param(43, 2, 20, 1, 817_087, 820_613, id="MINIBOONE"),
+        pytest.param(63, 3, 20, 2, 6_683_294, 6_698_666, id="BSDS300"),
+    ],
+)
+def test_parameter_counts_of_the_paper(
+    width: int, hidden: int, factor: int, blocks: int, concat: int, concatsquash: int
+) -> None:
+    for layer, count in (("concat", concat), ("concatsquash", concatsquash)):
+        model = Model(
+            layer=layer,  # type: ignore[arg-type]
+            hidden=(factor * width,) * hidden,
+            blocks=blocks,
+            end_time=INERT,
+        )
+        assert parameter_count(model, (width,)) == count
+
+
+@pytest.mark.parametrize(
+    ("mode", "trainable", "count"),
+    [("fixed", False, 0), ("inert", False, 1), ("trained", True, 1)],
+)
+def test_end_time_modes(mode: Any, trainable: bool, count: int) -> None:  # noqa: ANN401
+    model = Model(hidden=(5,), end_time=EndTime(0.25, mode))
+    (end,) = [spec for spec in array_specs(model, (2,)) if spec.name.endswith("sqrt_end_time")]
+    assert (end.name, end.shape, end.value) == ("block0/sqrt_end_time", (), 0.5)
+    assert end.trainable is trainable
+    without = parameter_count(replace(model, end_time=EndTime()), (2,))
+    assert parameter_count(model, (2,)) - without == count
+
+
+def test_names_and_shapes_of_concatsquash() -> None:
+    specs = array_specs(Model(layer="concatsquash", hidden=(5,), blocks=2), (2,))
+    layers = {
+        "layer0/weight": (5, 2),
+        "layer0/bias": (5,),
+        "layer0/gate_weight": (5,),
+        "layer0/gate_bias": (5,),
+        "layer0/time_weight": (5,),
+        "layer1/weight": (2, 5),
+        "layer1/bias": (2,),
+        "layer1/gate_weight": (2,),
+        "layer1/gate_bias": (2,),
+        "layer1/time_weight": (2,),
+        "sqrt_end_time": (),
+    }
+    expected = [(f"block{b}/{name}", shape) for b in (0, 1) for name, shape in layers.items()]
+    assert [(spec.name, spec.shape) for spec in specs] == expected
+
+
+def test_names_and_shapes_of_concat() -> None:
+    specs = array_specs(Model(layer="concat", hidden=(5,)), (2,))
+    assert [(spec.name, spec.shape) for spec in specs] == [
+        ("block0/layer0/weight", (5, 3)),
+        ("block0/layer0/bias", (5,)),
+        ("block0/layer1/weight", (2, 6)),
+        ("block0/layer1/bias", (2,)),
+        ("block0/sqrt_end_time", ()),
+    ]
+
+
+def test_layer_widths_flatten_the_event() -> None:
+    assert layer_widths(Model(hidden=(7, 9)), (2, 3)) == [(6, 7), (7, 9), (9, 6)]
+
+
+def fingerprint(arrays: Mapping[str, np.ndarray]) -> str:
+    digest = hashlib.sha256()
+    for name, array in arrays.items():
+        digest.update(f"{name} {array.dtype} {array.shape}".encode())
+        digest.update(np.ascontiguousarray(array).tobytes())
+    return digest.hexdigest()[:16]
+
+
+@pytest.mark.parametrize(
+    ("layer", "precision", "expected"),
+    [
+        ("concat", "float32", "f41b0d159a79ab0e"),
+        ("concat", "float64", "00331834e990b49c"),
+        ("concatsquash", "float32", "56bcbe1262441b2b"),
+        ("concatsquash", "float64", "c1a704af73cc108e"),
+    ],
+)
+def test_golden_initial_values(layer: Any, precision: Any, expected: str) -> None:  # noqa: ANN401
+    model = Model(layer=layer, hidden=(16, 16), blocks=2, end_time=EndTime(0.5))
+    arrays = initial_arrays(trial(model=model, precision=precision, seed=1), (3,))
+    assert fingerprint(arrays) == expected
+
+
+def test_initial_values_fill_their_bounds() -> None:
+    model = Model(hidden=(64, 64))
+    arrays = initial_arrays(trial(model=model), (4,))
+    for spec in array_specs(model, (4,)):
+        value = arrays[spec.name]
+        assert value.shape == spec.shape
+        if spec.bound is None:
+            assert value == np.float32(spec.value)
+        else:
+            assert np.abs(value).max() <= spec.bound
+            if value.size >= 256:
+                assert np.abs(value).max() > 0.9 * spec.bound
+    assert dict.fromkeys(arrays) == {spec.name: None for spec in array_specs(model, (4,))}
+
+
+def test_bounds_are_those_of_a_linear_layer() -> None:
+    bounds = {spec.name: spec.bound for spec in array_specs(Model(hidden=(16,)), (4,))}
+    assert bounds["block0/layer0/weight"] == bounds["block0/layer0/bias"] == 0.5
+    assert bounds["block0/layer1/weight"] == bounds["block0/layer1/bias"] == 0.25
+    assert bounds["block0/layer1/gate_weight"] == bounds["block0/layer1/time_weight"] == 1.0
+    concat = {s.name: s.bound for s in array_specs(Model(layer="concat", hidden=(8,)), (3,))}
+    assert concat["block0/layer0/weight"] == concat["block0/layer0/bias"] == 0.5
+
+
+def test_initial_values_depend_on_seed_and_name_only() -> None:
+    small, large = Model(hidden=(8,)), Model(hidden=(8,), blocks=2)
+    arrays = initial_arrays(trial(model=small), (2,))
+    wide = initial_arrays(trial(model=large, backend="jax"), (2,))
+    for name, value in arrays.items():
+        np.testing.assert_array_equal(value, wide[name])
+    other = initial_arrays(trial(model=small, seed=1), (2,))
+    assert (arrays["block0/layer0/weight"] != other["block0/layer0/weight"]).any()
+
+
+def test_float32_values_are_the_rounded_float64_values() -> None:
+    single = initial_arrays(trial(), (2,))
+    double = initial_arrays(trial(precision="float64"), (2,))
+    for name, value in double.items():
+        np.testing.assert_array_equal(single[name], value.astype(np.float32))
+
+
+@pytest.mark.parametrize(
+    ("trace", "regularizer", "probed"),
+    [
+        ("exact", {}, False),
+        ("exact", {"rnode.kinetic": 0.01}, False),
+        ("exact", {"rnode.jacobian": 0.01}, True),
+        ("hutchinson", {}, True),
+        ("hutchinson", {"rnode.kinetic": 0.01, "rnode.jacobian": 0.01}, True),
+    ],
+)
+def test_training_slots(trace: Any, regularizer: Any, probed: bool) -> None:  # noqa: ANN401
+    spec = trial(model=Model(blocks=3), training=Training(trace=trace), regularizer=regularizer)
+    slots = noise_slots(spec, (2,), "train", 10)
+    assert needs_probe(trace, tuple(regularizer)) is probed
+    assert sorted(slots) == (["probe/0", "probe/1", "probe/2"] if probed else [])
+    assert all(slot.shape == (10, 2) and slot.law == "gaussian" for slot in slots.values())
+
+
+def test_evaluation_ignores_regularizers() -> None:
+    spec = trial(regularizer={"rnode.jacobian": 0.01}, evaluation=Evaluation(trace="exact"))
+    assert noise_slots(spec, (2,), "evaluate", 10) == {}
+    probed = replace(spec, evaluation=Evaluation(trace="hutchinson"))
+    assert list(noise_slots(probed, (2,), "evaluate", 10)) == ["probe/0"]
+
+
+def test_sampling_needs_the_base_only() -> None:
+    spec = trial(training=Training(probe="rademacher"), model=Model(blocks=2))
+    slots = noise_slots(spec, (2, 2), "sample", 10)
+    assert {name: (slot.shape, slot.law) for name, slot in slots.items()} == {
+        "base": ((10, 2, 2), "gaussian")
+    }
+
+
+def test_drawn_noise_comes_from_its_stream_in_its_type() -> None:
+    for probe, precision in itertools.product(("gaussian", "rademacher"), ("float32", "float64")):
+        spec = trial(training=Training(probe=probe), precision=precision)  # type: ignore[arg-type]
+        slots = noise_slots(spec, (2,), "train", 10)
+        noise = draw(slots, seed=4, step=9, precision=precision, prefix="train/")["probe/0"]
+        stream = Stream(4, "train/probe/0", 9)
+        if probe == "rademacher":
+            assert noise.dtype == np.int8
+            np.testing.assert_array_equal(noise, stream.rademacher((10, 2)))
+        else:
+            assert noise.dtype == np.dtype(precision)
+            np.testing.assert_array_equal(noise, stream.normal((10, 2)).astype(precision))

@@ -1,0 +1,246 @@
+"""The identity of a trial and its JSON form."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import math
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from harness.solvers import ADAPTIVE_SOLVERS, FIXED_SOLVERS
+from harness.trial import (
+    AdaptiveSolver,
+    Bound,
+    DatasetRef,
+    EndTime,
+    Evaluation,
+    FixedSolver,
+    Model,
+    Optimizer,
+    Training,
+    Trial,
+    canonical,
+    decode,
+    encode,
+)
+
+BASE = Trial(DatasetRef("moons", "09d92dd64d16d461"), "torch", AdaptiveSolver("dopri5"))
+
+# Whole floats are drawn as int, too: the form in which Python code often has them.
+positive = st.floats(1e-12, 1e6) | st.integers(1, 100)
+count = st.integers(1, 10**6)
+adaptive = st.builds(
+    AdaptiveSolver,
+    name=st.sampled_from(ADAPTIVE_SOLVERS),
+    rtol=positive,
+    atol=positive,
+    first_step=st.sampled_from(["heuristic", "whole", 1]) | st.floats(1e-9, 1.0),
+    norm=st.sampled_from(["mixed", "rms_all"]),
+    max_steps=count,
+)
+fixed = st.builds(FixedSolver, name=st.sampled_from(FIXED_SOLVERS), steps=count)
+trace = st.sampled_from(["exact", "hutchinson"])
+trials = st.builds(
+    Trial,
+    dataset=st.builds(DatasetRef, name=st.text(), digest=st.text("0123456789abcdef")),
+    backend=st.text(),
+    solver=adaptive | fixed,
+    model=st.builds(
+        Model,
+        layer=st.sampled_from(["concat", "concatsquash"]),
+        hidden=st.lists(count, max_size=4).map(tuple),
+        nonlinearity=st.sampled_from(["tanh", "softplus", "elu"]),
+        blocks=count,
+        end_time=st.builds(
+            EndTime, value=positive, mode=st.sampled_from(["fixed", "inert", "trained"])
+        ),
+    ),
+    regularizer=st.dictionaries(
+        st.sampled_from(["rnode.kinetic", "rnode.jacobian"]), positive, max_size=2
+    ),
+    training=st.builds(
+        Training,
+        iterations=count,
+        batch=count,
+        optimizer=st.builds(Optimizer, lr=positive),
+        trace=trace,
+        probe=st.sampled_from(["gaussian", "rademacher"]),
+        validate_every=st.integers(0, 100),
+        validation_rows=st.none() | count,
+        keep=st.sampled_from(["best", "last"]),
+        protocol=st.sampled_from([None, "paper", "released-code"]),
+    ),
+    evaluation=st.builds(
+        Evaluation,
+        trace=trace,
+        batch=count,
+        rows=st.none() | count,
+        solver=st.none() | adaptive | fixed,
+        samples=st.integers(0, 100),
+    ),
+    gradient=st.sampled_from(["adjoint", "direct"]),
+    precision=st.sampled_from(["float32", "float64"]),
+    seed=st.integers(-(2**63), 2**63),
+    shards=count,
+)
+
+
+def types_of(value: Any) -> Any:  # noqa: ANN401
+    """The types of all leaves, so that 1 and 1.0 are told apart."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        fields = {f.name: types_of(getattr(value, f.name)) for f in dataclasses.fields(value)}
+        return type(value), fields
+    if isinstance(value, dict):
+        return {key: types_of(item) for key, item in value.items()}
+    if isinstance(value, tuple):
+        return tuple(types_of(item) for item in value)
+    return type(value)
+
+
+@given(trials)
+@settings(max_examples=200, deadline=None)
+def test_round_trip_through_json(trial: Trial) -> None:
+    back = decode(Trial, json.loads(json.dumps(encode(trial))))
+    assert back == trial
+    assert back.id == trial.id
+    again = decode(Trial, json.loads(canonical(back)))
+    assert again == back
+    assert types_of(again) == types_of(back)
+
+
+@given(trials)
+@settings(max_examples=100, deadline=None)
+def test_canonical_json_is_sorted_compact_and_plain(trial: Trial) -> None:
+    text = canonical(trial)
+    value = json.loads(text)
+    assert text == json.dumps(value, sort_keys=True, separators=(",", ":"))
+    assert trial.id == hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def test_golden_identity() -> None:
+    """Another value here means that every record on disk loses its trial."""
+    assert BASE.id == "beabac0b29e77b8d"
+    full = replace(
+        BASE,
+        solver=FixedSolver("rk4_38", 8),
+        model=Model("concat", (860, 860), "softplus", 1, EndTime(0.5, "inert")),
+        regularizer={"rnode.kinetic": 0.01, "rnode.jacobian": 0.01},
+        training=Training(200, 1000, Optimizer("adam", 1e-3), protocol="paper"),
+        evaluation=Evaluation("hutchinson", 500, 2000, AdaptiveSolver("tsit5", 1e-6, 1e-8)),
+        gradient="direct",
+        precision="float64",
+        seed=7,
+    )
+    assert full.id == "a170b546e841d90c"
+
+
+def test_canonical_form_spelled_out() -> None:
+    assert canonical(BASE) == (
+        '{"backend":"torch","dataset":{"digest":"09d92dd64d16d461","name":"moons"},'
+        '"evaluation":{"batch":1000,"rows":null,"samples":1000,"solver":null,"trace":"exact"},'
+        '"gradient":"adjoint","model":{"blocks":1,"end_time":{"mode":"fixed","value":1.0},'
+        '"hidden":[64,64,64],"layer":"concatsquash","nonlinearity":"tanh"},'
+        '"precision":"float32","regularizer":{},"seed":0,"semantics_version":1,"shards":1,'
+        '"solver":{"atol":1e-05,"first_step":"heuristic","max_steps":1000,"name":"dopri5",'
+        '"norm":"mixed","rtol":1e-05},"training":{"batch":100,"iterations":1000,"keep":"best",'
+        '"optimizer":{"lr":0.001,"name":"adam"},"probe":"gaussian","protocol":null,'
+        '"trace":"hutchinson","validate_every":200,"validation_rows":null}}'
+    )
+
+
+def _whole(one: float) -> Trial:
+    return replace(
+        BASE,
+        solver=AdaptiveSolver("dopri5", rtol=one, atol=one, first_step=one),
+        model=Model(end_time=EndTime(one)),
+        regularizer={"rnode.kinetic": one},
+        training=Training(optimizer=Optimizer(lr=one)),
+        evaluation=Evaluation(solver=AdaptiveSolver("bosh3", rtol=one)),
+    )
+
+
+def test_1_and_1_point_0_are_one_trial_in_every_float_field() -> None:
+    assert canonical(_whole(1)) == canonical(_whole(1.0))
+    assert ":1," not in canonical(_whole(1)).replace('"blocks":1,', "").replace(
+        '"semantics_version":1,', ""
+    ).replace('"shards":1,', "")
+
+
+def test_counts_stay_integers() -> None:
+    trial = replace(
+        BASE, evaluation=Evaluation(rows=100), training=Training(validation_rows=50, batch=10)
+    )
+    back = decode(Trial, encode(trial))
+    assert (type(back.evaluation.rows), back.evaluation.rows) == (int, 100)
+    assert (type(back.training.validation_rows), type(back.training.batch)) == (int, int)
+    assert back.id == trial.id
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        replace(BASE, dataset=DatasetRef("moons", "0" * 16)),
+        replace(BASE, backend="jax"),
+        replace(BASE, solver=AdaptiveSolver("tsit5")),
+        replace(BASE, solver=AdaptiveSolver("dopri5", rtol=1.0000000000000002e-5)),
+        replace(BASE, regularizer={"rnode.kinetic": 0.01}),
+        replace(BASE, evaluation=Evaluation(solver=AdaptiveSolver("dopri5"))),
+        replace(BASE, gradient="direct"),
+        replace(BASE, precision="float64"),
+        replace(BASE, seed=1),
+        replace(BASE, shards=2),
+        replace(BASE, semantics_version=2),
+    ],
+)
+def test_every_field_is_part_of_the_identity(other: Trial) -> None:
+    assert other.id != BASE.id
+
+
+def test_order_of_regularizers_does_not_matter() -> None:
+    one = replace(BASE, regularizer={"rnode.kinetic": 0.1, "rnode.jacobian": 0.2})
+    two = replace(BASE, regularizer={"rnode.jacobian": 0.2, "rnode.kinetic": 0.1})
+    assert one.id == two.id
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_non_finite_numbers_have_no_identity(value: float) -> None:
+    with pytest.raises(ValueError, match="JSON compliant"):
+        _ = replace(BASE, training=Training(optimizer=Optimizer(lr=value))).id
+
+
+def test_a_corrupt_record_is_refused() -> None:
+    value = encode(BASE)
+    with pytest.raises(KeyError):
+        decode(Trial, value | {"colour": "red"})
+    with pytest.raises(TypeError):
+        decode(Trial, {key: item for key, item in value.items() if key != "backend"})
+    with pytest.raises(TypeError, match="no spec has exactly the fields"):
+        decode(Trial, value | {"solver": {"name": "dopri5"}})
+
+
+def test_evaluation_solver_falls_back_to_the_training_solver() -> None:
+    assert BASE.evaluation_solver == BASE.solver
+    other = FixedSolver("euler", 2)
+    assert replace(BASE, evaluation=Evaluation(solver=other)).evaluation_solver == other
+
+
+@pytest.mark.parametrize(
+    ("bound", "good", "bad", "text"),
+    [
+        (Bound(above=0), 1e-300, 0.0, "greater than 0"),
+        (Bound(at_least=1), 1, 0.999, "at least 1"),
+        (Bound(above=0, at_most=1), 1, 1.001, "greater than 0 and at most 1"),
+        (Bound(at_least=0), 0, math.nan, "at least 0"),
+        (Bound(at_least=0), 0, math.inf, "at least 0"),
+    ],
+)
+def test_bounds(bound: Bound, good: float, bad: float, text: str) -> None:
+    assert bound.check(good) == good
+    with pytest.raises(ValueError, match=f"must be {text}"):
+        bound.check(bad)
