@@ -1,0 +1,111 @@
+"""Short human names for the axes of a trial; progress, filters, tables and MLflow share them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from harness.trial import (
+    AdaptiveSolver,
+    EndTime,
+    Evaluation,
+    FixedSolver,
+    Model,
+    RegularizerName,
+    SolverSpec,
+    Training,
+    Trial,
+)
+
+__all__ = ["LABELS", "label", "regularizer_label", "solver_label"]
+
+LABELS = (
+    *("dataset", "backend", "solver", "regularizer", "model", "training", "evaluation"),
+    *("gradient", "precision", "seed"),
+)
+"""Names of the labels, in the order of columns."""
+
+
+def label(trial: Trial) -> dict[str, str]:
+    """Returns one short text for each axis, in the order of `LABELS`.
+
+    Trials of one harness version with the same labels differ at most in the dataset's digest.
+
+    Example:
+        `{"dataset": "moons", "backend": "jax", "solver": "dopri5 rtol=1e-05 atol=1e-05",
+        "regularizer": "none", "model": "concatsquash 64-64-64 tanh x1", ...}`
+    """
+    return {
+        "dataset": trial.dataset.name,
+        "backend": trial.backend,
+        "solver": solver_label(trial.solver),
+        "regularizer": regularizer_label(trial.regularizer),
+        "model": _model(trial.model),
+        "training": _training(trial.training),
+        "evaluation": _evaluation(trial.evaluation),
+        "gradient": trial.gradient,
+        "precision": trial.precision,
+        "seed": str(trial.seed),
+    }
+
+
+def solver_label(solver: SolverSpec) -> str:
+    """`dopri5 rtol=1e-05 atol=1e-05` or `rk4_38 steps=8`, then what is not at its default."""
+    if isinstance(solver, FixedSolver):
+        return f"{solver.name} steps={solver.steps}"
+    default = AdaptiveSolver(solver.name)
+    parts = [solver.name, f"rtol={_number(solver.rtol)}", f"atol={_number(solver.atol)}"]
+    parts += _changed(solver, default, "first_step", "norm", "max_steps")
+    return " ".join(parts)
+
+
+def regularizer_label(regularizer: Mapping[RegularizerName, float]) -> str:
+    """`none`, or `name=weight` joined by `+`, sorted by name."""
+    parts = [f"{name}={_number(weight)}" for name, weight in sorted(regularizer.items())]
+    return "+".join(parts) or "none"
+
+
+def _model(model: Model) -> str:
+    widths = "-".join(map(str, model.hidden)) or "linear"
+    parts = [model.layer, widths, model.nonlinearity, f"x{model.blocks}"]
+    end_time, default = model.end_time, EndTime()
+    if end_time.value != default.value:
+        parts.append(f"T={_number(end_time.value)}")
+    if end_time.mode != default.mode:
+        parts.append(end_time.mode)
+    return " ".join(parts)
+
+
+def _training(training: Training) -> str:
+    default = Training()
+    optimizer = training.optimizer
+    parts = [
+        f"{training.iterations}x{training.batch}",
+        f"{optimizer.name} lr={_number(optimizer.lr)}",
+    ]
+    parts.append(training.trace)
+    parts += _changed(
+        training, default, "probe", "validate_every", "validation_rows", "keep", "protocol"
+    )
+    return " ".join(parts)
+
+
+def _evaluation(evaluation: Evaluation) -> str:
+    parts = [evaluation.trace, f"batch={evaluation.batch}"]
+    parts += _changed(evaluation, Evaluation(), "rows", "samples")
+    if evaluation.solver is not None:
+        parts.append(f"by {solver_label(evaluation.solver)}")
+    return " ".join(parts)
+
+
+def _changed(spec: object, default: object, *names: str) -> list[str]:
+    """`name=value` of the fields that differ from their defaults."""
+    values = {name: getattr(spec, name) for name in names}
+    return [
+        f"{name}={_number(value)}" if isinstance(value, float) else f"{name}={value}"
+        for name, value in values.items()
+        if value != getattr(default, name)
+    ]
+
+
+def _number(value: float) -> str:
+    return f"{value:.12g}"
