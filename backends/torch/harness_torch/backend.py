@@ -1,0 +1,67 @@
+"""The entry point of the backend: what it supports, how a process is prepared, how models open."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Mapping
+from importlib import metadata
+from typing import Any, final
+
+from harness.interface import Backend, DataInfo, Model, Unsupported
+from harness.solvers import TABLEAUX
+from harness.trial import Trial
+
+__all__ = ["TorchBackend"]
+
+
+@final
+class TorchBackend(Backend):
+    """FFJORD in torch: own Runge-Kutta loop, forward-mode divergence, eager execution."""
+
+    name = "torch"
+    framework = ("torch", "torchdiffeq")
+
+    def supports(self, trial: Trial) -> Unsupported | None:
+        """Every model and regularizer of a trial is supported; so is every tableau."""
+        for solver in (trial.solver, trial.evaluation_solver):
+            if solver.name not in TABLEAUX:
+                return Unsupported(f"solver '{solver.name}' is not one of {', '.join(TABLEAUX)}")
+        return None
+
+    def prepare(self, trial: Trial, cores: int) -> Mapping[str, Any]:
+        """Sets threads, determinism and matmul precision; see `Backend.prepare`."""
+        # Read by cuBLAS when its first handle is made; without it deterministic mode raises.
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+        import torch
+
+        torch.set_num_threads(cores)
+        # Allowed once a process and only before the first parallel region: a second trial in the
+        # same process (tests, the inline executor) finds it set.
+        with contextlib.suppress(RuntimeError):
+            torch.set_num_interop_threads(1)
+        torch.use_deterministic_algorithms(True)
+        # Deterministic mode otherwise fills every fresh tensor with NaN before it is written.
+        torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
+        torch.set_float32_matmul_precision("highest")
+        torch.backends.cudnn.benchmark = False
+        gpu = torch.cuda.is_available()
+        return {
+            "torch": torch.__version__,
+            "torchdiffeq": metadata.version("torchdiffeq"),
+            "cuda": torch.version.cuda if gpu else None,
+            "device": torch.cuda.get_device_name() if gpu else "cpu",
+            "threads": torch.get_num_threads(),
+            "interop_threads": torch.get_num_interop_threads(),
+            "cpu_capability": torch.backends.cpu.get_cpu_capability(),
+            "float32_matmul_precision": torch.get_float32_matmul_precision(),
+            "deterministic": torch.are_deterministic_algorithms_enabled(),
+            "engine": "native",
+            "compile": "eager",
+        }
+
+    def open(self, trial: Trial, data: DataInfo, device: str) -> Model:
+        """Builds the model on `device`; see `Backend.open`."""
+        from harness_torch.model import TorchModel
+
+        return TorchModel(trial, data, device)

@@ -1,0 +1,139 @@
+"""The dynamics of one block: the MLP f(t, z), its derivatives, and the augmented right-hand side.
+
+All passes are plain differentiable operations, so one autodiff pass gives the gradient of
+anything built from them. The released FFJORD code differentiates an autodiff pass instead.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from harness.errors import BackendError
+from harness.trial import LayerName, NonlinearityName, RegularizerName, TraceName
+from harness_torch.layers import LAYERS, NONLINEARITIES, Affine
+from harness_torch.regularizers import INTEGRANDS, NEEDS_COTANGENT
+from harness_torch.solve import Field
+
+__all__ = ["Augmented", "Dynamics"]
+
+
+class Dynamics:
+    """f(t, z), an MLP whose layers see the time.
+
+    Arguments:
+        layer: Name of the layer.
+        nonlinearity: Name of the function between layers.
+        arrays: Arrays of the block by portable name without the block, e.g. `layer0/weight`.
+    """
+
+    def __init__(
+        self, layer: LayerName, nonlinearity: NonlinearityName, arrays: Mapping[str, Tensor]
+    ) -> None:
+        self._layer = LAYERS[layer]
+        self._act = NONLINEARITIES[nonlinearity]
+        by_layer: dict[str, dict[str, Tensor]] = {}
+        for name, array in arrays.items():
+            place, _, kind = name.partition("/")
+            by_layer.setdefault(place, {})[kind] = array
+        self._arrays = [by_layer[f"layer{i}"] for i in range(len(by_layer))]
+
+    def _at(self, t: Tensor) -> list[Affine]:
+        return [self._layer(arrays, t) for arrays in self._arrays]
+
+    def value(self, t: Tensor, z: Tensor) -> Tensor:
+        """f(t, z); z is [batch, D]."""
+        *hidden, last = self._at(t)
+        for layer in hidden:
+            z = self._act.value(layer.apply(z))
+        return last.apply(z)
+
+    def value_and_tangents(self, t: Tensor, z: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
+        """f(t, z) [batch, D] and J v [k, batch, D] of k tangents v, [k, batch, D] or [k, 1, D]."""
+        z, v, last = self._to_last_layer(t, z, v)
+        return last.apply(z), last.tangent(v)
+
+    def value_and_trace(self, t: Tensor, z: Tensor) -> tuple[Tensor, Tensor]:
+        """f(t, z) [batch, D] and Tr(df/dz) [batch], with one tangent a dimension."""
+        h, v, last = self._to_last_layer(t, z, _basis(z))
+        # Only the diagonal of the last product is wanted: entry k of A v_k.
+        return last.apply(h), torch.einsum("kbh,kh->b", v, last.matrix)
+
+    def value_and_cotangent(self, t: Tensor, z: Tensor, u: Tensor) -> tuple[Tensor, Tensor]:
+        """f(t, z) and u^T J, both [batch, D], for u [batch, D]; reverse mode written out."""
+        *hidden, last = self._at(t)
+        slopes = []
+        for layer in hidden:
+            x = layer.apply(z)
+            z = self._act.value(x)
+            slopes.append(self._act.derivative(x, z))
+        f, u = last.apply(z), last.cotangent(u)
+        for layer, slope in zip(reversed(hidden), reversed(slopes), strict=True):
+            u = layer.cotangent(u * slope)
+        return f, u
+
+    def _to_last_layer(self, t: Tensor, z: Tensor, v: Tensor) -> tuple[Tensor, Tensor, Affine]:
+        """Value and tangents after the last nonlinearity, and the layer that follows."""
+        *hidden, last = self._at(t)
+        for layer in hidden:
+            x = layer.apply(z)
+            z = self._act.value(x)
+            v = layer.tangent(v) * self._act.derivative(x, z)
+        return z, v, last
+
+
+def _basis(z: Tensor) -> Tensor:
+    """The unit vectors of the state space, [D, 1, D], as tangents shared by the batch."""
+    return torch.eye(z.shape[1], dtype=z.dtype, device=z.device)[:, None, :]
+
+
+@dataclass(frozen=True)
+class Augmented:
+    """What one solve integrates beside z: -Tr(df/dz) and the regularizers.
+
+    Arguments:
+        trace: `exact`, or `hutchinson`: eps^T J eps (M. Hutchinson, A stochastic estimator of the
+            trace of the influence matrix, 1989).
+        regularizers: Names of further integrands.
+        probe: eps [batch, D], fixed within the solve; None if nothing needs one.
+    """
+
+    trace: TraceName
+    regularizers: Sequence[RegularizerName]
+    probe: Tensor | None
+
+    def field(self, dynamics: Dynamics, T: Tensor) -> Field:
+        """(s, z) -> T f, and T (-divergence, integrands...) as rows, at t = T s."""
+
+        def field(s: float, z: Tensor) -> tuple[Tensor, Tensor]:
+            f, divergence, cotangent = self._derivatives(dynamics, T * s, z)
+            rates = [INTEGRANDS[name](f, cotangent) for name in self.regularizers]
+            return T * f, T * torch.stack([-divergence, *rates])
+
+        return field
+
+    def _derivatives(
+        self, dynamics: Dynamics, t: Tensor, z: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor | None]:
+        """f, its divergence, and eps^T J if a regularizer reads it."""
+        wants_cotangent = not NEEDS_COTANGENT.isdisjoint(self.regularizers)
+        if self.trace == "exact":
+            if not wants_cotangent:
+                return *dynamics.value_and_trace(t, z), None
+            f, columns = dynamics.value_and_tangents(t, z, _basis(z))
+            cotangent = torch.einsum("kbd,bd->bk", columns, self._eps())
+            return f, columns.diagonal(dim1=0, dim2=2).sum(dim=1), cotangent
+        eps = self._eps()
+        if wants_cotangent:
+            f, cotangent = dynamics.value_and_cotangent(t, z, eps)
+            return f, (cotangent * eps).sum(dim=1), cotangent
+        f, tangents = dynamics.value_and_tangents(t, z, eps[None])
+        return f, (tangents[0] * eps).sum(dim=1), None
+
+    def _eps(self) -> Tensor:
+        if self.probe is None:
+            raise BackendError("the batch has no probe, but the trace or a regularizer needs one")
+        return self.probe

@@ -1,0 +1,137 @@
+"""The flow: stacked blocks, each a solve over s in [0, 1] of dy/ds = T f(T s, y).
+
+log p(x) = log N(z(1); 0, I) - a(1), a the integral of -Tr(df/dz) carried through the blocks
+(W. Grathwohl et al., FFJORD, 2018, https://arxiv.org/abs/1810.01367, eq. 4).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from harness.trial import GradientName, Model, RegularizerName, SolverSpec, TraceName
+from harness_torch.dynamics import Augmented, Dynamics
+from harness_torch.gradients import BlockArrays, Counts, solve_block
+from harness_torch.solve import Field, reverse, solve
+
+__all__ = ["Flow", "Terms", "log_standard_normal"]
+
+SQRT_END_TIME = "sqrt_end_time"
+
+
+class Terms(NamedTuple):
+    """The end of the flow.
+
+    Arguments:
+        z: Base variables, [batch, D].
+        a: Integral of -Tr(df/dz), [batch].
+        r: Integrals of the regularizers, [regularizers, batch].
+        counts: One entry a block.
+        failure: Why a solve stopped early; the arrays are then meaningless.
+    """
+
+    z: Tensor
+    a: Tensor
+    r: Tensor
+    counts: list[Counts]
+    failure: str | None
+
+
+def log_standard_normal(z: Tensor) -> Tensor:
+    """Log-density of N(0, I) at each row, [batch]."""
+    return -0.5 * (z.square().sum(dim=1) + z.shape[1] * math.log(2 * math.pi))
+
+
+@dataclass(frozen=True)
+class Flow:
+    """All blocks of a model.
+
+    Arguments:
+        model: The architecture.
+        arrays: All arrays by portable name; those that are trained require a gradient.
+        regularizers: Names of the integrals to carry, in the order of `Terms.r`.
+    """
+
+    model: Model
+    arrays: Mapping[str, Tensor]
+    regularizers: Sequence[RegularizerName]
+
+    def log_prob_terms(
+        self,
+        x: Tensor,
+        probes: Mapping[str, Tensor],
+        solver: SolverSpec,
+        trace: TraceName,
+        *,
+        mode: GradientName | None = None,
+        regularize: bool = False,
+    ) -> Terms:
+        """Runs x [batch, D] through all blocks with the divergence.
+
+        Arguments:
+            x: Data.
+            probes: `probe/<block>` [batch, D], where trace or regularizers need it.
+            solver: Method and tolerances.
+            trace: `exact` or `hutchinson`.
+            mode: Gradient mode; None for no gradient.
+            regularize: Carry the regularizer integrals as well.
+
+        Raises:
+            BackendError: A probe is missing.
+        """
+        names = self.regularizers if regularize else ()
+        q = x.new_zeros((1 + len(names), len(x)))
+        counts = [Counts() for _ in range(self.model.blocks)]
+        z = x
+        for index, count in enumerate(counts):
+            block = self._block(index, Augmented(trace, names, probes.get(f"probe/{index}")))
+            z, q = solve_block(block, z, q, solver, mode, count)
+            if count.failure:
+                return Terms(z, q[0], q[1:], counts, count.failure)
+        return Terms(z, q[0], q[1:], counts, None)
+
+    @torch.no_grad()
+    def transport(self, z: Tensor, solver: SolverSpec, *, inverse: bool) -> Terms:
+        """Maps x to z, or with `inverse` z to x, without the density; the norm is over z alone."""
+        counts = [Counts() for _ in range(self.model.blocks)]
+        none = z.new_zeros((0, len(z)))
+        failure = None
+        for index in reversed(range(len(counts))) if inverse else range(len(counts)):
+            field = self._velocity(index)
+            solution = solve(
+                reverse(field) if inverse else field, z, none, solver, lambda u, q: (u,)
+            )
+            counts[index].add_forward(solution)
+            z, failure = solution.u, solution.failure
+            if failure:
+                break
+        return Terms(z, none, none, counts, failure)
+
+    def _arrays(self, block: int) -> tuple[dict[str, Tensor], Tensor]:
+        """Arrays of one block's dynamics, by name without the block, and its end time T."""
+        prefix = f"block{block}/"
+        arrays = {
+            k.removeprefix(prefix): v for k, v in self.arrays.items() if k.startswith(prefix)
+        }
+        return arrays, arrays.pop(SQRT_END_TIME).square()
+
+    def _dynamics(self, arrays: Mapping[str, Tensor]) -> Dynamics:
+        return Dynamics(self.model.layer, self.model.nonlinearity, arrays)
+
+    def _block(self, index: int, augmented: Augmented) -> BlockArrays:
+        arrays, T = self._arrays(index)
+        return BlockArrays(arrays, T, lambda a, T: augmented.field(self._dynamics(a), T))
+
+    def _velocity(self, index: int) -> Field:
+        arrays, T = self._arrays(index)
+        dynamics = self._dynamics(arrays)
+
+        def field(s: float, z: Tensor) -> tuple[Tensor, Tensor]:
+            return T * dynamics.value(T * s, z), z.new_zeros((0, len(z)))
+
+        return field
