@@ -53,7 +53,7 @@ class Stream:
 
     def normal(self, shape: tuple[int, ...]) -> Float:
         """Standard normal, by inversion."""
-        return inverse_normal_cdf(self.uniform(shape))
+        return inverse_normal_cdf(self.uniform((_size(shape),))).reshape(shape)
 
     def rademacher(self, shape: tuple[int, ...]) -> npt.NDArray[np.int8]:
         """Signs -1 and +1 with equal probability, as int8."""
