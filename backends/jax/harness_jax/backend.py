@@ -1,0 +1,92 @@
+"""The jax backend: what it supports, and how the process is prepared for it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from importlib import metadata
+from pathlib import Path
+from typing import Any, final
+
+from harness.errors import BackendError
+from harness.interface import Backend, DataInfo, Model, Unsupported
+from harness.trial import Trial
+
+__all__ = ["JaxBackend"]
+
+
+@final
+class JaxBackend(Backend):
+    """Flows in jax: the whole training step is one compiled function."""
+
+    name = "jax"
+    framework = ("jax", "diffrax", "equinox", "optax")
+
+    def supports(self, trial: Trial) -> Unsupported | None:
+        """Every model, solver and regularizer of a trial is supported, on one device."""
+        if trial.shards != 1:
+            return Unsupported(f"the jax backend runs on one device, not on {trial.shards} shards")
+        return None
+
+    def prepare(self, trial: Trial, cores: int) -> Mapping[str, Any]:
+        """Sets precision, determinism and the compilation cache.
+
+        jax offers no thread count: its pools follow the cores the process may run on, which the
+        executor pins before this is called.
+        """
+        flags = os.environ.get("XLA_FLAGS", "").split()
+        if not any(flag.startswith(_DETERMINISTIC) for flag in flags):
+            os.environ["XLA_FLAGS"] = " ".join([*flags, f"{_DETERMINISTIC}=true"])
+        import jax
+
+        settings: Any = jax.config
+        settings.update("jax_enable_x64", trial.precision == "float64")
+        settings.update("jax_default_matmul_precision", "highest")
+        # Keeps compiled programs between processes, however quick they were to compile.
+        settings.update("jax_compilation_cache_dir", str(_cache_dir() / "xla"))
+        settings.update("jax_persistent_cache_min_compile_time_secs", 0)
+        settings.update("jax_persistent_cache_min_entry_size_bytes", 0)
+        devices = jax.devices()
+        return {
+            "jax": jax.__version__,
+            "jaxlib": metadata.version("jaxlib"),
+            "diffrax": metadata.version("diffrax"),
+            "engine": ENGINE,
+            "precision": trial.precision,
+            "matmul_precision": "highest",
+            "cores": cores,
+            "xla_flags": os.environ["XLA_FLAGS"],
+            "device_kind": devices[0].device_kind,
+            "device_count": len(devices),
+            "platform": devices[0].platform,
+        }
+
+    def open(self, trial: Trial, data: DataInfo, device: str) -> Model:
+        """Builds the model on `device`; see `Backend.open`."""
+        import jax
+
+        from harness_jax.model import JaxModel
+
+        settings: Any = jax.config
+        if settings.jax_enable_x64 != (trial.precision == "float64"):
+            raise BackendError(
+                f"this process was not prepared for {trial.precision}: one precision a process"
+            )
+        try:
+            found = jax.devices(device)
+        except RuntimeError as error:
+            raise BackendError(f"jax finds no device '{device}': {error}") from error
+        return JaxModel(trial, data, found[0], ENGINE)
+
+
+ENGINE = "native"
+"""Who takes the solver's steps; `diffrax` computes the same steps in more time."""
+
+_DETERMINISTIC = "--xla_gpu_deterministic_ops"
+
+
+def _cache_dir() -> Path:
+    root = os.environ.get("HARNESS_CACHE_DIR")
+    if root:
+        return Path(root)
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "cnf-harness"
