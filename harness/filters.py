@@ -4,9 +4,9 @@
     conjunction = factor { "&" factor }
     factor      = "!" factor | "(" expression ")" | field ("=" | "!=") value
 
-A value ends at `&`, `|`, `(`, `)` or the end, or is quoted; `*` in it stands for any text. Fields
-are the axes of a trial, `id` and `state`; a field that has several names (a solver is `dopri5` and
-`dopri5 rtol=1e-05 atol=1e-05`) equals a value if one of them does.
+A value is a word without blanks and `&|()`, or quoted; `*` in it stands for any text. Fields are
+the axes of a trial, `id` and `state`; one that has several names (a solver is `dopri5` and
+`dopri5 rtol=1e-05 atol=1e-05`) equals a value if any of them does.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ MAX_DEPTH = 50
 _TOKEN = re.compile(
     r"""\s*(?:
         (?P<field>[A-Za-z_]+)\s*(?P<op>!=|=)\s*
-        (?:"(?P<double>[^"]*)"|'(?P<single>[^']*)'|(?P<bare>[^&|()"']*[^&|()"'\s]))
+        (?:"(?P<double>[^"]*)"|'(?P<single>[^']*)'|(?P<bare>[^\s&|()"']+))
         |(?P<sign>[&|()!])
     )\s*""",
     re.VERBOSE,

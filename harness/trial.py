@@ -32,8 +32,11 @@ __all__ = [
     "SolverSpec",
     "Training",
     "Trial",
+    "canonical",
+    "canonical_json",
     "decode",
     "encode",
+    "identity_of",
 ]
 
 SEMANTICS_VERSION = 1
@@ -240,10 +243,10 @@ class Trial:
     shards: int = 1
     semantics_version: int = SEMANTICS_VERSION
 
-    @property
+    @functools.cached_property
     def id(self) -> str:
         """SHA-256 of the canonical JSON of the trial, first 16 hex digits."""
-        return hashlib.sha256(canonical(self).encode()).hexdigest()[:16]
+        return identity_of(canonical(self))
 
     @property
     def evaluation_solver(self) -> SolverSpec:
@@ -273,8 +276,18 @@ def encode(value: Any, kind: Any = None) -> Any:  # noqa: ANN401
 
 
 def canonical(trial: Trial) -> str:
-    """Canonical JSON: sorted keys, no spaces, shortest float representation, no NaN."""
-    return json.dumps(encode(trial), sort_keys=True, separators=(",", ":"), allow_nan=False)
+    """The canonical JSON of a trial."""
+    return canonical_json(encode(trial))
+
+
+def canonical_json(value: Any) -> str:  # noqa: ANN401
+    """JSON with sorted keys, no spaces, shortest float representation and no NaN."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
+
+
+def identity_of(canonical_text: str) -> str:
+    """SHA-256 of canonical JSON, first 16 hex digits."""
+    return hashlib.sha256(canonical_text.encode()).hexdigest()[:16]
 
 
 def decode(kind: Any, value: Any) -> Any:  # noqa: ANN401

@@ -1,0 +1,73 @@
+"""What a suite says beside its trials: resources, gates, budget."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+from harness.trial import Bound
+
+__all__ = ["METRICS", "Budget", "Gate", "Resources"]
+
+METRICS = (
+    *("test_nll", "val_nll", "train_nll", "test_bits_per_dim", "gaussian_nll"),
+    *("gaussian_bits_per_dim", "parameters"),
+)
+"""Names under `metrics` of a record."""
+
+# As in harness.trial: the same classes carry the values and are what a user's file is held to.
+_STRICT: dict[str, Any] = {"extra": "forbid", "strict": True}
+
+_Positive = Annotated[float, Bound(above=0)]
+_NonNegative = Annotated[float, Bound(at_least=0)]
+
+
+@dataclass(frozen=True)
+class Resources:
+    """What a trial gets; never part of its identity.
+
+    Arguments:
+        cpus: CPU cores, pinned.
+        gpus: GPUs; a fraction shares one and marks its timings as shared.
+        timeout_minutes: The trial is killed then, and recorded as `timeout`.
+    """
+
+    __pydantic_config__ = _STRICT
+
+    cpus: Annotated[int, Bound(at_least=1)] = 1
+    gpus: _NonNegative = 0.0
+    timeout_minutes: _Positive = 60.0
+
+
+@dataclass(frozen=True)
+class Gate:
+    """A bound that the results of a suite must keep, else `harness run` exits with code 3.
+
+    Arguments:
+        when: Filter expression; which trials it binds.
+        metric: Name of the metric that must be lower than the bound.
+        below: A number, or the name of another metric of the same trial.
+        margin: The metric must be lower than the bound by at least so much.
+    """
+
+    __pydantic_config__ = _STRICT
+
+    when: str
+    metric: str
+    below: float | str
+    margin: _NonNegative = 0.0
+
+
+@dataclass(frozen=True)
+class Budget:
+    """What a suite may spend at most, held against the timeouts of its trials in the plan.
+
+    Arguments:
+        gpu_hours: GPUs times hours; null means no limit.
+        cpu_hours: CPU cores times hours; null means no limit.
+    """
+
+    __pydantic_config__ = _STRICT
+
+    gpu_hours: _Positive | None = None
+    cpu_hours: _Positive | None = None
