@@ -2,46 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Literal
+from pathlib import Path
 
-from harness.trial import Trial
+from harness import backends
+from harness.builtin_suites import find_suite
+from harness.errors import InputError, Problem
+from harness.filters import fields_of, parse_filter
+from harness.labels import label
+from harness.states import State, States
+from harness.terms import Budget, Gate, Resources
+from harness.trial import Trial, encode
 
-__all__ = ["Gate", "Plan", "PlannedTrial", "Resources", "State"]
-
-State = Literal["to_run", "finished", "skipped"]
-
-
-@dataclass(frozen=True)
-class Resources:
-    """What a trial gets; never part of its identity.
-
-    Arguments:
-        cpus: CPU cores, pinned.
-        gpus: GPUs; a fraction shares one and marks its timings as shared.
-        timeout_minutes: The trial is killed then, and recorded as `timeout`.
-    """
-
-    cpus: int = 1
-    gpus: float = 0.0
-    timeout_minutes: float = 60.0
-
-
-@dataclass(frozen=True)
-class Gate:
-    """A bound that the results of a suite must keep, else `harness run` exits with code 3.
-
-    Arguments:
-        when: Filter expression; which trials it binds.
-        metric: Name of the metric that must be lower than the bound.
-        below: A number, or the name of another metric of the same trial.
-        margin: The metric must be lower than the bound by at least so much.
-    """
-
-    when: str
-    metric: str
-    below: float | str
-    margin: float = 0.0
+__all__ = [
+    "Budget",
+    "Gate",
+    "Plan",
+    "PlannedTrial",
+    "Resources",
+    "State",
+    "plan",
+    "plan_json",
+]
 
 
 @dataclass(frozen=True)
@@ -63,9 +46,89 @@ class PlannedTrial:
 
 @dataclass(frozen=True)
 class Plan:
-    """All trials of a suite, in the order of the file."""
+    """All trials of a suite, in the order of the file.
+
+    Arguments:
+        suite: Name of the suite.
+        description: What it is for.
+        trials: The trials, those a filter left out excepted.
+        gates: Bounds its results must keep.
+        source: The suite as the user named it, for commands that the user may repeat.
+        budget: What the suite may spend.
+    """
 
     suite: str
     description: str
     trials: tuple[PlannedTrial, ...]
     gates: tuple[Gate, ...] = ()
+    source: str = ""
+    budget: Budget | None = None
+
+
+def plan(
+    suite: str | Path, root: str | Path, filter: str | None = None, rerun: bool = False
+) -> Plan:
+    """Plans a suite; imports no framework and writes nothing.
+
+    Arguments:
+        suite: Name of a built-in suite, or a file.
+        root: The run root; records there make trials `finished`.
+        filter: Keeps the trials that match it (`harness.filters`).
+        rerun: Runs finished trials again.
+
+    Raises:
+        InputError: The suite or the filter is invalid, or no trial matches.
+        BackendNotInstalled: A trial to run needs a framework that is not installed.
+        RecordError: A record under the root cannot be read.
+    """
+    # Here, because the worker imports the types above and does without pydantic and YAML.
+    from harness.grid import expand
+    from harness.suite import load_suite
+
+    wanted = parse_filter(filter) if filter is not None else None
+    loaded = load_suite(find_suite(str(suite)))
+    states = States(Path(root), rerun)
+    planned = []
+    for point in expand(loaded):
+        state, reason = states.of(point.trial, point.excluded)
+        if wanted is not None:
+            fields = {**fields_of(point.trial, state), "id": (point.trial.id,)}
+            if not wanted.matches(fields):
+                continue
+        planned.append(PlannedTrial(point.trial, state, reason, point.resources))
+    if not planned:
+        message = f"no trial of the suite '{loaded.name}' matches"
+        raise InputError([Problem("-k", message, filter, 1, len(filter or ""))])
+    _require_backends(planned)
+    return Plan(
+        suite=loaded.name,
+        description=loaded.description,
+        trials=tuple(planned),
+        gates=tuple(placed.gate for placed in loaded.all_gates()),
+        source=str(suite),
+        budget=loaded.budget,
+    )
+
+
+def plan_json(plan: Plan) -> dict[str, object]:
+    """The plan as `harness plan --json` prints it."""
+    return {
+        "suite": plan.suite,
+        "trials": [
+            {
+                "id": planned.trial.id,
+                **{name: labels[name] for name in ("dataset", "backend", "solver", "regularizer")},
+                "seed": planned.trial.seed,
+                "state": planned.state,
+                "reason": planned.reason,
+                "spec": encode(planned.trial),
+            }
+            for planned in plan.trials
+            for labels in (label(planned.trial),)
+        ],
+    }
+
+
+def _require_backends(trials: Iterable[PlannedTrial]) -> None:
+    for name in dict.fromkeys(p.trial.backend for p in trials if p.state == "to_run"):
+        backends.require(backends.get_backend(name))

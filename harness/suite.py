@@ -73,6 +73,11 @@ class Suite:
     resources: Resources = field(default_factory=Resources)
     budget: Budget | None = None
 
+    def all_gates(self) -> tuple[PlacedGate, ...]:
+        """Its gates after those of the suites it includes."""
+        inherited = tuple(gate for suite in self.included for gate in suite.all_gates())
+        return inherited + self.gates
+
 
 def load_suite(path: Path) -> Suite:
     """Reads and checks a suite file and the files it includes.
