@@ -19,13 +19,23 @@ from harness.validation import Problems, validate
 from harness.yaml_nodes import Node, Place
 from harness.yaml_reader import read_yaml
 
-__all__ = ["KEYS", "Exclusion", "PlacedGate", "Suite", "load_suite"]
+__all__ = ["KEYS", "NAME", "ExcludeEntry", "Exclusion", "PlacedGate", "Suite", "load_suite"]
 
 KEYS = (
     *("name", "description", "include", "defaults", "trials"),
     *("exclude", "gates", "resources", "budget"),
 )
 NAME = re.compile(r"[a-z0-9-]+")
+
+
+@dataclass(frozen=True)
+class ExcludeEntry:
+    """An entry of `exclude` as it is written."""
+
+    __pydantic_config__ = {"extra": "forbid", "strict": True}  # noqa: RUF012
+
+    when: str
+    reason: str
 
 
 @dataclass(frozen=True)
@@ -207,7 +217,7 @@ class _Reader:
         return read_blocks(trials, self._keys.get("defaults"), self._problems)
 
     def _exclusion(self, node: Node) -> Exclusion | None:
-        value = validate(_ExcludeEntry, node, "an exclusion", self._problems)
+        value = validate(ExcludeEntry, node, "an exclusion", self._problems)
         if value is None:
             return None
         when = self._filter(node.items()["when"])
@@ -242,11 +252,3 @@ class _Reader:
         except InputError as error:
             self._problems.extend(error)
             return None
-
-
-@dataclass(frozen=True)
-class _ExcludeEntry:
-    __pydantic_config__ = {"extra": "forbid", "strict": True}  # noqa: RUF012
-
-    when: str
-    reason: str

@@ -77,6 +77,14 @@ class Bound:
 
         return core_schema.no_info_after_validator_function(self.check, handler(source))
 
+    def __get_pydantic_json_schema__(self, core: Any, handler: Any) -> Any:  # noqa: ANN401
+        limits = {
+            "exclusiveMinimum": self.above,
+            "minimum": self.at_least,
+            "maximum": self.at_most,
+        }
+        return handler(core) | {key: value for key, value in limits.items() if value is not None}
+
 
 Positive = Annotated[float, Bound(above=0)]
 NonNegative = Annotated[float, Bound(at_least=0)]

@@ -7,11 +7,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from harness.conformance.cases import Case, make_trial
+from harness.conformance.cases import Case, make_trial, tolerance_of
 from harness.conformance.inputs import inputs, objective, train_once
 from harness.conformance.plugin import OpenModel
 from harness.interface import Backend
-from harness.solvers import FIXED_SOLVERS
+from harness.solvers import ADAPTIVE_SOLVERS, FIXED_SOLVERS
 from harness.streams import Stream
 from harness.trial import AdaptiveSolver, RegularizerName, Trial
 
@@ -24,7 +24,9 @@ REGULARIZERS: list[tuple[RegularizerName, ...]] = [
 ]
 
 
-def _directional_derivatives(trial: Trial, open_model: OpenModel) -> tuple[float, float]:
+def _directional_derivatives(
+    trial: Trial, open_model: OpenModel, h: float = 1e-5
+) -> tuple[float, float]:
     """Derivative of the loss along a random direction: from the gradient, and by differences."""
     model = open_model(trial)
     batch, control = inputs(trial)
@@ -35,7 +37,6 @@ def _directional_derivatives(trial: Trial, open_model: OpenModel) -> tuple[float
         for name, value in gradient.items()
     }
     along = sum(float(np.sum(gradient[name] * direction[name])) for name in gradient)
-    h = 1e-5
     ends = []
     for sign in (1, -1):
         moved = {name: start[name] + sign * h * direction[name] for name in gradient}
@@ -47,9 +48,15 @@ def _directional_derivatives(trial: Trial, open_model: OpenModel) -> tuple[float
 def test_gradient_matches_differences(case: Case, backend: Backend, open_model: OpenModel) -> None:
     if case.gradient == "adjoint" and case.solver in FIXED_SOLVERS:
         pytest.skip("the adjoint of a coarse fixed grid is not the gradient of its solution")
-    along, difference = _directional_derivatives(make_trial(case, backend.name), open_model)
-    # relu has kinks that a difference may straddle.
-    rtol = 2e-3 if case.nonlinearity == "relu" else 1e-5
+    if case.nonlinearity == "relu" and case.solver in ADAPTIVE_SOLVERS:
+        pytest.skip("the divergence of a relu net jumps; its derivative does not see the jumps")
+    # The step sequence changes with the arrays, which adds noise of the size tolerance / h to the
+    # difference; a larger h costs more where elu's second derivative jumps.
+    loose = case.solver in ADAPTIVE_SOLVERS and tolerance_of(case) > 1e-9
+    h = 1e-3 if loose else 1e-5
+    rtol = 1e-2 if loose and case.nonlinearity == "elu" else h
+    trial = make_trial(case, backend.name)
+    along, difference = _directional_derivatives(trial, open_model, h)
     assert along == pytest.approx(difference, rel=rtol, abs=1e-6)
 
 

@@ -33,16 +33,12 @@ class Dynamics:
     def __init__(
         self, layer: LayerName, nonlinearity: NonlinearityName, arrays: Mapping[str, Tensor]
     ) -> None:
-        self._layer = LAYERS[layer]
         self._act = NONLINEARITIES[nonlinearity]
         by_layer: dict[str, dict[str, Tensor]] = {}
         for name, array in arrays.items():
             place, _, kind = name.partition("/")
             by_layer.setdefault(place, {})[kind] = array
-        self._arrays = [by_layer[f"layer{i}"] for i in range(len(by_layer))]
-
-    def _at(self, t: Tensor) -> list[Affine]:
-        return [self._layer(arrays, t) for arrays in self._arrays]
+        self._at = LAYERS[layer]([by_layer[f"layer{i}"] for i in range(len(by_layer))])
 
     def value(self, t: Tensor, z: Tensor) -> Tensor:
         """f(t, z); z is [batch, D]."""

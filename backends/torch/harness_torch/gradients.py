@@ -134,7 +134,8 @@ class _Adjoint(torch.autograd.Function):
         T_leaf = T.detach().requires_grad_(ctx.needs_input_grad[5])
         inputs = [*leaves, T_leaf] if T_leaf.requires_grad else leaves
         named = dict(zip(ctx.block.trained, leaves, strict=True))
-        adjoint = _AdjointOde(ctx.block.field_of(named, T_leaf), inputs, a_q)
+        # Built anew at each evaluation: its graph is freed with the evaluation's own.
+        adjoint = _AdjointOde(lambda: ctx.block.field_of(named, T_leaf), inputs, a_q)
         solution = solve(
             reverse(adjoint),
             torch.stack([z, a_z]),
@@ -154,12 +155,12 @@ class _AdjointOde:
     """The augmented field: u = (z, a_z) stacked, q = (a, a_a, adjoints of the inputs) flat.
 
     Arguments:
-        field: The block's field, built from `inputs`.
+        field: Builds the block's field from `inputs`.
         inputs: What gets a gradient; leaves that require one.
         a_q: Adjoint of q, constant along the path; [1 + regularizers, batch].
     """
 
-    def __init__(self, field: Field, inputs: Sequence[Tensor], a_q: Tensor) -> None:
+    def __init__(self, field: Callable[[], Field], inputs: Sequence[Tensor], a_q: Tensor) -> None:
         self._field, self._inputs, self._a_q = field, inputs, a_q
         batch = a_q.shape[1]
         self._sizes = [batch, batch, *(x.numel() for x in inputs)]
@@ -168,7 +169,7 @@ class _AdjointOde:
         z, a_z = u.detach().unbind()
         z.requires_grad_()
         with torch.enable_grad():
-            dz, dq = self._field(s, z)
+            dz, dq = self._field()(s, z)
         vjp_z, *vjp = torch.autograd.grad(
             (dz, dq), (z, *self._inputs), (a_z, self._a_q), materialize_grads=True
         )

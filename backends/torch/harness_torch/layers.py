@@ -7,7 +7,7 @@ derivatives of the dynamics need.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 import torch
@@ -16,7 +16,15 @@ from torch.nn import functional as F
 
 from harness.trial import LayerName, NonlinearityName
 
-__all__ = ["LAYERS", "NONLINEARITIES", "Affine", "Nonlinearity", "concat", "concatsquash"]
+__all__ = [
+    "LAYERS",
+    "NONLINEARITIES",
+    "Affine",
+    "Layers",
+    "Nonlinearity",
+    "concat",
+    "concatsquash",
+]
 
 
 class Affine(NamedTuple):
@@ -43,27 +51,59 @@ class Affine(NamedTuple):
         return u @ self.matrix
 
 
-def concat(arrays: Mapping[str, Tensor], t: Tensor) -> Affine:
+Layers = Callable[[Tensor], list[Affine]]
+"""t -> all layers of a block at that time."""
+
+
+def concat(layers: Sequence[Mapping[str, Tensor]]) -> Layers:
     """W [t, h] + b; column 0 of the weight belongs to t (FFJORD's code, ConcatLinear)."""
-    time_column, matrix = torch.split(arrays["weight"], [1, arrays["weight"].shape[1] - 1], dim=1)
-    return Affine(matrix, torch.addcmul(arrays["bias"], time_column[:, 0], t))
+    parts = [torch.split(a["weight"], [1, a["weight"].shape[1] - 1], dim=1) for a in layers]
+    columns = torch.cat([column[:, 0] for column, _ in parts])
+    bias, widths = _joined(layers, "bias")
+
+    def at(t: Tensor) -> list[Affine]:
+        shifts = torch.split(torch.addcmul(bias, columns, t), widths)
+        return [Affine(w, shift) for (_, w), shift in zip(parts, shifts, strict=True)]
+
+    return at
 
 
-def concatsquash(arrays: Mapping[str, Tensor], t: Tensor) -> Affine:
+def concatsquash(layers: Sequence[Mapping[str, Tensor]]) -> Layers:
     """(W h + b) sigmoid(w_g t + b_g) + w_t t (FFJORD's code, ConcatSquashLinear).
 
-    The gate scales the rows of W rather than those of W h: the same number, but touches [out, in]
-    entries once instead of [batch, out] entries for the value and for every tangent.
+    The gate scales the rows of W rather than those of W h: the same number, but it touches
+    [out, in] entries once instead of [batch, out] entries for the value and every tangent.
     """
-    gate = torch.sigmoid(torch.addcmul(arrays["gate_bias"], arrays["gate_weight"], t))
-    shift = torch.addcmul(arrays["time_weight"] * t, arrays["bias"], gate)
-    return Affine(arrays["weight"] * gate[:, None], shift)
+    bias, widths = _joined(layers, "bias")
+    gate_weight, _ = _joined(layers, "gate_weight")
+    gate_bias, _ = _joined(layers, "gate_bias")
+    time_weight, _ = _joined(layers, "time_weight")
+
+    def at(t: Tensor) -> list[Affine]:
+        gate = torch.sigmoid(torch.addcmul(gate_bias, gate_weight, t))
+        shift = torch.addcmul(time_weight * t, bias, gate)
+        gates, shifts = torch.split(gate, widths), torch.split(shift, widths)
+        return [
+            Affine(a["weight"] * g[:, None], c)
+            for a, g, c in zip(layers, gates, shifts, strict=True)
+        ]
+
+    return at
 
 
-LAYERS: Mapping[LayerName, Callable[[Mapping[str, Tensor], Tensor], Affine]] = {
+def _joined(layers: Sequence[Mapping[str, Tensor]], name: str) -> tuple[Tensor, list[int]]:
+    """One kind of vector of all layers end to end: what depends on t alone is computed in one go,
+    which saves a tenth of the training step of small nets.
+    """
+    vectors = [arrays[name] for arrays in layers]
+    return torch.cat(vectors), [len(vector) for vector in vectors]
+
+
+LAYERS: Mapping[LayerName, Callable[[Sequence[Mapping[str, Tensor]]], Layers]] = {
     "concat": concat,
     "concatsquash": concatsquash,
 }
+"""By name: (arrays of each layer) -> the layers as functions of t."""
 
 
 class Nonlinearity(NamedTuple):
