@@ -1,0 +1,89 @@
+"""What a suite can name: datasets, backends, solvers, regularizers, layers, built-in suites."""
+
+from __future__ import annotations
+
+import typing
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from harness import backends, datasets
+from harness.builtin_suites import suite_files
+from harness.errors import HarnessError
+from harness.solvers import TABLEAUX
+from harness.trial import LayerName, RegularizerName
+
+__all__ = ["Entry", "catalogue"]
+
+_LAYERS: Mapping[str, str] = {
+    "concat": "W [t, h] + b",
+    "concatsquash": "(W h + b) * sigmoid(u t + v) + w t",
+}
+_REGULARIZERS: Mapping[str, str] = {
+    "rnode.kinetic": "1/2 mean over d of f_d^2, integrated over time",
+    "rnode.jacobian": "mean over d of (eps^T df/dz)_d^2, integrated over time",
+}
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One name and what it means; `ready` is False where something is missing on this machine."""
+
+    name: str
+    summary: str
+    ready: bool = True
+
+
+def catalogue() -> dict[str, list[Entry]]:
+    """Returns all known names by kind; imports no framework."""
+    return {
+        "datasets": [_dataset(name) for name in datasets.names()],
+        "backends": [_backend(name) for name in backends.backend_names()],
+        "solvers": [
+            Entry(
+                t.name, f"order {t.order}, {'adaptive' if t.error else 'fixed steps'}; {t.source}"
+            )
+            for t in TABLEAUX.values()
+        ],
+        "regularizers": [Entry(n, _REGULARIZERS[n]) for n in typing.get_args(RegularizerName)],
+        "layers": [Entry(name, _LAYERS[name]) for name in typing.get_args(LayerName)],
+        "suites": [_suite(name) for name in suite_files()],
+    }
+
+
+def _dataset(name: str) -> Entry:
+    try:
+        declared = datasets.declare(name)
+    except HarnessError as error:
+        return Entry(name, str(error), ready=False)
+    if declared.available:
+        return Entry(name, declared.summary)
+    return Entry(name, f"{declared.summary}; not here: {declared.reason}", ready=False)
+
+
+def _backend(name: str) -> Entry:
+    try:
+        backend = backends.get_backend(name)
+    except HarnessError as error:
+        return Entry(name, str(error), ready=False)
+    needs = ", ".join(backend.framework)
+    missing = backends.missing_distribution(backend)
+    if missing is None:
+        return Entry(name, needs)
+    return Entry(name, f"{needs}; {missing} is not installed", ready=False)
+
+
+def _solver(name: str) -> str:
+    tableau = TABLEAUX[name]
+    kind = "fixed steps" if tableau.error is None else "adaptive"
+    return f"order {tableau.order}, {kind}; {tableau.source}"
+
+
+def _suite(name: str) -> Entry:
+    from harness.yaml_reader import read_yaml
+
+    try:
+        node = read_yaml(suite_files()[name])
+    except HarnessError as error:
+        return Entry(name, str(error).splitlines()[0], ready=False)
+    description = node.items().get("description")
+    return Entry(name, str(description.value) if description else "")

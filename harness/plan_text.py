@@ -1,0 +1,54 @@
+"""The plan as text: one line a trial, then the totals."""
+
+from __future__ import annotations
+
+import collections
+from collections.abc import Mapping
+
+from harness.labels import label
+from harness.plan import Plan, State
+from harness.text import columns, counted
+
+__all__ = ["plan_text", "plan_totals"]
+
+_ALWAYS = ("dataset", "backend", "solver", "regularizer", "seed")
+_WORDS: Mapping[State, str] = {"to_run": "to run", "finished": "finished", "skipped": "skipped"}
+
+
+def plan_text(plan: Plan) -> str:
+    """Lists the trials, with a column for every axis in which they differ."""
+    labels = [label(planned.trial) for planned in plan.trials]
+    axes = [
+        name for name in labels[0] if name in _ALWAYS or len({row[name] for row in labels}) > 1
+    ]
+    rows = [
+        (planned.trial.id, planned.state, *(row[name] for name in axes), planned.reason)
+        for planned, row in zip(plan.trials, labels, strict=True)
+    ]
+    table = columns(rows, header=("id", "state", *axes, "reason"))
+    return f"{table}\n{plan_totals(plan)}"
+
+
+def plan_totals(plan: Plan) -> str:
+    """`suite quickstart: 32 trials: 30 to run, 2 finished`, and the spend where it is limited."""
+    states = collections.Counter(planned.state for planned in plan.trials)
+    parts = [f"{states[state]:,} {word}" for state, word in _WORDS.items() if states[state]]
+    lines = [f"suite {plan.suite}: {counted(len(plan.trials), 'trial')}: {', '.join(parts)}"]
+    lines += _spend(plan)
+    return "\n".join(lines)
+
+
+def _spend(plan: Plan) -> list[str]:
+    """The budget beside the hours after which every trial has run into its timeout."""
+    if plan.budget is None:
+        return []
+    waiting = [p.resources for p in plan.trials if p.state == "to_run"]
+    cpu_hours = sum(r.cpus * r.timeout_minutes / 60 for r in waiting)
+    gpu_hours = sum(r.gpus * r.timeout_minutes / 60 for r in waiting)
+    limits = (("CPU", cpu_hours, plan.budget.cpu_hours), ("GPU", gpu_hours, plan.budget.gpu_hours))
+    return [
+        f"{unit} hours: at most {most:.1f} by the timeouts, budget {limit:g}"
+        + ("" if most <= limit else " (the timeouts do not keep the budget)")
+        for unit, most, limit in limits
+        if limit is not None
+    ]
