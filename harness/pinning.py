@@ -1,0 +1,159 @@
+"""Cores of their own for each trial, and the settings that must precede a framework's import.
+
+Locks are advisory file locks, which the kernel releases when a process dies, however it dies. They
+hold between all trials of one user on a machine, whoever started them.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+__all__ = ["Lease", "lease", "pin", "usable_cores"]
+
+PATIENCE_S = 5.0
+"""How long to wait for free cores: a killed trial may need a moment to die."""
+_POLL_S = 0.05
+_MOST_TRIALS = 4096
+
+
+def usable_cores() -> tuple[int, ...]:
+    """Cores this process may run on."""
+    if sys.platform == "linux":
+        cores = os.sched_getaffinity(0)
+    else:
+        cores = set(range(os.cpu_count() or 1))
+    return tuple(sorted(cores))
+
+
+def lock_folder() -> Path:
+    """Folder of the lock files: one a user, since others' files cannot be locked."""
+    folder = Path(tempfile.gettempdir()) / f"cnf-harness-{os.getuid()}"
+    folder.mkdir(mode=0o700, exist_ok=True)
+    return folder
+
+
+@dataclass
+class Lease:
+    """What a running trial holds.
+
+    Arguments:
+        cores: The cores it is pinned to.
+        own: False if there were not enough free cores, so that others may use these as well.
+    """
+
+    cores: tuple[int, ...]
+    own: bool
+    _slot: Path
+    _folder: Path
+
+    def alone(self) -> bool:
+        """True if no other trial runs on this machine now and the cores are its own."""
+        return self.own and not any(
+            _is_locked(path) for path in self._folder.glob("slot-*") if path != self._slot
+        )
+
+
+@contextmanager
+def lease(
+    count: int,
+    *,
+    exclusive: bool = False,
+    folder: Path | None = None,
+    patience: float = PATIENCE_S,
+) -> Iterator[Lease]:
+    """Leases cores until the end of the block.
+
+    Arguments:
+        count: How many; fewer are given where the machine has fewer.
+        exclusive: Wait until no other trial runs on this machine, and keep others waiting.
+        folder: Where the lock files lie.
+        patience: Seconds to wait for free cores before sharing some.
+    """
+    folder = folder or lock_folder()
+    held: list[int] = []
+    try:
+        node = os.open(folder / "node", os.O_RDWR | os.O_CREAT, 0o600)
+        held.append(node)
+        fcntl.flock(node, fcntl.LOCK_EX if exclusive else fcntl.LOCK_SH)
+        slot = _first_free(folder, "slot", range(_MOST_TRIALS), 1, held)
+        usable = usable_cores()
+        count = min(count, len(usable))
+        end = time.monotonic() + patience
+        while len(cores := _first_free(folder, "core", usable, count, held)) < count:
+            if time.monotonic() > end:
+                break
+            time.sleep(_POLL_S)
+        own = len(cores) == count
+        # Where trials outnumber cores they share them by turns.
+        shared = [usable[(slot[0] * count + k) % len(usable)] for k in range(count)]
+        chosen = cores if own else shared
+        yield Lease(tuple(sorted(chosen)), own, folder / f"slot-{slot[0]}", folder)
+    finally:
+        for descriptor in held:
+            os.close(descriptor)
+
+
+def _first_free(
+    folder: Path, kind: str, numbers: range | tuple[int, ...], count: int, held: list[int]
+) -> list[int]:
+    """Locks the first `count` free files of a kind; none of them if fewer are free."""
+    found: dict[int, int] = {}
+    for number in numbers:
+        if len(found) == count:
+            break
+        descriptor = _try_lock(folder / f"{kind}-{number}")
+        if descriptor is not None:
+            found[number] = descriptor
+    if len(found) < count:
+        for descriptor in found.values():
+            os.close(descriptor)
+        return []
+    held.extend(found.values())
+    return list(found)
+
+
+def _try_lock(path: Path) -> int | None:
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(descriptor)
+        return None
+    return descriptor
+
+
+def _is_locked(path: Path) -> bool:
+    descriptor = os.open(path, os.O_RDWR)
+    try:
+        # Shared, so that two trials that look at once do not see each other's look.
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(descriptor)
+    return False
+
+
+def pin(cores: tuple[int, ...], device: Literal["cpu", "gpu"]) -> None:
+    """Binds this process to `cores` and fixes thread counts; call before numpy and frameworks.
+
+    torch reads the thread variables; XLA's pools follow the affinity and nothing else.
+    """
+    count = str(len(cores))
+    os.environ.update(OMP_NUM_THREADS=count, MKL_NUM_THREADS=count, OPENBLAS_NUM_THREADS=count)
+    if device == "cpu":
+        # A CPU trial on a GPU machine sees all GPUs otherwise, and jax reserves most of the first.
+        os.environ.update(CUDA_VISIBLE_DEVICES="", JAX_PLATFORMS="cpu")
+    if sys.platform == "linux":
+        # Refused in some sandboxes: the environment then records the cores of the lease anyway.
+        with suppress(PermissionError):
+            os.sched_setaffinity(0, cores)
