@@ -8,14 +8,16 @@ from typing import Any
 
 __all__ = ["Scalar", "flatten", "flatten_result"]
 
-Scalar = str | int | float | bool
+Scalar = str | int | float
 
 _BLOCKS = ("timing", "nfe", "memory", "environment")
 _HEAD = ("trial_id", "status", "message", "attempts", "attempt_id", "finished_ms")
 
 
 def flatten(value: Mapping[str, Any], prefix: str = "") -> dict[str, Scalar]:
-    """Flattens nested mappings to dotted names; lists become one string, null is left out.
+    """Flattens nested mappings to dotted names.
+
+    Lists become one text, true and false become `yes` and `no`, null is left out.
 
     Example:
         >>> flatten({"train": {"forward": {"mean": 26.0, "n": 5}, "backward": None}}, "nfe.")
@@ -45,6 +47,8 @@ def _walk(value: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, Scalar]]
         name = f"{prefix}{key}"
         if isinstance(item, Mapping):
             yield from _walk(item, f"{name}.")
+        elif isinstance(item, bool):
+            yield name, "yes" if item else "no"
         elif isinstance(item, list | tuple):
             yield name, ", ".join(str(part) for part in item)
         elif item is not None and not (isinstance(item, float) and not math.isfinite(item)):

@@ -5,17 +5,16 @@ Every table and figure starts from these two, whether they come from the run fol
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from harness.errors import RecordError
 from harness.flat import Scalar, flatten_result
 from harness.labels import LABELS, label
-from harness.trial import Trial, canonical, decode
+from harness.records import TrialFolder, read_lines, read_results, read_spec
+from harness.trial import Trial, canonical
 
 __all__ = ["HISTORY_COLUMNS", "frame_of", "history", "history_of", "load", "row"]
 
@@ -41,34 +40,22 @@ def load(root: Path | str) -> pd.DataFrame:
     Raises:
         RecordError: A record is damaged; the message names the file.
     """
-    folders = sorted(path.parent for path in Path(root).glob("trials/*/result.json"))
+    folder = Path(root)
     return frame_of(
-        row(_read_json(folder / "spec.json")["trial"], _read_json(folder / "result.json"))
-        for folder in folders
+        row(read_spec(TrialFolder(folder, result["trial_id"]).spec)[0], result)
+        for result in read_results(folder)
     )
 
 
-def row(spec: Mapping[str, Any], result: Mapping[str, Any]) -> dict[str, Scalar]:
+def row(trial: Trial, result: Mapping[str, Any]) -> dict[str, Scalar]:
     """Flattens one record into the columns of `load`.
 
     Arguments:
-        spec: The encoded trial.
+        trial: Its spec.
         result: What `result.json` holds.
-
-    Raises:
-        RecordError: The spec is no trial of this version.
     """
-    try:
-        trial: Trial = decode(Trial, spec)
-    except (KeyError, TypeError) as error:
-        name = result.get("trial_id", "?")
-        raise RecordError(f"trial {name}: its spec.json is damaged: {error}") from error
-    return {
-        **label(trial),
-        "seed": trial.seed,
-        "spec": canonical(trial),
-        **flatten_result(result),
-    }
+    labels: dict[str, Scalar] = {**label(trial), "seed": trial.seed}
+    return {**labels, "spec": canonical(trial), **flatten_result(result)}
 
 
 def frame_of(rows: Iterable[Mapping[str, Scalar]]) -> pd.DataFrame:
@@ -95,8 +82,8 @@ def history(root: Path | str, trial_ids: Iterable[str]) -> pd.DataFrame:
     rows: list[tuple[str, str, int, float, int]] = []
     for trial_id in trial_ids:
         attempts = [
-            list(_lines(path))
-            for path in Path(root).glob(f"trials/{trial_id}/attempt-*/metrics.jsonl")
+            read_lines(attempt / "metrics.jsonl")
+            for attempt in TrialFolder(Path(root), trial_id).attempts()
         ]
         attempts.sort(key=lambda lines: lines[0]["timestamp_ms"] if lines else 0)
         newest: dict[tuple[str, int], tuple[float, int]] = {}
@@ -112,20 +99,3 @@ def history_of(rows: Iterable[tuple[str, str, int, float, int]]) -> pd.DataFrame
     """Builds the table of `history` from its rows."""
     frame = pd.DataFrame(list(rows), columns=list(HISTORY_COLUMNS))
     return frame.sort_values(["trial_id", "metric", "step"], ignore_index=True)
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        value: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise RecordError(f"{path}: cannot be read: {error}") from error
-    return value
-
-
-def _lines(path: Path) -> Iterator[dict[str, Any]]:
-    for text in path.read_text(encoding="utf-8", errors="replace").splitlines():
-        try:
-            yield json.loads(text)
-        except ValueError:
-            # A kill leaves at most the last line of an attempt torn.
-            return

@@ -1,0 +1,195 @@
+"""What a report is made of: plain values that HTML and Markdown render alike.
+
+Every number is formatted once, into a `Cell`; no renderer formats numbers, so the two files cannot
+disagree.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+__all__ = [
+    "Block",
+    "Cell",
+    "Chart",
+    "Column",
+    "Details",
+    "Facts",
+    "Link",
+    "Page",
+    "Panel",
+    "Paragraph",
+    "Pictures",
+    "Row",
+    "Section",
+    "Table",
+    "Tone",
+]
+
+Tone = Literal["", "good", "bad", "muted"]
+
+
+@dataclass(frozen=True)
+class Link:
+    """A reference to an anchor of the same page."""
+
+    text: str
+    anchor: str
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One entry of a table.
+
+    Arguments:
+        text: What is printed.
+        best: Printed bold and with a star, since weight alone does not reach every reader.
+        tone: Colour that repeats what the words say.
+        code: Printed in a fixed-width font.
+        links: Follow the text, separated by spaces.
+    """
+
+    text: str
+    best: bool = False
+    tone: Tone = ""
+    code: bool = False
+    links: tuple[Link, ...] = ()
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column: its name, the unit below it, and how it is set.
+
+    Arguments:
+        name: Heading.
+        unit: Unit of all its numbers, or None.
+        numeric: Set flush right.
+        heading: Its cells name the row.
+        narrow: Its cells never break into lines.
+    """
+
+    name: str
+    unit: str | None = None
+    numeric: bool = False
+    heading: bool = False
+    narrow: bool = False
+
+
+@dataclass(frozen=True)
+class Row:
+    """A row; `opens_group` sets it off from the row above."""
+
+    cells: tuple[Cell, ...]
+    opens_group: bool = False
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table with its caption above and its reading instructions below."""
+
+    id: str
+    caption: str
+    columns: tuple[Column, ...]
+    rows: tuple[Row, ...]
+    note: str | None = None
+
+
+@dataclass(frozen=True)
+class Paragraph:
+    """Running text; `tone` sets off a warning."""
+
+    text: str
+    tone: Tone = ""
+
+
+@dataclass(frozen=True)
+class Facts:
+    """Terms and what they are."""
+
+    items: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True)
+class Chart:
+    """A Vega-Lite chart.
+
+    Arguments:
+        id: Anchor and file name.
+        title: Heading.
+        spec: Vega-Lite specification with its data inside.
+        caption: How to read it; also its description for who cannot see it.
+    """
+
+    id: str
+    title: str
+    spec: Mapping[str, Any]
+    caption: str
+
+
+@dataclass(frozen=True)
+class Panel:
+    """One picture of a row: a PNG, what it shows, and its file name."""
+
+    id: str
+    label: str
+    png: bytes
+    pixelated: bool = False
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """Panels on one common scale.
+
+    Arguments:
+        id: Anchor.
+        title: Heading.
+        panels: Side by side.
+        caption: How to read them.
+        ramp: Values at the dark and the bright end of the colour scale, or None.
+    """
+
+    id: str
+    title: str
+    panels: tuple[Panel, ...]
+    caption: str
+    ramp: tuple[str, str] | None = None
+
+
+@dataclass(frozen=True)
+class Details:
+    """Text that is folded away until asked for."""
+
+    id: str
+    summary: str
+    text: str
+
+
+Block = Table | Paragraph | Facts | Chart | Pictures | Details
+
+
+@dataclass(frozen=True)
+class Section:
+    """A heading and what stands under it."""
+
+    id: str
+    title: str
+    blocks: tuple[Block, ...]
+
+
+@dataclass(frozen=True)
+class Page:
+    """The whole report.
+
+    Arguments:
+        title: Name of the suite.
+        lead: Its description.
+        facts: The line of facts under the title.
+        sections: In order.
+    """
+
+    title: str
+    lead: str
+    facts: Facts
+    sections: tuple[Section, ...]

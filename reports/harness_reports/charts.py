@@ -1,0 +1,88 @@
+"""What all charts share: data, scales of the backends, and the finished specification."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+import altair as alt
+import pandas as pd
+
+from harness_reports.theme import CONFIG, INK, SERIES, SHAPES
+
+__all__ = [
+    "backend_colour",
+    "backend_shape",
+    "data_of",
+    "finished",
+    "laid_over",
+    "panel_width",
+    "seed_dash",
+]
+
+_PAGE_WIDTH = 1080
+
+
+def data_of(table: pd.DataFrame) -> alt.InlineData:
+    """The rows of a table as chart data; numbers keep six significant digits."""
+    columns = {str(name): [_short(value) for value in column] for name, column in table.items()}
+    rows = [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
+    return alt.InlineData(values=rows)
+
+
+def backend_colour(backends: Sequence[str]) -> alt.Color:
+    """Colour by backend; the order of `backends` decides, so that all charts agree."""
+    return alt.Color(
+        "backend:N", scale=alt.Scale(domain=list(backends), range=_cycle(SERIES, backends))
+    )
+
+
+def backend_shape(backends: Sequence[str]) -> alt.Shape:
+    """Shape of points by backend, since colour alone does not reach every reader."""
+    return alt.Shape(
+        "backend:N", scale=alt.Scale(domain=list(backends), range=_cycle(SHAPES, backends))
+    )
+
+
+def laid_over(lines: alt.Chart, backends: Sequence[str]) -> list[alt.Chart]:
+    """Two layers of the same lines: the first backend broad and pale, the others thin upon it.
+
+    Backends that agree draw the same line; so both stay visible.
+    """
+    first = f"datum.backend == {json.dumps(backends[0])}"
+    return [
+        lines.transform_filter(first).mark_line(clip=True, strokeWidth=5, strokeOpacity=0.5),
+        lines.transform_filter(f"!({first})").mark_line(clip=True, strokeWidth=1.5),
+    ]
+
+
+def seed_dash(seeds: Sequence[str]) -> alt.StrokeDash:
+    """Dashes by seed; after four seeds they repeat."""
+    patterns = [[1, 0], [6, 3], [2, 2], [8, 3, 2, 3]]
+    marks = [patterns[index % len(patterns)] for index in range(len(seeds))]
+    legend = alt.Legend(symbolType="stroke", symbolStrokeColor=INK)
+    return alt.StrokeDash(
+        "seed:N", scale=alt.Scale(domain=list(seeds), range=marks), title="seed", legend=legend
+    )
+
+
+def panel_width(columns: int) -> int:
+    """Width of each of `columns` panels in pixels."""
+    return max(200, min(640, (_PAGE_WIDTH - 50) // max(1, columns) - 24))
+
+
+def finished(chart: alt.TopLevelMixin) -> dict[str, Any]:
+    """The Vega-Lite specification with the report's theme."""
+    spec: dict[str, Any] = chart.to_dict()
+    spec["config"] = dict(CONFIG)
+    spec.pop("usermeta", None)
+    return spec
+
+
+def _cycle(values: Sequence[str], names: Sequence[str]) -> list[str]:
+    return [values[index % len(values)] for index in range(len(names))]
+
+
+def _short(value: object) -> object:
+    return float(f"{value:.6g}") if isinstance(value, float) else value

@@ -1,0 +1,260 @@
+"""Backends compared: quality on the same seeds, speed only where a comparison is fair."""
+
+from __future__ import annotations
+
+import itertools
+import statistics
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+from harness.statistics import Interval, paired_difference, paired_ratio
+from harness_reports.blocks import Block, Cell, Column, Paragraph, Row, Section, Table
+from harness_reports.cost import COST_NOTE, FINGERPRINT, cost_table
+from harness_reports.entries import Entry, Group, by_dataset, groups_of, varying
+from harness_reports.numbers import fixed, interval, level_digits, plural
+from harness_reports.results import Quantity, quantity_of
+
+__all__ = ["Pair", "comparison", "pairs_of", "quality_verdict", "speed_verdict"]
+
+LEAST_PAIRS = 3
+STEP = "timing.step_s.median"
+
+_QUALITY = (
+    "Paired by seed: both backends start from the same arrays and see the same batches and probe "
+    "noise. Interval: 95 % Student t interval of the mean difference, without correction for the "
+    "number of rows, so that one row in twenty shows a difference by chance. Fewer than "
+    f"{LEAST_PAIRS} pairs carry no verdict."
+)
+_SPEED = (
+    "Ratio of the median training step times, first backend over second, geometric mean over "
+    "seeds with the 95 % t interval of its logarithm. Only timings that had the machine to "
+    "themselves (mode exclusive), in pairs on one hardware fingerprint."
+)
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two groups that differ in the backend only.
+
+    Arguments:
+        first: Group of the backend the plan names first.
+        second: Its counterpart.
+    """
+
+    first: Group
+    second: Group
+
+    def matched(
+        self, column: str, seeds: Iterable[int] | None = None
+    ) -> list[tuple[float, float]]:
+        """Values of both for the seeds that both have, in order of the seeds."""
+        a, b = self.first.values(column), self.second.values(column)
+        common = sorted(a.keys() & b.keys())
+        return [(a[s], b[s]) for s in common if seeds is None or s in seeds]
+
+    def fair_seeds(self) -> set[int]:
+        """Seeds whose two timings were exclusive and on one machine."""
+        places = [
+            {
+                entry.seed: entry.text(FINGERPRINT)
+                for entry in group.entries
+                if entry.ok and entry.text("timing.mode") == "exclusive"
+            }
+            for group in (self.first, self.second)
+        ]
+        return {
+            seed
+            for seed in places[0].keys() & places[1].keys()
+            if places[0][seed] is not None and places[0][seed] == places[1][seed]
+        }
+
+    @property
+    def names(self) -> tuple[str, str]:
+        """Names of the two backends."""
+        return self.first.labels["backend"], self.second.labels["backend"]
+
+
+def comparison(entries: Sequence[Entry]) -> Section:
+    """Quality and speed of every pair of backends, then what each run cost."""
+    quality: list[Block] = []
+    speed: list[Block] = []
+    for dataset, members in by_dataset(entries).items():
+        if pairs := pairs_of(members):
+            quality.append(_quality_table(dataset, members, pairs))
+            speed += _speed(dataset, pairs)
+    if quality:
+        quality.append(Paragraph(_QUALITY, "muted"))
+    else:
+        quality.append(Paragraph("The suite has no two backends for one trial to compare."))
+    if any(isinstance(block, Table) for block in speed):
+        speed.append(Paragraph(_SPEED, "muted"))
+    costs = [cost_table(dataset, found) for dataset, found in by_dataset(entries).items()]
+    return Section(
+        "backends",
+        "Backends compared",
+        (*quality, *speed, *costs, Paragraph(COST_NOTE, "muted")),
+    )
+
+
+def pairs_of(entries: Iterable[Entry]) -> list[Pair]:
+    """All pairs of groups of one dataset that differ in the backend only."""
+    alike: dict[str, list[Group]] = {}
+    for group in groups_of(entries):
+        alike.setdefault(group.counterpart(), []).append(group)
+    return [
+        Pair(first, second)
+        for groups in alike.values()
+        for first, second in itertools.combinations(groups, 2)
+    ]
+
+
+def quality_verdict(difference: Interval, names: tuple[str, str]) -> str:
+    """Words for a paired difference, first minus second, of a quantity where lower is better."""
+    if difference.n < LEAST_PAIRS:
+        return "too few seeds"
+    if not difference.excludes(0.0):
+        return "no difference detected"
+    return f"{names[0] if difference.estimate < 0 else names[1]} better"
+
+
+def speed_verdict(ratio: Interval, names: tuple[str, str]) -> str:
+    """Words for a ratio of step times, first over second."""
+    if ratio.n < LEAST_PAIRS:
+        return "too few seeds"
+    if not ratio.excludes(1.0):
+        return "no difference detected"
+    return f"{names[1] if ratio.estimate > 1 else names[0]} faster"
+
+
+def _quality_table(dataset: str, members: Sequence[Entry], pairs: Sequence[Pair]) -> Table:
+    quantity = quantity_of(members)
+    columns = (
+        *_identity_columns(pairs, "−"),
+        Column(f"difference in {quantity.name}", quantity.unit, numeric=True),
+        Column("95 % interval", quantity.unit, numeric=True),
+        Column("pairs", numeric=True),
+        Column("verdict"),
+    )
+    rows = tuple(_quality_row(pair, quantity, _extra(pairs)) for pair in pairs)
+    note = _agreement(pairs, quantity)
+    return Table(f"quality-{dataset}", f"{dataset}: quality", columns, rows, note)
+
+
+def _agreement(pairs: Sequence[Pair], quantity: Quantity) -> str | None:
+    """The largest difference in one seed, beside what another seed changes."""
+    differences = [abs(a - b) for pair in pairs for a, b in pair.matched(quantity.column)]
+    if not differences:
+        return None
+    digits = level_digits(max(differences)) + 1
+    text = (
+        f"Over {plural(len(differences), 'pair')} of equal settings and seed, the backends differ "
+        f"by at most {fixed(max(differences), digits)} {quantity.unit} in {quantity.name}."
+    )
+    groups = [group for pair in pairs for group in (pair.first, pair.second)]
+    spreads = [s.sd for group in groups if (s := group.summary(quantity.column)) and s.sd]
+    if not spreads:
+        return text
+    typical = fixed(statistics.median(spreads), digits)
+    return f"{text} Another seed changes it by {typical} (median standard deviation over seeds)."
+
+
+def _quality_row(pair: Pair, quantity: Quantity, extra: Iterable[str]) -> Row:
+    matched = pair.matched(quantity.column)
+    difference = paired_difference(*_split(matched))
+    if difference is None:
+        return Row((*_identity(pair, extra, "−"), *_absent(pair)))
+    digits = level_digits(matched[0][0]) + 1
+    return Row(
+        (
+            *_identity(pair, extra, "−"),
+            Cell(fixed(difference.estimate, digits)),
+            Cell(interval(difference, digits)),
+            Cell(str(difference.n)),
+            _verdict(quality_verdict(difference, pair.names)),
+        )
+    )
+
+
+def _speed(dataset: str, pairs: Sequence[Pair]) -> Iterator[Block]:
+    if not any(pair.fair_seeds() for pair in pairs):
+        yield Paragraph(f"{dataset}: no speed verdict. {_why_unfair(pairs)}")
+        return
+    columns = (
+        *_identity_columns(pairs, "/"),
+        Column("ratio of step times", numeric=True),
+        Column("95 % interval", numeric=True),
+        Column("pairs", numeric=True),
+        Column("verdict"),
+    )
+    extra = _extra(pairs)
+    rows = []
+    for pair in pairs:
+        ratio = paired_ratio(*_split(pair.matched(STEP, pair.fair_seeds())))
+        cells = _absent(pair)
+        if ratio is not None:
+            cells = (
+                Cell(fixed(ratio.estimate, 2)),
+                Cell(interval(ratio, 2)),
+                Cell(str(ratio.n)),
+                _verdict(speed_verdict(ratio, pair.names)),
+            )
+        rows.append(Row((*_identity(pair, extra, "/"), *cells)))
+    yield Table(f"speed-{dataset}", f"{dataset}: speed", columns, tuple(rows))
+
+
+def _why_unfair(pairs: Sequence[Pair]) -> str:
+    timed = [
+        entry
+        for pair in pairs
+        for group in (pair.first, pair.second)
+        for entry in group.entries
+        if entry.ok and entry.number(STEP) is not None
+    ]
+    if not timed:
+        return "No trial was timed."
+    shared = sum(entry.text("timing.mode") != "exclusive" for entry in timed)
+    if shared:
+        return (
+            f"{shared} of {plural(len(timed), 'timing')} shared the machine with other trials; "
+            "only a trial that runs alone measures its backend."
+        )
+    places = {entry.text(FINGERPRINT) for entry in timed}
+    return (
+        f"The backends ran on different machines ({plural(len(places), 'hardware fingerprint')}); "
+        "speeds compare only within one."
+    )
+
+
+def _identity_columns(pairs: Sequence[Pair], sign: str) -> tuple[Column, ...]:
+    names = ("solver", "regularizer", *_extra(pairs), f"first {sign} second")
+    return tuple(Column(name, heading=True) for name in names)
+
+
+def _identity(pair: Pair, extra: Iterable[str], sign: str) -> tuple[Cell, ...]:
+    labels = pair.first.labels
+    names = ("solver", "regularizer", *extra)
+    cells = tuple(Cell(labels.get(name, "")) for name in names)
+    return (*cells, Cell(f" {sign} ".join(pair.names)))
+
+
+def _extra(pairs: Sequence[Pair]) -> tuple[str, ...]:
+    return varying([group for pair in pairs for group in (pair.first, pair.second)])
+
+
+def _absent(pair: Pair) -> tuple[Cell, ...]:
+    missing = [
+        f"{group.labels['backend']} {group.absence}"
+        for group in (pair.first, pair.second)
+        if not any(entry.ok for entry in group.entries)
+    ]
+    reason = "; ".join(missing) or "no seed in common"
+    blank = Cell("not run", tone="muted")
+    return (blank, blank, Cell("0"), Cell(reason, tone="bad"))
+
+
+def _verdict(words: str) -> Cell:
+    return Cell(words, tone="muted" if words.startswith(("no ", "too ")) else "")
+
+
+def _split(pairs: Sequence[tuple[float, float]]) -> tuple[list[float], list[float]]:
+    return [a for a, _ in pairs], [b for _, b in pairs]

@@ -1,0 +1,193 @@
+"""Learning curves of all backends laid over each other, and what each solve cost on the way."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import altair as alt
+import pandas as pd
+
+from harness_reports.blocks import Block, Chart, Paragraph, Section
+from harness_reports.charts import (
+    backend_colour,
+    backend_shape,
+    data_of,
+    finished,
+    laid_over,
+    panel_width,
+    seed_dash,
+)
+from harness_reports.entries import Entry, Group, by_dataset, groups_of, varying
+from harness_reports.numbers import fixed, level_digits
+
+__all__ = ["curve_table", "curves"]
+
+_SPLITS = {"nll": "training", "val_nll": "validation", "nfe_forward": "solve"}
+_COLUMNS = ("trial", "step", "value", "split", "backend", "seed", "panel")
+_TOTAL_POINTS = 40_000
+# The first steps are far above the rest; the frame leaves them out.
+_START = 0.15
+
+
+def curves(entries: Sequence[Entry], history: pd.DataFrame) -> Section:
+    """Two charts a dataset: the negative log-likelihood, and evaluations of the dynamics."""
+    backends = list(dict.fromkeys(entry.labels["backend"] for entry in entries))
+    points = max(20, min(100, _TOTAL_POINTS // max(1, 3 * len(entries))))
+    blocks: list[Block] = []
+    for dataset, members in by_dataset(entries).items():
+        table = curve_table(members, history, points)
+        loss, nfe = table[table["split"] != "solve"], table[table["split"] == "solve"]
+        if loss.empty:
+            blocks.append(Paragraph(f"{dataset}: no training curves were recorded.", "muted"))
+            continue
+        blocks.append(_loss_chart(dataset, loss, _gaussian(members), backends))
+        if not nfe.empty:
+            blocks.append(_nfe_chart(dataset, nfe, backends))
+    return Section("curves", "Learning curves", tuple(blocks))
+
+
+def curve_table(entries: Sequence[Entry], history: pd.DataFrame, points: int) -> pd.DataFrame:
+    """The points of the charts of one dataset.
+
+    Arguments:
+        entries: Trials of one dataset.
+        history: All curves, as `harness.frame.history` gives them.
+        points: A curve with more is averaged over so many equal spans of steps.
+
+    Returns:
+        Columns `trial step value split backend seed panel`; split is `training` (NLL of the
+        batch, nats), `validation` (nats) or `solve` (evaluations a solve).
+    """
+    groups = groups_of(entries)
+    extra = varying(groups)
+    known = [
+        {
+            "trial": entry.id,
+            "backend": group.labels["backend"],
+            "seed": str(entry.seed),
+            "panel": _panel(group, extra),
+        }
+        for group in groups
+        for entry in group.entries
+    ]
+    found = history[history["metric"].isin(list(_SPLITS))]
+    table = found.merge(pd.DataFrame(known), left_on="trial_id", right_on="trial")
+    if table.empty:
+        return pd.DataFrame(columns=list(_COLUMNS))
+    table = table.assign(split=table["metric"].map(_SPLITS))
+    order = {entry["trial"]: rank for rank, entry in enumerate(known)}
+    thinned = [_thinned(curve, points) for _, curve in table.groupby(["trial", "split"])]
+    thinned.sort(key=lambda curve: order[curve["trial"].iloc[0]])
+    return pd.concat(thinned, ignore_index=True)[list(_COLUMNS)]
+
+
+def _thinned(curve: pd.DataFrame, points: int) -> pd.DataFrame:
+    if len(curve) <= points:
+        return curve
+    spans = curve.groupby(pd.cut(curve["step"], points, labels=False))
+    means = spans[["step", "value"]].mean()
+    return spans.first().assign(step=means["step"].round().astype(int), value=means["value"])
+
+
+def _loss_chart(
+    dataset: str, table: pd.DataFrame, gaussian: float | None, backends: Sequence[str]
+) -> Chart:
+    late = table[table["step"] >= _START * table["step"].max()]["value"]
+    levels = [float(late.min()), float(late.max()), *([] if gaussian is None else [gaussian])]
+    margin = 0.04 * (max(levels) - min(levels)) or 1.0
+    scale = alt.Scale(domain=[min(levels) - margin, max(levels) + margin], nice=False)
+    picked = alt.selection_point(fields=["backend"], bind="legend")
+    faded = alt.condition(picked, alt.value(1.0), alt.value(0.1))
+    base = _base(backends).encode(y=alt.Y("value:Q", title="NLL, nats", scale=scale))
+    training = base.transform_filter("datum.split == 'training'").encode(opacity=faded)
+    validation = base.transform_filter("datum.split == 'validation'").encode(opacity=faded)
+    layers = [
+        training.mark_line(clip=True, strokeWidth=1, strokeOpacity=0.4),
+        *laid_over(validation.encode(strokeDash=_dash(table)), backends),
+        validation.mark_point(clip=True, filled=True, size=26)
+        .encode(shape=backend_shape(backends).title("backend"), tooltip=_tooltip("NLL, nats"))
+        .add_params(picked),
+    ]
+    if gaussian is not None:
+        # One row, or the rule would be drawn once for each row of the curves.
+        rule = alt.Chart().transform_aggregate(rows="count()").encode(y=alt.datum(gaussian))
+        text = f"Gaussian {fixed(gaussian, level_digits(gaussian))}"
+        label = rule.mark_text(align="right", baseline="bottom", dx=-4, dy=-3, text=text)
+        layers.append(rule.mark_rule(strokeDash=[2, 3]))
+        layers.append(label.encode(x=alt.value(_width(table))))
+    return Chart(
+        f"curves-{dataset}",
+        dataset,
+        finished(_panels(layers, table, height=230)),
+        "Thin: batches of the training split, averaged over short spans of steps. Thick with "
+        f"points: validation split; {backends[0]} is drawn broad so that another backend’s line "
+        "upon it hides nothing. Both in nats per example, without the regularizers. The steep "
+        "start is above the frame. Dashes tell seeds apart. A click on a backend in the legend "
+        "singles it out.",
+    )
+
+
+def _nfe_chart(dataset: str, table: pd.DataFrame, backends: Sequence[str]) -> Chart:
+    lines = _base(backends).encode(
+        y=alt.Y("value:Q", title="NFE per solve", scale=alt.Scale(zero=False)),
+        strokeDash=_dash(table),
+        tooltip=[alt.Tooltip("backend:N"), alt.Tooltip("seed:N"), alt.Tooltip("trial:N")],
+    )
+    return Chart(
+        f"nfe-{dataset}",
+        f"{dataset}: evaluations of the dynamics",
+        finished(_panels(laid_over(lines, backends), table, height=130)),
+        "Forward evaluations of the dynamics in the solve of a training step, summed over blocks: "
+        "means over short spans of steps.",
+    )
+
+
+def _base(backends: Sequence[str]) -> alt.Chart:
+    return alt.Chart().encode(
+        x=alt.X("step:Q", title="training step"),
+        color=backend_colour(backends).title("backend"),
+        detail="trial:N",
+    )
+
+
+def _dash(table: pd.DataFrame) -> alt.StrokeDash:
+    return seed_dash(sorted(set(table["seed"]), key=int))
+
+
+def _panels(layers: Sequence[alt.Chart], table: pd.DataFrame, height: int) -> alt.FacetChart:
+    layered = alt.layer(*layers, data=data_of(table)).properties(
+        width=_width(table), height=height
+    )
+    names = list(dict.fromkeys(table["panel"]))
+    header = alt.Header(labelLimit=_width(table), labelAnchor="start", labelPadding=4)
+    return layered.facet(
+        alt.Facet("panel:N", title=None, sort=names, header=header), columns=_columns(table)
+    )
+
+
+def _columns(table: pd.DataFrame) -> int:
+    return min(2, table["panel"].nunique())
+
+
+def _width(table: pd.DataFrame) -> int:
+    return panel_width(_columns(table))
+
+
+def _panel(group: Group, extra: Sequence[str]) -> str:
+    names = ("solver", "regularizer", *extra)
+    return " · ".join(group.labels.get(name, "") for name in names)
+
+
+def _tooltip(quantity: str) -> list[alt.Tooltip]:
+    return [
+        alt.Tooltip("backend:N"),
+        alt.Tooltip("seed:N"),
+        alt.Tooltip("step:Q", format=","),
+        alt.Tooltip("value:Q", title=quantity, format=".4~f"),
+        alt.Tooltip("trial:N"),
+    ]
+
+
+def _gaussian(entries: Sequence[Entry]) -> float | None:
+    values = [entry.number("metrics.gaussian_nll") for entry in entries if entry.ok]
+    return next((value for value in values if value is not None), None)

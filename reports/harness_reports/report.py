@@ -1,0 +1,147 @@
+"""A suite's report: from records to one HTML file, one Markdown file and the figures beside."""
+
+from __future__ import annotations
+
+import collections
+import datetime
+from collections.abc import Sequence
+from pathlib import Path
+
+import pandas as pd
+import vl_convert
+
+from harness.gates import GateResult
+from harness.plan import Plan
+from harness_reports.blocks import Chart, Facts, Page, Pictures
+from harness_reports.comparison import comparison
+from harness_reports.curves import curves
+from harness_reports.details import environment, method, trials
+from harness_reports.dots import results_section
+from harness_reports.entries import Entry, entries_of
+from harness_reports.failures import failures
+from harness_reports.gates import gate_results, gates
+from harness_reports.html import VEGA_LITE, render_html
+from harness_reports.markdown import render_markdown
+from harness_reports.numbers import plural
+from harness_reports.pictures import pictures
+
+__all__ = ["page_of", "write_report"]
+
+
+_VERSIONS = ("harness", "python", "torch", "torchdiffeq", "jax", "diffrax", "equinox", "optax")
+
+
+def write_report(
+    plan: Plan,
+    frame: pd.DataFrame,
+    out: Path,
+    *,
+    root: Path | None,
+    history: pd.DataFrame,
+    command: str | None = None,
+) -> Path:
+    """Writes `index.html`, `report.md` and `figures/` into a folder.
+
+    Arguments:
+        plan: The trials to report; records of others are left out.
+        frame: Records, as `harness.load` gives them.
+        out: The folder; it is made if it does not exist.
+        root: Run root that holds the samples for pictures; None if the records come from MLflow.
+        history: Training curves, as `harness.frame.history` gives them.
+        command: The command line that made the report, without private paths.
+
+    Returns:
+        Path of `index.html`.
+    """
+    page = page_of(plan, frame, root=root, history=history, command=command)
+    figures = out / "figures"
+    figures.mkdir(parents=True, exist_ok=True)
+    for block in (block for section in page.sections for block in section.blocks):
+        if isinstance(block, Chart):
+            svg = vl_convert.vegalite_to_svg(dict(block.spec), vl_version=VEGA_LITE)
+            (figures / f"{block.id}.svg").write_text(svg, encoding="utf-8")
+            png = vl_convert.svg_to_png(svg, scale=2)
+            (figures / f"{block.id}.png").write_bytes(png)
+        if isinstance(block, Pictures):
+            for panel in block.panels:
+                (figures / f"{panel.id}.png").write_bytes(panel.png)
+    (out / "report.md").write_text(render_markdown(page), encoding="utf-8")
+    index = out / "index.html"
+    index.write_text(render_html(page), encoding="utf-8")
+    return index
+
+
+def page_of(
+    plan: Plan,
+    frame: pd.DataFrame,
+    *,
+    root: Path | None,
+    history: pd.DataFrame,
+    command: str | None = None,
+) -> Page:
+    """Builds the report as values, before any of it is rendered."""
+    entries = entries_of(plan, frame)
+    suite = _public(plan.source or plan.suite)
+    verdicts = gate_results(plan, entries)
+    return Page(
+        title=plan.suite,
+        lead=plan.description,
+        facts=_facts(entries, verdicts, command or f"harness report {suite}"),
+        sections=(
+            results_section(entries),
+            comparison(entries),
+            curves(entries, history),
+            pictures(entries, root),
+            failures(entries, suite),
+            gates(verdicts),
+            environment(entries),
+            method(),
+            trials(entries),
+        ),
+    )
+
+
+def _public(source: str) -> str:
+    """The suite as it was named, without folders of the user's own machine."""
+    path = Path(source)
+    return path.name if path.is_absolute() or ".." in path.parts else source
+
+
+def _facts(entries: Sequence[Entry], verdicts: Sequence[GateResult], command: str) -> Facts:
+    states = collections.Counter(entry.status.replace("_", " ") for entry in entries)
+    counts = ", ".join(f"{number} {state}" for state, number in states.most_common())
+    bounds = collections.Counter(result.verdict for result in verdicts)
+    now = datetime.datetime.now(datetime.UTC)
+    return Facts(
+        (
+            ("Trials", f"{plural(len(entries), 'trial')}: {counts}"),
+            ("Gates", ", ".join(f"{n} {word}" for word, n in bounds.items()) or "none stated"),
+            ("Hardware", _hardware(entries)),
+            ("Versions", _versions(entries)),
+            ("Made by", command),
+            ("Written", now.strftime("%Y-%m-%d %H:%M UTC")),
+        )
+    )
+
+
+def _hardware(entries: Sequence[Entry]) -> str:
+    def describe(entry: Entry) -> str | None:
+        model, device = entry.text("environment.cpu_model"), entry.text("environment.device_kind")
+        if model is None:
+            return None
+        cores = f"{entry.text('environment.cores')} of {entry.text('environment.cores_total')}"
+        text = f"{model}, {cores} cores a trial"
+        return text if device in (None, "cpu") else f"{device}; {text}"
+
+    found = dict.fromkeys(text for entry in entries if (text := describe(entry)))
+    return "; ".join(found) or "not recorded"
+
+
+def _versions(entries: Sequence[Entry]) -> str:
+    found = [
+        f"{name} {version}"
+        for name in _VERSIONS
+        for version in dict.fromkeys(entry.text(f"environment.{name}") for entry in entries)
+        if version is not None
+    ]
+    return ", ".join(found) or "not recorded"

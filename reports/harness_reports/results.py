@@ -1,0 +1,150 @@
+"""The results: one row per dataset, solver, regularizer and backend, beside the Gaussian."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from harness.labels import label
+from harness_reports.blocks import Cell, Column, Facts, Link, Row, Table
+from harness_reports.entries import Entry, Group, anchor, common_settings, groups_of, varying
+from harness_reports.numbers import common, level_digits, spread
+
+__all__ = [
+    "RESULTS_NOTE",
+    "Quantity",
+    "identity",
+    "quantity_of",
+    "results_table",
+    "trial_links",
+]
+
+RESULTS_NOTE = (
+    "Mean ± standard deviation over seeds (n − 1 in the denominator); what is printed without ± "
+    "was the same for all seeds, or there is one seed. ★ marks the lowest mean of a table, which "
+    "is no test: the section “Backends compared” has those. Gaussian: that of the training rows’ "
+    "mean and full covariance, on the same test rows. NFE: mean number of evaluations of the "
+    "dynamics per solve, summed over blocks; backward counts the adjoint ODE only. Each seed "
+    "links to its trial; failed trials do not count."
+)
+
+
+@dataclass(frozen=True)
+class Quantity:
+    """What a dataset's trials are judged by; lower is better.
+
+    Arguments:
+        name: In words.
+        unit: Its unit.
+        column: Column of the frame.
+        gaussian: Column of the Gaussian baseline on the same rows.
+    """
+
+    name: str
+    unit: str
+    column: str
+    gaussian: str
+
+
+NLL = Quantity("test NLL", "nats", "metrics.test_nll", "metrics.gaussian_nll")
+BITS = Quantity(
+    "test bits/dim",
+    "bits/dim",
+    "metrics.test_bits_per_dim",
+    "metrics.gaussian_bits_per_dim",
+)
+
+
+def quantity_of(entries: Iterable[Entry]) -> Quantity:
+    """Bits/dim where a trial of the dataset has them, else nats."""
+    return BITS if any(entry.number(BITS.column) is not None for entry in entries) else NLL
+
+
+def results_table(entries: Iterable[Entry]) -> Table:
+    """The results of one dataset; the command line prints the same table.
+
+    Arguments:
+        entries: All trials of one dataset.
+    """
+    members = tuple(entries)
+    dataset = members[0].labels["dataset"]
+    groups = groups_of(members)
+    extra = varying(groups)
+    quantity = quantity_of(members)
+    means = {
+        index: summary.mean
+        for index, group in enumerate(groups)
+        if (summary := group.summary(quantity.column))
+    }
+    best = min(means, key=lambda index: means[index]) if len(means) > 1 else None
+    rows, above = [], None
+    for index, group in enumerate(groups):
+        rows.append(
+            Row(
+                (*identity(group, extra), *_numbers(group, quantity, index == best)),
+                opens_group=above is not None and group.counterpart() != above,
+            )
+        )
+        above = group.counterpart()
+    columns = (
+        *(Column(name, heading=True) for name in ("solver", "regularizer", *extra, "backend")),
+        Column(quantity.name, f"{quantity.unit}, ↓" if quantity is NLL else "↓", numeric=True),
+        Column("Gaussian", quantity.unit, numeric=True),
+        Column("NFE train, forward", numeric=True),
+        Column("NFE train, backward", numeric=True),
+        Column("NFE test", numeric=True),
+        Column("seeds", narrow=True),
+    )
+    note = f"All of {dataset}: {common_settings(groups)}."
+    return Table(f"results-{dataset}", dataset, columns, tuple(rows), note)
+
+
+def names_table(entries: Iterable[Entry]) -> Facts:
+    """What the short names of solvers and regularizers stand for."""
+    full: dict[str, str] = {}
+    for entry in entries:
+        for axis, text in label(entry.planned.trial).items():
+            if axis in ("solver", "regularizer") and entry.labels[axis] != text:
+                full[entry.labels[axis]] = text
+    return Facts(tuple(full.items()))
+
+
+def identity(group: Group, extra: Iterable[str]) -> tuple[Cell, ...]:
+    """The cells that name a group: solver, regularizer, what else varies, backend."""
+    names = ("solver", "regularizer", *extra, "backend")
+    return tuple(Cell(group.labels.get(name, "")) for name in names)
+
+
+def trial_links(group: Group) -> Cell:
+    """The seeds that count, each linked to its trial, with their number."""
+    ok = [entry for entry in group.entries if entry.ok]
+    links = tuple(Link(str(entry.seed), anchor(entry.id)) for entry in ok)
+    planned = len(group.entries)
+    words = f"n = {len(ok)}" if len(ok) == planned else f"n = {len(ok)} of {planned}"
+    return Cell(f"{words}:" if links else words, links=links)
+
+
+def _numbers(group: Group, quantity: Quantity, best: bool) -> tuple[Cell, ...]:
+    summary = group.summary(quantity.column)
+    if summary is None:
+        absent = Cell(group.absence, tone="bad" if group.failed else "muted")
+        return (absent, *(Cell("not run", tone="muted") for _ in range(4)), trial_links(group))
+    digits = level_digits(summary.mean)
+    gaussian = group.summary(quantity.gaussian)
+    return (
+        Cell(spread(summary, digits), best=best),
+        Cell(common(gaussian, digits)) if gaussian else Cell("not run", tone="muted"),
+        _evaluations(group, "nfe.train.forward.mean"),
+        _evaluations(group, "nfe.train.backward.mean"),
+        _evaluations(group, "nfe.test.forward.mean"),
+        trial_links(group),
+    )
+
+
+def _evaluations(group: Group, column: str) -> Cell:
+    summary = group.summary(column)
+    if summary is not None:
+        return Cell(common(summary, 1))
+    if "backward" in column and group.labels["gradient"] != "adjoint":
+        return Cell("no adjoint", tone="muted")
+    return Cell("not run", tone="muted")
