@@ -12,7 +12,7 @@ from harness.errors import HarnessError
 from harness.solvers import TABLEAUX
 from harness.trial import LayerName, RegularizerName
 
-__all__ = ["Entry", "catalogue"]
+__all__ = ["DataFacts", "Entry", "catalogue", "data"]
 
 _LAYERS: Mapping[str, str] = {
     "concat": "W [t, h] + b",
@@ -31,6 +31,56 @@ class Entry:
     name: str
     summary: str
     ready: bool = True
+
+
+@dataclass(frozen=True)
+class DataFacts:
+    """What is known of a dataset once it is loaded.
+
+    Arguments:
+        name: Its name.
+        summary: One line.
+        digest: The digest in the identity of trials.
+        event_shape: Shape of one example.
+        sizes: Rows by split; 0 means an endless training stream.
+        gaussian_nll: Of the test rows under a Gaussian fitted to the training rows, nats.
+        gaussian_rows: Number of those test rows.
+        gaussian_bits_per_dim: The same in bits/dim; None where the dataset has no such unit.
+    """
+
+    name: str
+    summary: str
+    digest: str
+    event_shape: tuple[int, ...]
+    sizes: Mapping[str, int]
+    gaussian_nll: float
+    gaussian_rows: int
+    gaussian_bits_per_dim: float | None
+
+
+def data(name: str) -> DataFacts:
+    """Loads a dataset and describes it.
+
+    Raises:
+        InputError: There is no dataset of that name.
+        DataError: It is absent, incomplete or corrupt.
+    """
+    from harness.metrics.bits import bits_per_dim
+    from harness.metrics.gaussian import gaussian_nll
+
+    declared, dataset = datasets.declare(name), datasets.load(name)
+    nll, rows = gaussian_nll(dataset)
+    shape = dataset.info.event_shape
+    return DataFacts(
+        name=name,
+        summary=declared.summary,
+        digest=declared.digest,
+        event_shape=shape,
+        sizes={str(split): count for split, count in dataset.sizes().items()},
+        gaussian_nll=nll,
+        gaussian_rows=rows,
+        gaussian_bits_per_dim=bits_per_dim(nll, shape) if dataset.bits_per_dim else None,
+    )
 
 
 def catalogue() -> dict[str, list[Entry]]:

@@ -10,7 +10,7 @@ from typing import Any
 from harness.gates import check_gates
 from harness.labels import label
 from harness.plan import Plan
-from harness.states import read_result
+from harness.records import TrialFolder
 from harness.trial import Trial
 
 __all__ = ["Failure", "Outcome", "gate_failures", "outcome"]
@@ -30,6 +30,11 @@ class Failure:
     status: str
     message: str
 
+    @property
+    def sentence(self) -> str:
+        """Status and message."""
+        return f"{self.status}: {self.message}" if self.message else self.status
+
 
 @dataclass(frozen=True)
 class Outcome:
@@ -47,6 +52,11 @@ class Outcome:
     failures: tuple[Failure, ...]
     gates: tuple[str, ...]
 
+    @property
+    def exit_code(self) -> int:
+        """1 if a trial failed, else 3 if a gate was not kept, else 0."""
+        return 1 if self.failures else 3 if self.gates else 0
+
 
 def outcome(plan: Plan, root: Path) -> Outcome:
     """Reads what came out of the trials of a plan.
@@ -55,7 +65,7 @@ def outcome(plan: Plan, root: Path) -> Outcome:
         RecordError: A record is damaged.
     """
     wanted = [planned.trial for planned in plan.trials if planned.state != "skipped"]
-    results = {trial.id: read_result(root, trial.id) for trial in wanted}
+    results = {trial.id: TrialFolder(root, trial.id).read_result() for trial in wanted}
     present = {name: result for name, result in results.items() if result is not None}
     failures = []
     for trial in wanted:

@@ -24,6 +24,7 @@ __all__ = [
     "State",
     "plan",
     "plan_json",
+    "require_runnable",
 ]
 
 
@@ -66,7 +67,12 @@ class Plan:
 
 
 def plan(
-    suite: str | Path, root: str | Path, filter: str | None = None, rerun: bool = False
+    suite: str | Path,
+    root: str | Path,
+    filter: str | None = None,
+    rerun: bool = False,
+    *,
+    check_backends: bool = True,
 ) -> Plan:
     """Plans a suite; imports no framework and writes nothing.
 
@@ -75,6 +81,7 @@ def plan(
         root: The run root; records there make trials `finished`.
         filter: Keeps the trials that match it (`harness.filters`).
         rerun: Runs finished trials again.
+        check_backends: Raise if a trial to run needs a framework that is not installed.
 
     Raises:
         InputError: The suite or the filter is invalid, or no trial matches.
@@ -99,7 +106,8 @@ def plan(
     if not planned:
         message = f"no trial of the suite '{loaded.name}' matches"
         raise InputError([Problem("-k", message, filter, 1, len(filter or ""))])
-    _require_backends(planned)
+    if check_backends:
+        _require_backends(planned)
     return Plan(
         suite=loaded.name,
         description=loaded.description,
@@ -108,6 +116,14 @@ def plan(
         source=str(suite),
         budget=loaded.budget,
     )
+
+
+def require_runnable(plan: Plan) -> None:
+    """Raises InputError with the reasons if every trial of a plan is skipped."""
+    if all(planned.state == "skipped" for planned in plan.trials):
+        reasons = "; ".join(dict.fromkeys(planned.reason or "" for planned in plan.trials))
+        message = f"nothing can run, all {len(plan.trials):,} trials are skipped: {reasons}"
+        raise InputError([Problem(plan.source, message)])
 
 
 def plan_json(plan: Plan) -> dict[str, object]:

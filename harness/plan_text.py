@@ -3,30 +3,37 @@
 from __future__ import annotations
 
 import collections
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
-from harness.labels import label
+from harness.labels import LABELS, label
 from harness.plan import Plan, State
 from harness.text import columns, counted
 
 __all__ = ["plan_text", "plan_totals"]
 
-_ALWAYS = ("dataset", "backend", "solver", "regularizer", "seed")
+_MAIN = ("dataset", "backend", "solver", "regularizer", "seed")
 _WORDS: Mapping[State, str] = {"to_run": "to run", "finished": "finished", "skipped": "skipped"}
 
 
 def plan_text(plan: Plan) -> str:
-    """Lists the trials, with a column for every axis in which they differ."""
+    """Lists the trials, with the main axes and all others that are needed to tell them apart."""
     labels = [label(planned.trial) for planned in plan.trials]
-    axes = [
-        name for name in labels[0] if name in _ALWAYS or len({row[name] for row in labels}) > 1
-    ]
+    axes = [name for name in LABELS if name in _MAIN or _distinguishes(name, labels)]
     rows = [
         (planned.trial.id, planned.state, *(row[name] for name in axes), planned.reason)
         for planned, row in zip(plan.trials, labels, strict=True)
     ]
     table = columns(rows, header=("id", "state", *axes, "reason"))
     return f"{table}\n{plan_totals(plan)}"
+
+
+def _distinguishes(axis: str, labels: Sequence[Mapping[str, str]]) -> bool:
+    """True if trials that agree on the main axes differ on this one."""
+    values: dict[tuple[str, ...], str] = {}
+    return any(
+        values.setdefault(tuple(row[name] for name in _MAIN), row[axis]) != row[axis]
+        for row in labels
+    )
 
 
 def plan_totals(plan: Plan) -> str:

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import functools
-import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from harness import __version__, backends, datasets
 from harness.errors import RecordError
+from harness.records import TrialFolder
 from harness.trial import Trial
 
-__all__ = ["FINAL", "State", "States", "read_result"]
+__all__ = ["FINAL", "State", "States"]
 
 State = Literal["to_run", "finished", "skipped"]
 FINAL = frozenset({"ok", "diverged"})
@@ -38,7 +38,9 @@ class States:
         """State of a trial and the reason or a remark."""
         if excluded is not None:
             return "skipped", excluded
-        result = read_result(self._root, trial.id) if trial.id in self._recorded else None
+        result = (
+            TrialFolder(self._root, trial.id).read_result() if trial.id in self._recorded else None
+        )
         status = result.get("status") if result else None
         if result is not None and status in FINAL and not self._rerun:
             return "finished", _remark(result)
@@ -54,24 +56,6 @@ class States:
         if status is not None:
             return "to_run", f"failed before: {status}"
         return "to_run", data.reason if download else None
-
-
-def read_result(root: Path, trial_id: str) -> dict[str, Any] | None:
-    """Reads the committed result of a trial; None if there is none.
-
-    Raises:
-        RecordError: It is damaged.
-    """
-    path = root / "trials" / trial_id / "result.json"
-    try:
-        value = json.loads(path.read_bytes())
-    except FileNotFoundError:
-        return None
-    except (OSError, ValueError) as error:
-        raise RecordError(f"{path}: cannot be read: {error}") from error
-    if not isinstance(value, dict):
-        raise RecordError(f"{path}: not a record")
-    return value
 
 
 def _subfolders(folder: Path) -> frozenset[str]:

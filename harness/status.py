@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from harness.errors import InputError, Problem, RecordError
+from harness.errors import InputError, Problem
 from harness.plan import Plan
-from harness.states import read_result
+from harness.records import TrialFolder, read_lines, read_spec
+from harness.terms import Resources
 from harness.trial import Trial
 
-__all__ = ["TrialStatus", "show", "status"]
+__all__ = ["TrialRecord", "TrialStatus", "show", "status"]
 
 
 @dataclass(frozen=True)
@@ -32,23 +33,38 @@ class TrialStatus:
     message: str | None
 
 
+@dataclass(frozen=True)
+class TrialRecord:
+    """All that is recorded of one trial.
+
+    Arguments:
+        trial: Its spec.
+        resources: What it was given.
+        suites: Names of the suites that ran it.
+        result: Its committed result; None if there is none yet.
+    """
+
+    trial: Trial
+    resources: Resources
+    suites: Sequence[str]
+    result: Mapping[str, Any] | None
+
+
 def status(plan: Plan, root: Path) -> list[TrialStatus]:
     """Reads the status of every trial of a plan."""
     return [_status(planned.trial, planned.state, planned.reason, root) for planned in plan.trials]
 
 
-def show(trial_id: str, root: Path) -> dict[str, Any]:
-    """Returns the spec and the result of one trial.
+def show(trial_id: str, root: Path) -> TrialRecord:
+    """Returns what is recorded of one trial.
 
     Arguments:
         trial_id: The id, or a beginning of it that no other trial shares.
         root: The run root.
 
-    Returns:
-        `{"spec": {...}, "result": {...} or None}`.
-
     Raises:
         InputError: No trial, or more than one, has an id that begins so.
+        RecordError: The record is damaged.
     """
     folder = root / "trials"
     ids = sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
@@ -66,17 +82,14 @@ def show(trial_id: str, root: Path) -> dict[str, Any]:
         )
     if len(matches) > 1:
         raise InputError([Problem(trial_id, "several trials begin so", known=tuple(matches))])
-    path = folder / matches[0] / "spec.json"
-    try:
-        spec = json.loads(path.read_bytes())
-    except (OSError, ValueError) as error:
-        raise RecordError(f"{path}: cannot be read: {error}") from error
-    return {"spec": spec, "result": read_result(root, matches[0])}
+    found = TrialFolder(root, matches[0])
+    trial, resources = read_spec(found.spec)
+    return TrialRecord(trial, resources, found.suites(), found.read_result())
 
 
 def _status(trial: Trial, state: str, reason: str | None, root: Path) -> TrialStatus:
-    step = _last_step(root / "trials" / trial.id)
-    result = read_result(root, trial.id)
+    folder = TrialFolder(root, trial.id)
+    step, result = _last_step(folder), folder.read_result()
     if result is not None:
         return TrialStatus(trial, str(result.get("status")), step, result.get("message"))
     if state == "to_run" and step is not None:
@@ -84,12 +97,11 @@ def _status(trial: Trial, state: str, reason: str | None, root: Path) -> TrialSt
     return TrialStatus(trial, state, step, reason)
 
 
-def _last_step(folder: Path) -> int | None:
-    files = sorted(folder.glob("attempt-*/metrics.jsonl"), key=lambda path: path.stat().st_mtime)
-    for line in reversed(files[-1].read_bytes().splitlines() if files else []):
-        try:
-            return int(json.loads(line)["step"])
-        except (ValueError, KeyError, TypeError):
-            # A kill can tear the last line.
-            continue
-    return None
+def _last_step(folder: TrialFolder) -> int | None:
+    """Last logged step of the attempt that wrote last."""
+    logs = [path for attempt in folder.attempts() if (path := attempt / "metrics.jsonl").is_file()]
+    if not logs:
+        return None
+    lines = read_lines(max(logs, key=lambda path: path.stat().st_mtime))
+    steps = [line["step"] for line in lines if isinstance(line.get("step"), int)]
+    return steps[-1] if steps else None

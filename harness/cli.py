@@ -1,0 +1,282 @@
+"""The command line. Each command calls one public function; what it needs is imported inside."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import sys
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, NoReturn
+
+import typer
+
+from harness import __version__
+from harness.errors import HarnessError
+
+__all__ = ["app", "main"]
+
+_HELP = """Compare continuous normalizing flows across frameworks, solvers and regularizers.
+
+A suite is a YAML file, or the name of a built-in one: `harness run quickstart`.
+
+\b
+Exit codes:
+  0    all trials ended ok
+  1    some trials failed
+  2    invalid input, or something is not installed
+  3    a gate of the suite was not kept
+  130  interrupted
+"""
+
+app = typer.Typer(
+    help=_HELP,
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+
+
+class Executor(StrEnum):
+    """Who runs the trials."""
+
+    ray = "ray"
+    inline = "inline"
+
+
+class Source(StrEnum):
+    """Where a report reads records."""
+
+    records = "records"
+    mlflow = "mlflow"
+
+
+Suite = Annotated[str, typer.Argument(help="A suite file, or the name of a built-in suite.")]
+Root = Annotated[Path, typer.Option(envvar="HARNESS_ROOT", help="Folder of records and reports.")]
+Where = Annotated[
+    str | None,
+    typer.Option(
+        "--filter",
+        "-k",
+        help='Only trials that match, as in "backend=jax & dataset!=bsds300"; '
+        "operators = != & | ! ( ), * stands for any text.",
+    ),
+]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+Rerun = Annotated[bool, typer.Option("--rerun", help="Run finished trials again.")]
+RUNS = Path("runs")
+INTERRUPTED = 130
+
+
+def main() -> NoReturn:
+    """Runs the command line; mistakes of the user are printed without a traceback."""
+    try:
+        app(prog_name="harness")
+    except HarnessError as error:
+        print(error, file=sys.stderr)
+        sys.exit(2)
+    sys.exit(0)
+
+
+@app.callback(invoke_without_command=True)
+def _harness(
+    version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
+) -> None:
+    if version:
+        _print(f"cnf-harness {__version__}")
+        raise typer.Exit
+
+
+@app.command()
+def plan(
+    suite: Suite,
+    root: Root = RUNS,
+    where: Where = None,
+    rerun: Rerun = False,
+    as_json: Json = False,
+) -> None:
+    """List the trials of a suite before anything runs.
+
+    For each: whether it is to run, finished, or skipped and why.
+    """
+    from harness.plan import plan as make_plan
+    from harness.plan import plan_json
+    from harness.plan_text import plan_text
+
+    made = make_plan(suite, root, where, rerun)
+    _print(_json(plan_json(made)) if as_json else plan_text(made))
+
+
+@app.command()
+def run(
+    suite: Suite,
+    root: Root = RUNS,
+    where: Where = None,
+    rerun: Rerun = False,
+    executor: Annotated[
+        Executor, typer.Option(help="ray spreads trials; inline runs them in this process.")
+    ] = Executor.ray,
+    address: Annotated[
+        str | None, typer.Option(help="A running Ray cluster; by default a local one is started.")
+    ] = None,
+    cpus: Annotated[int | None, typer.Option(min=1, help="CPU cores to use; default all.")] = None,
+    with_report: Annotated[
+        bool, typer.Option("--report/--no-report", help="Write the report afterwards.")
+    ] = True,
+) -> None:
+    """Run a suite, then write its report.
+
+    The same command again resumes what was interrupted and runs only what is new.
+    """
+    from harness.outcome import outcome
+    from harness.plan import plan as make_plan
+    from harness.plan import require_runnable
+    from harness.plan_text import plan_totals
+    from harness.reporting import report as write_report
+    from harness.run import run as run_plan
+    from harness.views import outcome_text
+
+    made = make_plan(suite, root, where, rerun)
+    require_runnable(made)
+    _print(plan_totals(made))
+    code = run_plan(made, root=root, executor=executor.value, address=address, cpus=cpus)
+    if code == INTERRUPTED:
+        raise typer.Exit(code)
+    found = outcome(made, root)
+    written = None
+    if with_report:
+        # Of the whole suite, also where a filter ran only a part of it.
+        whole = make_plan(suite, root, check_backends=False)
+        written = write_report(whole, root, command=f"harness run {suite}")
+    _print(outcome_text(found, made.source, root, RUNS))
+    if written is not None and not found.failures:
+        _print(f"report: {written}")
+    raise typer.Exit(found.exit_code or code)
+
+
+@app.command()
+def report(
+    suite: Suite,
+    root: Root = RUNS,
+    where: Where = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder of the report; default ROOT/reports/SUITE.")
+    ] = None,
+    source: Annotated[
+        Source, typer.Option("--from", help="Read the records, or their mirror in MLflow.")
+    ] = Source.records,
+) -> None:
+    """Write the report of a suite from its records."""
+    from harness.plan import plan as make_plan
+    from harness.reporting import report as write_report
+
+    made = make_plan(suite, root, where, check_backends=False)
+    written = write_report(made, root, out, source.value, command=f"harness report {suite}")
+    _print(f"report: {written}")
+
+
+@app.command()
+def status(suite: Suite, root: Root = RUNS, where: Where = None, as_json: Json = False) -> None:
+    """Show where the trials of a suite stand."""
+    from harness.plan import plan as make_plan
+    from harness.status import status as find
+    from harness.views import status_json, status_text
+
+    found = find(make_plan(suite, root, where, check_backends=False), root)
+    _print(_json(status_json(found)) if as_json else status_text(found))
+
+
+@app.command()
+def show(
+    trial: Annotated[str, typer.Argument(help="Id of a trial, or its beginning.")],
+    root: Root = RUNS,
+    as_json: Json = False,
+) -> None:
+    """Show the spec and the record of one trial."""
+    from harness.status import show as find
+    from harness.views import show_json, show_text
+
+    found = find(trial, root)
+    _print(_json(show_json(found)) if as_json else show_text(found))
+
+
+@app.command(name="list")
+def list_(as_json: Json = False) -> None:
+    """List all names that a suite can use.
+
+    Datasets, backends, solvers, regularizers, layers and built-in suites.
+    """
+    from harness.catalogue import catalogue
+    from harness.views import catalogue_text
+
+    found = catalogue()
+    _print(_json(found) if as_json else catalogue_text(found))
+
+
+@app.command()
+def data(
+    name: Annotated[str | None, typer.Argument(help="Load this one and describe it.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Show which datasets are here, or describe one."""
+    from harness.catalogue import catalogue
+    from harness.catalogue import data as find
+    from harness.views import catalogue_text, data_text
+
+    if name is None:
+        found = {"datasets": catalogue()["datasets"]}
+        _print(_json(found) if as_json else catalogue_text(found))
+    else:
+        facts = find(name)
+        _print(_json(facts) if as_json else data_text(facts))
+
+
+@app.command()
+def doctor(root: Root = RUNS, as_json: Json = False) -> None:
+    """Check versions, backends and data of this machine."""
+    from harness.doctor import doctor as examine
+    from harness.views import doctor_text
+
+    checks = examine(root)
+    _print(_json(checks) if as_json else doctor_text(checks))
+    if any(check.ok is False for check in checks):
+        raise typer.Exit(1)
+
+
+@app.command()
+def sync(root: Root = RUNS) -> None:
+    """Bring the MLflow mirror of the records up to date."""
+    from harness.tracking import sync as synchronise
+
+    synchronise(root)
+
+
+@app.command()
+def schema() -> None:
+    """Print the JSON Schema of suite files, for editors."""
+    from harness.schema import schema as make
+
+    _print(_json(make()))
+
+
+def _print(text: str) -> None:
+    """Prints, and ends quietly when the reader has gone, as with `harness list | head -1`."""
+    try:
+        sys.stdout.write(text + "\n")
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # The interpreter flushes once more at exit; that must not fail either.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise typer.Exit from None
+
+
+def _json(value: object) -> str:
+    return json.dumps(value, indent=2, default=_plain)
+
+
+def _plain(value: object) -> object:
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return dataclasses.asdict(value)
+    raise TypeError(f"{type(value).__name__} is not plain")
