@@ -14,9 +14,9 @@ from torch import Tensor
 
 from harness.errors import BackendError
 from harness.trial import LayerName, NonlinearityName, RegularizerName, TraceName
+from harness_torch.control import Field
 from harness_torch.layers import LAYERS, NONLINEARITIES, Affine
 from harness_torch.regularizers import INTEGRANDS, NEEDS_COTANGENT
-from harness_torch.solve import Field
 
 __all__ = ["Augmented", "Dynamics"]
 
@@ -78,7 +78,7 @@ class Dynamics:
             x = layer.apply(z)
             z = self._act.value(x)
             v = layer.tangent(v) * self._act.derivative(x, z)
-        return z, v, last
+        return z, v.expand(-1, len(z), -1), last
 
 
 def _basis(z: Tensor) -> Tensor:

@@ -15,9 +15,10 @@ import torch
 from torch import Tensor
 
 from harness.trial import GradientName, Model, RegularizerName, SolverSpec, TraceName
+from harness_torch.control import Field
 from harness_torch.dynamics import Augmented, Dynamics
 from harness_torch.gradients import BlockArrays, Counts, solve_block
-from harness_torch.solve import Field, reverse, solve
+from harness_torch.solve import Solve, reverse
 
 __all__ = ["Flow", "Terms", "log_standard_normal"]
 
@@ -55,11 +56,13 @@ class Flow:
         model: The architecture.
         arrays: All arrays by portable name; those that are trained require a gradient.
         regularizers: Names of the integrals to carry, in the order of `Terms.r`.
+        solve: The engine.
     """
 
     model: Model
     arrays: Mapping[str, Tensor]
     regularizers: Sequence[RegularizerName]
+    solve: Solve
 
     def log_prob_terms(
         self,
@@ -103,7 +106,7 @@ class Flow:
         failure = None
         for index in reversed(range(len(counts))) if inverse else range(len(counts)):
             field = self._velocity(index)
-            solution = solve(
+            solution = self.solve(
                 reverse(field) if inverse else field, z, none, solver, lambda u, q: (u,)
             )
             counts[index].add_forward(solution)
@@ -125,7 +128,9 @@ class Flow:
 
     def _block(self, index: int, augmented: Augmented) -> BlockArrays:
         arrays, T = self._arrays(index)
-        return BlockArrays(arrays, T, lambda a, T: augmented.field(self._dynamics(a), T))
+        return BlockArrays(
+            arrays, T, lambda a, T: augmented.field(self._dynamics(a), T), self.solve
+        )
 
     def _velocity(self, index: int) -> Field:
         arrays, T = self._arrays(index)

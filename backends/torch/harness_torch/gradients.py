@@ -25,7 +25,8 @@ import torch
 from torch import Tensor
 
 from harness.trial import GradientName, SolverSpec
-from harness_torch.solve import Field, Solution, reverse, solve
+from harness_torch.control import Field
+from harness_torch.solve import Solution, Solve, reverse
 
 __all__ = ["BlockArrays", "Counts", "forward_leaves", "solve_block"]
 
@@ -41,11 +42,13 @@ class BlockArrays:
         trained: Trainable arrays of the dynamics, by name.
         T: End time, 0-dimensional; carries gradient only if it is trained.
         field_of: Builds the field from such arrays and such an end time.
+        solve: The engine.
     """
 
     trained: Mapping[str, Tensor]
     T: Tensor
     field_of: FieldOf
+    solve: Solve
 
 
 @dataclass
@@ -97,7 +100,9 @@ def solve_block(
         end: tuple[Tensor, Tensor] = _Adjoint.apply(block, solver, counts, *inputs)  # type: ignore[no-untyped-call]
         return end
     with torch.set_grad_enabled(mode == "direct"):
-        solution = solve(block.field_of(block.trained, block.T), z, q, solver, forward_leaves)
+        solution = block.solve(
+            block.field_of(block.trained, block.T), z, q, solver, forward_leaves
+        )
     counts.add_forward(solution)
     return solution.u, solution.q
 
@@ -116,14 +121,10 @@ class _Adjoint(torch.autograd.Function):
         T: Tensor,
         *arrays: Tensor,
     ) -> tuple[Tensor, Tensor]:
-        solution = solve(block.field_of(block.trained, T), z, q, solver, forward_leaves)
+        solution = block.solve(block.field_of(block.trained, T), z, q, solver, forward_leaves)
         counts.add_forward(solution)
-        ctx.block, ctx.solver, ctx.counts, ctx.first_step = (
-            block,
-            solver,
-            counts,
-            solution.first_step,
-        )
+        ctx.block, ctx.solver, ctx.counts = block, solver, counts
+        ctx.first_step = solution.first_step
         ctx.save_for_backward(solution.u, solution.q, T, *arrays)
         return solution.u, solution.q
 
@@ -136,7 +137,7 @@ class _Adjoint(torch.autograd.Function):
         named = dict(zip(ctx.block.trained, leaves, strict=True))
         # Built anew at each evaluation: its graph is freed with the evaluation's own.
         adjoint = _AdjointOde(lambda: ctx.block.field_of(named, T_leaf), inputs, a_q)
-        solution = solve(
+        solution = ctx.block.solve(
             reverse(adjoint),
             torch.stack([z, a_z]),
             adjoint.initial(q),

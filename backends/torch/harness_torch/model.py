@@ -29,6 +29,7 @@ from harness.trial import Trial
 from harness_torch.flow import Flow, Terms, log_standard_normal
 from harness_torch.gradients import Counts
 from harness_torch.optimizers import Adam
+from harness_torch.solve import solve
 
 __all__ = ["TorchModel"]
 
@@ -59,7 +60,7 @@ class TorchModel(Model):
             if spec.trainable:
                 trained[spec.name] = self._arrays[spec.name].requires_grad_()
         self._optimizer = Adam(trained)
-        self._flow = Flow(trial.model, self._arrays, tuple(self._weights))
+        self._flow = Flow(trial.model, self._arrays, tuple(self._weights), solve)
 
     def arrays(self) -> Arrays:
         """Copies of all arrays."""
