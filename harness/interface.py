@@ -215,6 +215,10 @@ class Model(abc.ABC):
     def synchronize(self) -> None:
         """Returns when the device is idle. Brackets every timed region."""
 
+    def peak_device_bytes(self) -> int | None:
+        """Largest memory used on the device; None where it is the host's, or not known."""
+        return None
+
     def close(self) -> None:  # noqa: B027  (a backend without resources need not override it)
         """Frees device memory."""
 

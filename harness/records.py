@@ -38,55 +38,58 @@ __all__ = [
     "read_results",
     "read_spec",
     "replace",
+    "result_head",
 ]
 
 SCHEMA_VERSION = 1
 
 
 class Status(Enum):
-    """How a trial ended; each with its sentence and what to do about it."""
+    """How a trial ended."""
 
-    OK = ("ok", "The trial finished.", "Nothing to do.")
-    DIVERGED = (
-        "diverged",
+    OK = "ok"
+    DIVERGED = "diverged"
+    TIMEOUT = "timeout"
+    OUT_OF_MEMORY = "out_of_memory"
+    ERROR = "error"
+    KILLED = "killed"
+    SKIPPED = "skipped"
+
+    @property
+    def sentence(self) -> str:
+        """What it means."""
+        return _MEANING[self][0]
+
+    @property
+    def remedy(self) -> str:
+        """What to do about it."""
+        return _MEANING[self][1]
+
+
+_MEANING = {
+    Status.OK: ("The trial finished.", "Nothing to do."),
+    Status.DIVERGED: (
         "The numbers left the finite range, or a solve needed more than max_steps.",
         "A result, not an accident: lower the learning rate, or raise max_steps.",
-    )
-    TIMEOUT = (
-        "timeout",
-        "The trial was killed at its time limit.",
+    ),
+    Status.TIMEOUT: (
+        "The trial was stopped at its time limit.",
         "Raise resources.timeout_minutes and run again: it goes on from its checkpoint.",
-    )
-    OUT_OF_MEMORY = (
-        "out_of_memory",
+    ),
+    Status.OUT_OF_MEMORY: (
         "The trial needed more memory than there was, twice.",
         "Lower evaluation.batch, run fewer trials at once (--cpus), or use a larger machine.",
-    )
-    ERROR = (
-        "error",
+    ),
+    Status.ERROR: (
         "The trial raised an exception.",
-        "The log named in the message has the traceback.",
-    )
-    KILLED = (
-        "killed",
-        "The process or its machine died more often than the trial is retried.",
+        "The log that the message names has the traceback.",
+    ),
+    Status.KILLED: (
+        "The process or its machine died more often than a trial is retried.",
         "Look for the cause on the machine, then run again: it goes on from its checkpoint.",
-    )
-    SKIPPED = (
-        "skipped",
-        "The plan left the trial out.",
-        "The plan gives the reason.",
-    )
-
-    sentence: str
-    remedy: str
-
-    def __new__(cls, value: str, sentence: str, remedy: str) -> Status:
-        """Members are looked up by their word alone: `Status("ok")`."""
-        member = object.__new__(cls)
-        member._value_ = value
-        member.sentence, member.remedy = sentence, remedy
-        return member
+    ),
+    Status.SKIPPED: ("The plan left the trial out.", "The plan gives the reason."),
+}
 
 
 def now() -> int:
@@ -226,12 +229,14 @@ class TrialFolder:
         Arguments:
             attempts: Set the attempts aside as well, so that the trial starts anew.
         """
+        old = [self.result] if self.result.exists() else []
+        old += self.attempts() if attempts else []
+        if not old:
+            return
         place = self.path / f"replaced-{now()}"
-        place.mkdir(parents=True)
-        if self.result.exists():
-            os.replace(self.result, place / self.result.name)
-        for attempt in self.attempts() if attempts else ():
-            os.replace(attempt, place / attempt.name)
+        place.mkdir()
+        for path in old:
+            os.replace(path, place / path.name)
         _sync_folder(self.path)
 
     def replaced(self) -> list[dict[str, Any]]:
@@ -296,3 +301,25 @@ def _read(path: Path) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise RecordError(f"{path}: not a record")
     return value
+
+
+def result_head(
+    folder: TrialFolder, attempt_id: str, status: Status, message: str | None
+) -> dict[str, Any]:
+    """The first entries of a result.json.
+
+    Arguments:
+        folder: The trial.
+        attempt_id: Its last attempt.
+        status: How it ended.
+        message: Why, or what is worth knowing.
+    """
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "trial_id": folder.trial_id,
+        "status": status.value,
+        "message": message,
+        "attempts": len(folder.attempts()),
+        "attempt_id": attempt_id,
+        "finished_ms": now(),
+    }

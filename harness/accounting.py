@@ -1,0 +1,141 @@
+"""What a trial has counted and timed so far; part of its checkpoint."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import numpy as np
+
+from harness.interface import StepReport
+
+__all__ = ["Tally", "Totals"]
+
+
+@dataclass
+class Tally:
+    """Sum, maximum and number of integer counts."""
+
+    total: int = 0
+    most: int = 0
+    n: int = 0
+
+    def add(self, count: int) -> None:
+        """Takes in one count."""
+        self.total += count
+        self.most = max(self.most, count)
+        self.n += 1
+
+    @property
+    def mean(self) -> float | None:
+        """Mean count, None if there is none."""
+        return self.total / self.n if self.n else None
+
+    def summary(self) -> dict[str, Any] | None:
+        """`{"mean", "max", "n"}`, None if nothing was counted."""
+        return {"mean": self.mean, "max": self.most, "n": self.n} if self.n else None
+
+    @staticmethod
+    def of(counts: Iterable[int]) -> Tally:
+        """Tally of some counts."""
+        tally = Tally()
+        for count in counts:
+            tally.add(count)
+        return tally
+
+
+@dataclass
+class Totals:
+    """Trainer state beside the arrays: exact resume and the record both need it.
+
+    Arguments:
+        step: Finished optimiser steps.
+        forward: Evaluations of the forward solve in training, summed over blocks, a step each.
+        backward: Evaluations of the adjoint ODE; empty in other gradient modes.
+        window_forward: `forward` since the last line of metrics.jsonl.
+        window_backward: `backward` since then.
+        rejected: Rejected steps of all forward solves.
+        step_s: Seconds of every training step but the first of each attempt, data excluded.
+        first_step_s: Seconds of the first step of the first attempt.
+        train_s: Seconds of all training steps.
+        val_s: Seconds of all validations.
+        elapsed_s: Seconds this state took to reach, redone work excluded.
+        shared: Another trial ran on the machine at some time.
+        peak_host_bytes: Largest resident size of a process of this trial.
+        val_nll: Of the last validation.
+        val_step: Its step; -1 before the first.
+        best_val_nll: Of the best validation.
+        best_step: Its step.
+        val_rows: Rows of a validation.
+    """
+
+    step: int = 0
+    forward: Tally = field(default_factory=Tally)
+    backward: Tally = field(default_factory=Tally)
+    window_forward: Tally = field(default_factory=Tally)
+    window_backward: Tally = field(default_factory=Tally)
+    rejected: int = 0
+    step_s: list[float] = field(default_factory=list)
+    first_step_s: float | None = None
+    train_s: float = 0.0
+    val_s: float = 0.0
+    elapsed_s: float = 0.0
+    shared: bool = False
+    peak_host_bytes: int = 0
+    val_nll: float | None = None
+    val_step: int = -1
+    best_val_nll: float | None = None
+    best_step: int = -1
+    val_rows: int = 0
+
+    def count(self, report: StepReport) -> None:
+        """Takes in the evaluations of one training step."""
+        self.forward.add(sum(report.nfe.forward))
+        self.window_forward.add(sum(report.nfe.forward))
+        if report.nfe.backward:
+            self.backward.add(sum(report.nfe.backward))
+            self.window_backward.add(sum(report.nfe.backward))
+        self.rejected += sum(report.nfe.rejected)
+
+    def time_step(self, seconds: float, first: bool) -> None:
+        """Takes in the duration of one training step; the first of an attempt stands apart."""
+        self.train_s += seconds
+        if not first:
+            self.step_s.append(seconds)
+        elif self.first_step_s is None:
+            self.first_step_s = seconds
+
+    def open_window(self) -> None:
+        """Begins the counts of the next line of metrics.jsonl."""
+        self.window_forward, self.window_backward = Tally(), Tally()
+
+    def step_quartiles(self) -> dict[str, Any] | None:
+        """Quartiles of the steady steps in s, None if there was none."""
+        if not self.step_s:
+            return None
+        q25, median, q75 = np.quantile(self.step_s, [0.25, 0.5, 0.75])
+        return {
+            "median": float(median),
+            "q25": float(q25),
+            "q75": float(q75),
+            "n": len(self.step_s),
+        }
+
+    def to_json(self) -> dict[str, Any]:
+        """JSON values of everything but `step_s`."""
+        values = asdict(self)
+        del values["step_s"]
+        return values
+
+    @staticmethod
+    def from_json(values: Mapping[str, Any], step_s: Iterable[float]) -> Totals:
+        """Restores what `to_json` returned.
+
+        Raises:
+            TypeError: The values are of another version.
+        """
+        tallies = {
+            name: Tally(**value) for name, value in values.items() if isinstance(value, dict)
+        }
+        return Totals(**{**values, **tallies, "step_s": [float(s) for s in step_s]})

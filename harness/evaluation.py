@@ -1,0 +1,180 @@
+"""Evaluating a model: log-likelihood of a split, samples, the density of a plane.
+
+The evaluation batch is part of a trial's identity, since all rows of a batch share their steps;
+the last, shorter batch is kept. Probes come from streams keyed by split and batch, so the same
+rows meet the same probes at every validation.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+
+import numpy as np
+
+from harness.architecture import draw, noise_slots
+from harness.datasets.base import Dataset, Float, Rows, Split
+from harness.interface import Arrays, Batch, Control, Model
+from harness.trial import TraceName, Trial
+
+__all__ = ["Evaluator", "Score", "SolveFailed"]
+
+GRID = 100
+"""Points a side of the density picture."""
+_MARGIN = 0.1
+
+
+class SolveFailed(Exception):
+    """A solve did not finish; the message says which and why."""
+
+
+@dataclass(frozen=True)
+class Score:
+    """Log-likelihood of a split.
+
+    Arguments:
+        nll: Mean negative log-likelihood in nats per example, log-volume included.
+        sem: Its standard error over the rows; None for one row.
+        n: Number of rows.
+        forward: Evaluations of each batch, summed over blocks.
+    """
+
+    nll: float
+    sem: float | None
+    n: int
+    forward: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Evaluator:
+    """Evaluates the model of a trial.
+
+    Arguments:
+        trial: The trial.
+        model: Its model.
+        dataset: Its data.
+        check: Called between batches; raises to stop.
+    """
+
+    trial: Trial
+    model: Model
+    dataset: Dataset
+    check: Callable[[], None]
+
+    def chunks(self, split: Split, limit: int | None) -> list[Rows]:
+        """The first `limit` rows of a split in evaluation batches."""
+        return list(self.dataset.chunks(split, self.trial.evaluation.batch, limit))
+
+    def warm_up(self) -> None:
+        """Evaluates one batch of every size that validation and test have."""
+        batch, limits = (
+            self.trial.evaluation.batch,
+            {
+                "val": self.trial.training.validation_rows,
+                "test": self.trial.evaluation.rows,
+            },
+        )
+        sizes: set[int] = set()
+        for split, rows in self.dataset.sizes().items():
+            if split in limits:
+                limit = limits[split]
+                n = rows if limit is None else min(limit, rows)
+                sizes |= {min(n, batch), n % batch} - {0}
+        for size in sorted(sizes):
+            rows = self.dataset.rows("test", size).x
+            x = np.resize(rows, (size, *self.dataset.info.event_shape))
+            # Training will say the same of these arrays, with a step number.
+            with suppress(SolveFailed):
+                self._log_prob(x, "warm-up/")
+
+    def score(self, name: str, chunks: Sequence[Rows]) -> Score:
+        """Computes the log-likelihood of the rows of a split.
+
+        Raises:
+            SolveFailed: A solve did not finish or the log-likelihood is not finite.
+        """
+        parts, forward = [], []
+        for index, rows in enumerate(chunks):
+            log_prob, evaluations = self._log_prob(rows.x, f"{name}/{index}/")
+            parts.append(log_prob + rows.log_volume)
+            forward.append(evaluations)
+        values = np.concatenate(parts)
+        nll = -float(np.mean(values))
+        if not math.isfinite(nll):
+            raise SolveFailed(f"the log-likelihood of '{name}' is not finite")
+        n = len(values)
+        sem = float(np.std(values, ddof=1)) / math.sqrt(n) if n > 1 else None
+        return Score(nll, sem, n, tuple(forward))
+
+    def sample(self, count: int) -> tuple[Float, tuple[int, ...]]:
+        """Draws from the model with the base sample that all trials share.
+
+        Returns:
+            [count, *event_shape] in model space, and the evaluations of each batch.
+
+        Raises:
+            SolveFailed: A solve did not finish.
+        """
+        shape, precision = self.dataset.info.event_shape, self.trial.precision
+        slots = noise_slots(self.trial, shape, "sample", count)
+        base = draw(slots, 0, 0, precision, "sample/")["base"]
+        control = Control(self.trial.evaluation_solver, self.trial.evaluation.trace)
+        parts, forward = [], []
+        for start in range(0, count, self.trial.evaluation.batch):
+            self.check()
+            noise = {"base": base[start : start + self.trial.evaluation.batch]}
+            report = self.model.sample(Batch(np.empty((0, *shape), precision), noise), control)
+            if report.failure:
+                raise SolveFailed(f"a solve for samples did not finish: {report.failure}")
+            parts.append(np.asarray(report.values["sample"], dtype=np.float64))
+            forward.append(sum(report.nfe.forward))
+        return np.concatenate(parts), tuple(forward)
+
+    def grid(self, test: Sequence[Rows]) -> Arrays:
+        """Log-density of 2-D data on a grid over the box of its test rows, exact trace.
+
+        Returns:
+            `grid_axis_x`, `grid_axis_y` [g] and `grid_log_prob` [g, g] (rows are y) in data space.
+
+        Raises:
+            SolveFailed: A solve did not finish.
+        """
+        x = np.concatenate([rows.x for rows in test])
+        low, high = x.min(axis=0), x.max(axis=0)
+        margin = _MARGIN * (high - low)
+        axes = [np.linspace(a, b, GRID) for a, b in zip(low - margin, high + margin, strict=True)]
+        points = np.stack(np.meshgrid(*axes), axis=-1).reshape(-1, 2)
+        size = self.trial.evaluation.batch
+        parts = [
+            self._log_prob(points[start : start + size], "grid/", "exact")[0]
+            for start in range(0, len(points), size)
+        ]
+        # Preprocessing of 2-D data is a shift and a scale per axis, so axes map to axes.
+        data_axes = self.dataset.to_data(np.stack(axes, axis=-1))
+        stretch = (data_axes[-1] - data_axes[0]) / [axis[-1] - axis[0] for axis in axes]
+        log_prob = np.concatenate(parts) - float(np.sum(np.log(np.abs(stretch))))
+        return {
+            "grid_axis_x": data_axes[:, 0].astype(np.float32),
+            "grid_axis_y": data_axes[:, 1].astype(np.float32),
+            "grid_log_prob": log_prob.reshape(GRID, GRID).astype(np.float32),
+        }
+
+    def _log_prob(
+        self, x: Float, prefix: str, trace: TraceName | None = None
+    ) -> tuple[Float, int]:
+        self.check()
+        shape = self.dataset.info.event_shape
+        noise: Arrays = {}
+        if trace is None:
+            slots = noise_slots(self.trial, shape, "evaluate", len(x))
+            noise = draw(slots, self.trial.seed, 0, self.trial.precision, prefix)
+        control = Control(self.trial.evaluation_solver, trace or self.trial.evaluation.trace)
+        batch = Batch(x.astype(self.trial.precision), noise)
+        report = self.model.evaluate(batch, control, ("log_prob",))
+        if report.failure:
+            name = prefix.rstrip("/")
+            raise SolveFailed(f"a solve for '{name}' did not finish: {report.failure}")
+        log_prob = np.asarray(report.values["log_prob"], dtype=np.float64)
+        return log_prob, sum(report.nfe.forward)
