@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import itertools
 import statistics
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 
-from harness.statistics import Interval, paired_difference, paired_ratio
+from harness.statistics import paired_difference, paired_ratio
 from harness_reports.blocks import Block, Cell, Column, Paragraph, Row, Section, Table
 from harness_reports.cost import COST_NOTE, FINGERPRINT, cost_table
-from harness_reports.entries import Entry, Group, by_dataset, groups_of, varying
+from harness_reports.entries import Entry, by_dataset, varying
 from harness_reports.numbers import fixed, interval, level_digits, plural
+from harness_reports.pairs import LEAST_PAIRS, Pair, pairs_of, quality_verdict, speed_verdict
 from harness_reports.results import Quantity, quantity_of
 
-__all__ = ["Pair", "comparison", "pairs_of", "quality_verdict", "speed_verdict"]
+__all__ = ["comparison"]
 
-LEAST_PAIRS = 3
 STEP = "timing.step_s.median"
 
 _QUALITY = (
@@ -30,48 +28,6 @@ _SPEED = (
     "seeds with the 95 % t interval of its logarithm. Only timings that had the machine to "
     "themselves (mode exclusive), in pairs on one hardware fingerprint."
 )
-
-
-@dataclass(frozen=True)
-class Pair:
-    """Two groups that differ in the backend only.
-
-    Arguments:
-        first: Group of the backend the plan names first.
-        second: Its counterpart.
-    """
-
-    first: Group
-    second: Group
-
-    def matched(
-        self, column: str, seeds: Iterable[int] | None = None
-    ) -> list[tuple[float, float]]:
-        """Values of both for the seeds that both have, in order of the seeds."""
-        a, b = self.first.values(column), self.second.values(column)
-        common = sorted(a.keys() & b.keys())
-        return [(a[s], b[s]) for s in common if seeds is None or s in seeds]
-
-    def fair_seeds(self) -> set[int]:
-        """Seeds whose two timings were exclusive and on one machine."""
-        places = [
-            {
-                entry.seed: entry.text(FINGERPRINT)
-                for entry in group.entries
-                if entry.ok and entry.text("timing.mode") == "exclusive"
-            }
-            for group in (self.first, self.second)
-        ]
-        return {
-            seed
-            for seed in places[0].keys() & places[1].keys()
-            if places[0][seed] is not None and places[0][seed] == places[1][seed]
-        }
-
-    @property
-    def names(self) -> tuple[str, str]:
-        """Names of the two backends."""
-        return self.first.labels["backend"], self.second.labels["backend"]
 
 
 def comparison(entries: Sequence[Entry]) -> Section:
@@ -94,36 +50,6 @@ def comparison(entries: Sequence[Entry]) -> Section:
         "Backends compared",
         (*quality, *speed, *costs, Paragraph(COST_NOTE, "muted")),
     )
-
-
-def pairs_of(entries: Iterable[Entry]) -> list[Pair]:
-    """All pairs of groups of one dataset that differ in the backend only."""
-    alike: dict[str, list[Group]] = {}
-    for group in groups_of(entries):
-        alike.setdefault(group.counterpart(), []).append(group)
-    return [
-        Pair(first, second)
-        for groups in alike.values()
-        for first, second in itertools.combinations(groups, 2)
-    ]
-
-
-def quality_verdict(difference: Interval, names: tuple[str, str]) -> str:
-    """Words for a paired difference, first minus second, of a quantity where lower is better."""
-    if difference.n < LEAST_PAIRS:
-        return "too few seeds"
-    if not difference.excludes(0.0):
-        return "no difference detected"
-    return f"{names[0] if difference.estimate < 0 else names[1]} better"
-
-
-def speed_verdict(ratio: Interval, names: tuple[str, str]) -> str:
-    """Words for a ratio of step times, first over second."""
-    if ratio.n < LEAST_PAIRS:
-        return "too few seeds"
-    if not ratio.excludes(1.0):
-        return "no difference detected"
-    return f"{names[1] if ratio.estimate > 1 else names[0]} faster"
 
 
 def _quality_table(dataset: str, members: Sequence[Entry], pairs: Sequence[Pair]) -> Table:

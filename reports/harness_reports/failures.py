@@ -63,7 +63,7 @@ def _failed_table(failed: Sequence[Entry], suite: str) -> Table:
 def _command(entry: Entry, suite: str) -> str:
     # A divergence is a result, which the same command again would keep.
     rerun = " --rerun" if entry.status in FINAL else ""
-    return f"harness run {suite} -k id={entry.id}{rerun}"
+    return f"harness run {suite} -k id={entry.id} --executor inline{rerun}"
 
 
 def _skipped_table(skipped: Sequence[Entry]) -> Table:

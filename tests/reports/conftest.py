@@ -15,9 +15,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 from safetensors.numpy import save_file
 
+from harness.frame import history, load
 from harness.plan import Gate, Plan, PlannedTrial, Resources
 from harness.trial import (
     AdaptiveSolver,
@@ -61,6 +63,26 @@ class Records:
 @pytest.fixture(scope="session")
 def records(tmp_path_factory: pytest.TempPathFactory) -> Records:
     return write_records(tmp_path_factory.mktemp("runs"))
+
+
+@pytest.fixture(scope="session")
+def root(records: Records) -> Path:
+    return records.root
+
+
+@pytest.fixture(scope="session")
+def plan(records: Records) -> Plan:
+    return records.plan
+
+
+@pytest.fixture(scope="session")
+def frame(root: Path) -> pd.DataFrame:
+    return load(root)
+
+
+@pytest.fixture(scope="session")
+def curves(root: Path, plan: Plan) -> pd.DataFrame:
+    return history(root, [planned.trial.id for planned in plan.trials])
 
 
 def write_records(root: Path) -> Records:
