@@ -86,7 +86,7 @@ class _Watched:
         self.rejected += 1
 
     def failure(self) -> str:
-        """Torchdiffeq calls a step whose error is not a number an underflow."""
+        """A step whose error is not a number is an underflow in torchdiffeq's words."""
         finite = self._last is None or all(bool(x.isfinite().all()) for x in self._last)
         return "underflow" if finite else "non-finite"
 
@@ -137,7 +137,13 @@ def _fixed_class(name: str, method: Tableau) -> type[Any]:
             ks.append(func(t0 + node * dt, stage))
         return dt * sum(b * k for b, k in zip(method.b, ks, strict=True)), ks[0]
 
-    return type(name, (FixedGridODESolver,), {"order": method.order, "_step_func": step})
+    members = {
+        "order": method.order,
+        "_step_func": step,
+        # torchdiffeq warns of callbacks that a solver never calls.
+        "valid_callbacks": classmethod(lambda cls: {"callback_step", "callback_reject_step"}),
+    }
+    return type(name, (FixedGridODESolver,), members)
 
 
 SOLVERS.update(
