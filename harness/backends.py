@@ -1,7 +1,8 @@
-"""The registry of backends: entry points of the group `harness.backends`, loaded when asked for."""
+"""The registry of backends: entry points of the group `harness.backends`, loaded on demand."""
 
 from __future__ import annotations
 
+import functools
 from importlib import metadata
 
 from harness.errors import BackendError, BackendNotInstalled, InputError, Problem
@@ -12,6 +13,7 @@ __all__ = ["backend_names", "get_backend", "missing_distribution"]
 GROUP = "harness.backends"
 
 
+@functools.cache
 def _entry_points() -> dict[str, metadata.EntryPoint]:
     found: dict[str, metadata.EntryPoint] = {}
     for point in metadata.entry_points(group=GROUP):

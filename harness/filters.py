@@ -2,7 +2,7 @@
 
     expression  = conjunction { "|" conjunction }
     conjunction = factor { "&" factor }
-    factor      = "!" factor | "(" expression ")" | field ("=" | "!=") value
+    factor      = "!" factor | "(" expression ")" | field ("=" | "!=") value      ("==" is "=")
 
 A value is a word without blanks and `&|()`, or quoted; `*` in it stands for any text. Fields are
 the axes of a trial, `id` and `state`; one that has several names (a solver is `dopri5` and
@@ -27,7 +27,7 @@ MAX_DEPTH = 50
 
 _TOKEN = re.compile(
     r"""\s*(?:
-        (?P<field>[A-Za-z_]+)\s*(?P<op>!=|=)\s*
+        (?P<field>[A-Za-z_]+)\s*(?P<op>!=|==?)\s*
         (?:"(?P<double>[^"]*)"|'(?P<single>[^']*)'|(?P<bare>[^\s&|()"']+))
         |(?P<sign>[&|()!])
     )\s*""",

@@ -103,7 +103,7 @@ def validate(
     plain = overlay(defaults or {}, node.plain())
     try:
         # In JSON mode strictness means: a list is a tuple, but text is no number.
-        return _adapter(kind).validate_json(json.dumps(plain))
+        return _adapter(kind).validate_json(json.dumps(plain), strict=True)
     except ValidationError as error:
         groups: dict[int, list[_Complaint]] = {}
         for detail in error.errors(include_url=False):
@@ -169,8 +169,13 @@ def _explain(
             case "unexpected_keyword_argument":
                 known = _fields(kind, complaint.path)
                 key = str(rest[0])
-                message, fix = f"unknown key '{key}' in {name}", hints.get(key)
-                problems.add(node.keys[key], message, known=known, found=key, fix=fix)
+                problems.add(
+                    node.keys[key],
+                    f"unknown key '{key}' in {name}",
+                    known=known,
+                    found=None if key in hints else key,
+                    fix=hints.get(key),
+                )
             case "literal_error" if rest and rest[-1] == "[key]":
                 key, known = str(rest[0]), _literals(complaint)
                 problems.add(node.keys[key], f"unknown {name} '{key}'", known=known, found=key)

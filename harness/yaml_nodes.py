@@ -41,6 +41,11 @@ class Place:
     column: int
     width: int = 1
 
+    @property
+    def text(self) -> str:
+        """The line it begins in."""
+        return self.lines[self.line - 1] if self.line <= len(self.lines) else ""
+
     @classmethod
     def at(cls, file: str, text: str, position: int) -> Place:
         """The place of the character `position` of a file with this text."""
@@ -56,8 +61,7 @@ class Place:
         fix: str | None = None,
     ) -> Problem:
         """Returns a problem at this place, with the line cut to what fits on a screen."""
-        text = self.lines[self.line - 1] if self.line <= len(self.lines) else ""
-        text = "".join(c if c.isprintable() else " " for c in text)
+        text = "".join(c if c.isprintable() else " " for c in self.text)
         start = max(0, self.column - 1 - SHOWN_WIDTH // 2) if len(text) > SHOWN_WIDTH else 0
         shown = text[start : start + SHOWN_WIDTH]
         column = self.column - start

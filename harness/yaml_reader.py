@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -132,8 +132,9 @@ class _Composer:
                 last = self._place(event.start_mark, event.end_mark)
                 yield event
         except MarkedYAMLError as error:
-            mark = error.problem_mark or error.context_mark
-            place = self._place(mark, mark) if mark else last
+            places = [self._place(m, m) for m in (error.problem_mark, error.context_mark) if m]
+            # What is never closed is found missing at the end of the file: show its beginning.
+            place = next((p for p in places if p.text.strip()), last)
             parts = [part for part in (error.context, error.problem) if part]
             self._fail(place, f"YAML syntax error: {', '.join(parts)}")
         except ReaderError as error:
@@ -150,7 +151,8 @@ class _Composer:
             self._fail(self._place(event.start_mark, event.end_mark), "a second document begins")
         if kind in {"ScalarEvent", "SequenceStartEvent", "MappingStartEvent"} and event.tag:
             place = self._place(event.start_mark, event.end_mark)
-            self._add(place, f"the tag {event.tag} is not allowed", fix="remove the tag")
+            tag = event.tag.replace("tag:yaml.org,2002:", "!!")
+            self._add(place, f"the tag {tag} is not allowed", fix="remove the tag")
         match kind:
             case "ScalarEvent":
                 node = Node(self._scalar(event), self._place(event.start_mark, event.end_mark))
@@ -207,7 +209,10 @@ class _Composer:
                     fix="keep one of the two",
                 )
             else:
-                entries[key.value], keys[key.value] = value, key.place
+                # Nothing after the colon has no place of its own.
+                empty = value.place.width == 0
+                entries[key.value] = replace(value, place=key.place) if empty else value
+                keys[key.value] = key.place
         return entries, keys
 
     def _append(self, node: Node, counted: bool = False) -> None:
@@ -242,7 +247,7 @@ class _Composer:
         if end.line > start.line:
             line = self._lines[start.line] if start.line < len(self._lines) else ""
             width = len(line.rstrip()) - start.column
-        return Place(self._name, self._lines, start.line + 1, start.column + 1, max(1, width))
+        return Place(self._name, self._lines, start.line + 1, start.column + 1, max(0, width))
 
     def _add(
         self,

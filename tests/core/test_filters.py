@@ -1,0 +1,184 @@
+"""Filters and the labels they are compared with."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from harness.errors import InputError
+from harness.filters import FIELDS, MAX_DEPTH, Filter, fields_of, parse_filter
+from harness.labels import LABELS, label
+from harness.trial import (
+    AdaptiveSolver,
+    DatasetRef,
+    EndTime,
+    Evaluation,
+    FixedSolver,
+    Model,
+    Optimizer,
+    Training,
+    Trial,
+)
+
+TRIAL = Trial(
+    DatasetRef("8gaussians", "0123"),
+    "jax",
+    AdaptiveSolver("dopri5"),
+    regularizer={"rnode.kinetic": 0.01, "rnode.jacobian": 0.02},
+    seed=3,
+)
+
+
+def matches(text: str, state: str = "to_run") -> bool:
+    fields = {**fields_of(TRIAL, state), "id": (TRIAL.id,)}
+    return parse_filter(text).matches(fields)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("backend=jax", True),
+        ("backend!=jax", False),
+        (" backend = jax ", True),
+        ("backend=ja", False),
+        ("backend=j*", True),
+        ("backend=*", True),
+        ("dataset=8*s", True),
+        ("dataset!=8*", False),
+        ("dataset=8.*", False),
+        ("seed=3", True),
+        ("seed==3", True),
+        ("seed=03", False),
+        ("solver=dopri5", True),
+        ("solver!=dopri5", False),
+        ("solver=tsit5", False),
+        ('solver="dopri5 rtol=1e-05 atol=1e-05"', True),
+        ("solver='dopri5 rtol=1e-06*'", False),
+        ("regularizer=rnode.jacobian=0.02+rnode.kinetic=0.01", True),
+        ("regularizer=*kinetic*", True),
+        ("regularizer=none", False),
+        ("precision=float32 & gradient=adjoint", True),
+        ("backend=jax & seed=4", False),
+        ("backend=torch | seed=3", True),
+        ("backend=torch | seed=4", False),
+        ("backend=jax | backend=torch & seed=4", True),
+        ("(backend=jax | backend=torch) & seed=4", False),
+        ("!backend=torch", True),
+        ("!(backend=torch | seed=3)", False),
+        ("!!seed=3", True),
+        ("!backend=torch & seed=4", False),
+        ("state=to_run", True),
+        ("state=finished", False),
+        (f"id={TRIAL.id}", True),
+        (f"id={TRIAL.id[:6]}*", True),
+        (f"id={TRIAL.id[:6]}", False),
+    ],
+)
+def test_meaning(text: str, expected: bool) -> None:
+    assert matches(text) is expected
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("bakend=jax", "unknown field 'bakend'"),
+        ("bakend=jax", "did you mean 'backend'?"),
+        ("backend", "expected field=value or field!=value here"),
+        ("backend=", "expected field=value or field!=value here"),
+        ("backend=jax seed=3", "expected '&', '|' or the end here"),
+        ("backend=jax)", "expected '&', '|' or the end here"),
+        ("(backend=jax", "this parenthesis is never closed"),
+        ("backend=jax &", "expected field=value at the end"),
+        ("& backend=jax", "expected field=value here"),
+        ("backend='jax", "expected field=value or field!=value here"),
+        ("", "an empty filter"),
+        ("   ", "an empty filter"),
+        ("!" * (MAX_DEPTH + 1) + "seed=3", "nested deeper"),
+        ("(" * 5000, "nested deeper"),
+    ],
+)
+def test_mistakes(text: str, message: str) -> None:
+    with pytest.raises(InputError) as caught:
+        parse_filter(text)
+    assert str(caught.value).startswith("-k: ")
+    assert message in str(caught.value)
+
+
+def test_the_caret_stands_under_the_mistake() -> None:
+    with pytest.raises(InputError) as caught:
+        parse_filter("seed=1 & bakend=jax")
+    _, source, caret, *_ = str(caught.value).splitlines()
+    assert source[caret.index("^") : caret.rindex("^") + 1] == "bakend"
+
+
+@given(st.text(alphabet="sed=!&|()*'\" \n1", max_size=30))
+def test_any_text_is_a_filter_or_a_reported_mistake(text: str) -> None:
+    try:
+        found: Filter | None = parse_filter(text)
+    except InputError:
+        found = None
+    if found is not None:
+        fields = dict.fromkeys(FIELDS, ("x",))
+        assert isinstance(found.matches(fields), bool)
+
+
+def test_labels() -> None:
+    found = label(TRIAL)
+    assert tuple(found) == LABELS
+    assert found == {
+        "dataset": "8gaussians",
+        "backend": "jax",
+        "solver": "dopri5 rtol=1e-05 atol=1e-05",
+        "regularizer": "rnode.jacobian=0.02+rnode.kinetic=0.01",
+        "model": "concatsquash 64-64-64 tanh x1",
+        "training": "1000x100 adam lr=0.001 hutchinson",
+        "evaluation": "exact batch=1000",
+        "gradient": "adjoint",
+        "precision": "float32",
+        "seed": "3",
+    }
+
+
+@pytest.mark.parametrize(
+    ("axis", "value", "expected"),
+    [
+        ("solver", FixedSolver("rk4_38", 8), "rk4_38 steps=8"),
+        ("solver", AdaptiveSolver("tsit5", 1e-3, 1e-8), "tsit5 rtol=0.001 atol=1e-08"),
+        (
+            "solver",
+            AdaptiveSolver("bosh3", first_step=0.5, norm="rms_all", max_steps=9),
+            "bosh3 rtol=1e-05 atol=1e-05 first_step=0.5 norm=rms_all max_steps=9",
+        ),
+        ("regularizer", {}, "none"),
+        ("model", Model(hidden=()), "concatsquash linear tanh x1"),
+        (
+            "model",
+            Model("concat", (8, 4), "softplus", 5, EndTime(0.5, "trained")),
+            "concat 8-4 softplus x5 T=0.5 trained",
+        ),
+        (
+            "training",
+            Training(7, 9, Optimizer(lr=0.5), "exact", validation_rows=3, protocol="paper"),
+            "7x9 adam lr=0.5 exact validation_rows=3 protocol=paper",
+        ),
+        (
+            "evaluation",
+            Evaluation("hutchinson", 10, 20, FixedSolver("euler", 4), 0),
+            "hutchinson batch=10 rows=20 samples=0 by euler steps=4",
+        ),
+    ],
+)
+def test_labels_of_other_values(axis: str, value: Any, expected: str) -> None:  # noqa: ANN401
+    assert label(replace(TRIAL, **{axis: value}))[axis] == expected
+
+
+def test_close_numbers_have_different_labels() -> None:
+    labels = {
+        label(replace(TRIAL, regularizer={"rnode.kinetic": weight}))["regularizer"]
+        for weight in (0.12345678, 0.12345679)
+    }
+    assert len(labels) == 2

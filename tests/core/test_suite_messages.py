@@ -1,0 +1,187 @@
+"""Every message about a broken suite file, held against `suite_messages.txt`.
+
+After an intended change write the snapshot anew and read the difference:
+`python tests/core/test_suite_messages.py`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import re
+import sys
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+
+from harness.cli import main
+
+SNAPSHOT = Path(__file__).with_name("suite_messages.txt")
+GOOD = """\
+name: good
+trials:
+  - dataset: moons
+    backend: torch
+    solver: dopri5
+"""
+
+
+def block(line: str) -> str:
+    return GOOD + f"    {line}\n"
+
+
+def top(line: str) -> str:
+    return f"{line}\n{GOOD}"
+
+
+CASES: Mapping[str, str | bytes] = {
+    "unknown key at the top": top("trails: []"),
+    "unknown key in a block": block("sed: [0, 1]"),
+    "unknown key in the model": block("model: {hiden: [64]}"),
+    "unknown key two levels down": block("training: {optimizer: {lrr: 0.1}}"),
+    "typo in a solver": GOOD.replace("dopri5", "dopri"),
+    "typo in a solver's name": GOOD.replace("dopri5", "{name: rk4, steps: 8}"),
+    "steps for an adaptive solver": GOOD.replace("dopri5", "{name: dopri5, steps: 8}"),
+    "rtol for a fixed-step solver": GOOD.replace("dopri5", "{name: euler, steps: 8, rtol: 1e-5}"),
+    "fixed-step solver without steps": GOOD.replace("dopri5", "[euler, {name: euler}]"),
+    "solver without a name": GOOD.replace("dopri5", "{rtol: 1e-5}"),
+    "solver that is a number": GOOD.replace("dopri5", "5"),
+    "first step": GOOD.replace("dopri5", "{name: dopri5, first_step: hairer}"),
+    "first step too large": GOOD.replace("dopri5", "{name: dopri5, first_step: 2}"),
+    "text where a number belongs": block('training: {iterations: "1000"}'),
+    "words where a number belongs": block("training: {iterations: many}"),
+    "fraction where a whole number belongs": block("training: {iterations: 1.5}"),
+    "number where text belongs": block("precision: 32"),
+    "true where a number belongs": block("seed: true"),
+    "list where a number belongs": block("training: {batch: [100, 200]}"),
+    "number where a list belongs": block("model: {hidden: 64}"),
+    "wrong item in a list": block("model: {hidden: [64, 0, x]}"),
+    "number where a mapping belongs": block("model: {end_time: 0.5}"),
+    "nothing where a value belongs": block("seed:"),
+    "negative tolerance": GOOD.replace("dopri5", "{name: dopri5, rtol: -1e-5}"),
+    "text as a weight": block('regularizer: {rnode.kinetic: "0.1"}'),
+    "zero learning rate": block("training: {optimizer: {lr: 0}}"),
+    "infinite weight": block("regularizer: {rnode.kinetic: .inf}"),
+    "negative seed": block("seed: [0, -1]"),
+    "empty list on an axis": block("seed: []"),
+    "empty list of trials": "name: x\ntrials: []\n",
+    "no trials": "name: x\n",
+    "no name": GOOD.replace("name: good\n", ""),
+    "bad name": GOOD.replace("name: good", "name: My Suite"),
+    "block that is text": "name: x\ntrials: [moons]\n",
+    "trials that are a mapping": "name: x\ntrials: {dataset: moons}\n",
+    "missing axes": "name: x\ntrials:\n  - {seed: 0}\n",
+    "unknown dataset": GOOD.replace("moons", "moon"),
+    "dataset that is a number": GOOD.replace("moons", "8"),
+    "unknown backend": GOOD.replace("torch", "pytorch"),
+    "unknown layer": block("model: {layer: concat_squash}"),
+    "unknown protocol": block("training: {protocol: papper}"),
+    "unknown gradient": block("gradient: backprop"),
+    "regularizer that no backend has": block("regularizer: {rnode.kinetik: 0.01}"),
+    "regularizer that is a word": block("regularizer: rnode.kinetic"),
+    "unknown solver of the evaluation": block("evaluation: {solver: {name: rk5, steps: 2}}"),
+    "exclusion that matches nothing": top("exclude: [{when: backend=jax, reason: slow}]"),
+    "exclusion without a reason": top("exclude: [{when: backend=torch}]"),
+    "unknown field in an exclusion": top("exclude: [{when: bakend=jax, reason: slow}]"),
+    "malformed exclusion": top("exclude: [{when: 'backend=jax &', reason: slow}]"),
+    "gate with an unknown metric": top("gates: [{when: seed=0, metric: nll, below: 3}]"),
+    "gate below an unknown metric": top(
+        "gates: [{when: seed=0, metric: test_nll, below: gauss_nll}]"
+    ),
+    "gate that matches nothing": top("gates: [{when: seed=7, metric: test_nll, below: 3}]"),
+    "resources": top("resources: {cpus: 0, gpu: 1, timeout_minutes: soon}"),
+    "budget": top("budget: {gpu_hours: -1}"),
+    "included file that is missing": top("include: [other.yaml]"),
+    "file that includes itself": top("include: suite.yaml"),
+    "duplicate key": GOOD + "name: again\n",
+    "syntax error": "name: x\ntrials: [\n  - dataset: moons\n",
+    "unclosed quote": 'name: "x\n',
+    "tab for indentation": "name: x\ntrials:\n\t- dataset: moons\n",
+    "tag": "name: !!python/name:os.system x\n",
+    "empty file": "",
+    "only a comment": "# a suite\n",
+    "not a mapping": "- dataset: moons\n",
+    "not UTF-8": "name: x\ndescription: caf\u00e9\n".encode("latin-1"),
+    "thousands of nested brackets": "trials: " + "[" * 5000,
+    "recursive alias": "name: x\ntrials: &a [*a]\n",
+    "three mistakes at once": "name: X\ntrials:\n"
+    "  - {dataset: moons, backend: torch, solver: dopri, seed: x}\n",
+    "mistakes in defaults and block": "name: x\n"
+    "defaults: {backend: [torch, jacks], precision: f32}\n"
+    "trials:\n  - {dataset: moons, solver: dopri5, precision: float32}\n",
+}
+
+
+def message_of(content: str | bytes) -> tuple[int, str]:
+    """Exit code and standard error of `harness plan suite.yaml`, in a fresh working directory."""
+    errors = io.StringIO()
+    raw = content if isinstance(content, bytes) else content.encode()
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        contextlib.chdir(folder),
+        contextlib.redirect_stderr(errors),
+    ):
+        Path("suite.yaml").write_bytes(raw)
+        sys.argv = ["harness", "plan", "suite.yaml"]
+        with pytest.raises(SystemExit) as caught:
+            main()
+    assert isinstance(caught.value.code, int)
+    # Which datasets there are is not the matter here.
+    text = re.sub(r"(  known: ).*\bmoons\b.*", r"\1(datasets)", errors.getvalue())
+    return caught.value.code, text
+
+
+def snapshot() -> dict[str, str]:
+    parts = re.split(r"^=== (.*)\n", SNAPSHOT.read_text(encoding="utf-8"), flags=re.MULTILINE)
+    return dict(zip(parts[1::2], parts[2::2], strict=True))
+
+
+@pytest.fixture(autouse=True)
+def _no_data_folder(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("HARNESS_DATA_DIR", raising=False)
+    monkeypatch.setattr(sys, "argv", sys.argv)
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_message(case: str) -> None:
+    code, text = message_of(CASES[case])
+    assert code == 2
+    assert text == snapshot()[case].rstrip("\n") + "\n"
+
+
+def test_every_message_has_the_one_form() -> None:
+    found = snapshot()
+    assert found.keys() == CASES.keys()
+    for case, text in found.items():
+        assert re.match(r"suite\.yaml(:\d+:\d+)?: \S", text), case
+        assert "Traceback" not in text, case
+
+
+def test_a_missing_file_and_a_folder(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "toys.yaml").touch()
+    for argument, expected in {
+        "toy.yaml": "toy.yaml: no such file\n  known: toys.yaml\n  did you mean 'toys.yaml'?\n",
+        "./": ".: a folder, not a file\n",
+        "quikstart": "quikstart: no built-in suite of this name\n",
+    }.items():
+        monkeypatch.setattr(sys, "argv", ["harness", "plan", argument])
+        with pytest.raises(SystemExit) as caught:
+            main()
+        assert caught.value.code == 2
+        assert capsys.readouterr().err.startswith(expected)
+
+
+def test_the_good_file_is_good() -> None:
+    assert message_of(GOOD) == (0, "")
+
+
+if __name__ == "__main__":
+    os.environ.pop("HARNESS_DATA_DIR", None)
+    texts = [f"=== {case}\n{message_of(content)[1]}" for case, content in CASES.items()]
+    SNAPSHOT.write_text("\n".join(texts), encoding="utf-8")
