@@ -1,0 +1,199 @@
+"""Gradients: against differences, across modes, and the adjoint against torchdiffeq's."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from harness_torch.dynamics import Augmented, Dynamics
+from harness_torch.gradients import BlockArrays, Counts, solve_block
+from harness_torch.model import TorchModel
+from harness_torch.solve import solve
+from torch import Tensor, nn
+from torchdiffeq import odeint_adjoint
+
+from harness.interface import Array, Batch, Control
+from harness.streams import Stream
+from harness.trial import AdaptiveSolver, EndTime, FixedSolver, Model, Trial
+
+DIM = 3
+OpenModel = Callable[[Trial, int], TorchModel]
+MakeInputs = Callable[..., tuple[Batch, Control]]
+REGULARIZERS: tuple[Mapping[Any, float], ...] = ({}, {"rnode.jacobian": 0.3, "rnode.kinetic": 0.2})
+
+
+def _gradient(model: TorchModel, batch: Batch, control: Control) -> dict[str, Array]:
+    """The gradient, from the first moment of the first step of Adam; the arrays stay."""
+    before = model.arrays()
+    assert model.train_step(batch, control).fetch().failure is None
+    model.load_arrays(before)
+    moments = model.state().items()
+    return {k.removeprefix("adam/m/"): 10 * v for k, v in moments if k.startswith("adam/m/")}
+
+
+@pytest.mark.parametrize("regularizer", REGULARIZERS)
+@pytest.mark.parametrize("trace", ["exact", "hutchinson"])
+@pytest.mark.parametrize("layer", ["concat", "concatsquash"])
+def test_direct_gradient_is_that_of_the_discrete_solution(
+    layer: Any,  # noqa: ANN401
+    trace: Any,  # noqa: ANN401
+    regularizer: Mapping[Any, float],
+    base_trial: Trial,
+    open_model: OpenModel,
+    make_inputs: MakeInputs,
+) -> None:
+    """Central differences of the loss under fixed steps, where it is a smooth function."""
+    trial = replace(
+        base_trial,
+        solver=FixedSolver("rk4_38", 3),
+        model=replace(base_trial.model, layer=layer),
+        training=replace(base_trial.training, trace=trace),
+        regularizer=regularizer,
+        gradient="direct",
+    )
+    batch, control = make_inputs(trial, DIM)
+    gradient = _gradient(open_model(trial, DIM), batch, control)
+    start = open_model(trial, DIM).arrays()
+    direction = {k: Stream(5, k).normal(v.shape) for k, v in gradient.items()}
+    assert "block1/sqrt_end_time" in direction
+    h, losses = 1e-5, []
+    for sign in (1, -1):
+        model = open_model(trial, DIM)
+        model.load_arrays(start | {k: start[k] + sign * h * v for k, v in direction.items()})
+        losses.append(model.train_step(batch, control).fetch().loss)
+    along = sum(float(np.sum(gradient[k] * v)) for k, v in direction.items())
+    assert along == pytest.approx((losses[0] - losses[1]) / (2 * h), rel=1e-7)
+
+
+@pytest.mark.parametrize("regularizer", REGULARIZERS)
+@pytest.mark.parametrize("trace", ["exact", "hutchinson"])
+@pytest.mark.parametrize("norm", ["mixed", "rms_all"])
+def test_modes_agree_at_a_tight_tolerance(
+    norm: Any,  # noqa: ANN401
+    trace: Any,  # noqa: ANN401
+    regularizer: Mapping[Any, float],
+    base_trial: Trial,
+    open_model: OpenModel,
+    make_inputs: MakeInputs,
+) -> None:
+    trial = replace(
+        base_trial,
+        solver=AdaptiveSolver("dopri5", rtol=1e-10, atol=1e-10, norm=norm),
+        training=replace(base_trial.training, trace=trace),
+        regularizer=regularizer,
+    )
+    found = {}
+    for mode in ("direct", "adjoint"):
+        of_mode = replace(trial, gradient=mode)
+        found[mode] = _gradient(open_model(of_mode, DIM), *make_inputs(of_mode, DIM))
+    assert found["direct"].keys() == found["adjoint"].keys()
+    scale = max(float(np.max(np.abs(v))) for v in found["direct"].values())
+    for name, value in found["direct"].items():
+        np.testing.assert_allclose(found["adjoint"][name], value, atol=1e-8 * scale, rtol=0)
+
+
+@pytest.mark.parametrize("mode", ["direct", "adjoint"])
+def test_an_inert_end_time_gets_no_gradient(
+    mode: Any,  # noqa: ANN401
+    base_trial: Trial,
+    open_model: OpenModel,
+    make_inputs: MakeInputs,
+) -> None:
+    trial = replace(
+        base_trial,
+        model=replace(base_trial.model, end_time=EndTime(0.7, "inert")),
+        gradient=mode,
+    )
+    assert "block0/sqrt_end_time" not in _gradient(
+        open_model(trial, DIM), *make_inputs(trial, DIM)
+    )
+
+
+class _Reference(nn.Module):
+    """The same right-hand side as torchdiffeq's adjoint wants it, with its calls counted."""
+
+    def __init__(self, arrays: Mapping[str, Tensor], model: Model, eps: Tensor) -> None:
+        super().__init__()
+        self.names = list(arrays)
+        self.values = nn.ParameterList(arrays.values())
+        self.model, self.augmented = model, Augmented("hutchinson", (), eps)
+        self.calls = 0
+
+    def forward(self, t: Tensor, state: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+        self.calls += 1
+        arrays = dict(zip(self.names, self.values, strict=True))
+        dynamics = Dynamics(self.model.layer, self.model.nonlinearity, arrays)
+        dz, dq = self.augmented.field(dynamics, torch.tensor(2.0).double())(float(t), state[0])
+        return dz, dq[0]
+
+
+@pytest.mark.parametrize("tolerance", [1e-4, 1e-7])
+def test_the_adjoint_is_torchdiffeqs(
+    tolerance: float, block_arrays: Callable[[Model, int], dict[str, Tensor]]
+) -> None:
+    """Equal evaluations, backward too, and equal gradients, driven as docs/numerics.md says: one
+    first step for both directions, and a norm without the adjoint of time.
+    """
+    model = Model("concatsquash", (8, 8), "softplus")
+    x = torch.tensor(Stream(3, "x").normal((6, DIM)))
+    eps = torch.tensor(Stream(3, "eps").normal((6, DIM)))
+    arrays = {k: v.requires_grad_() for k, v in block_arrays(model, DIM).items()}
+    solver = AdaptiveSolver("dopri5", rtol=tolerance, atol=tolerance, first_step=0.1)
+    counts, augmented = Counts(), Augmented("hutchinson", (), eps)
+    block = BlockArrays(
+        arrays,
+        torch.tensor(2.0).double(),
+        lambda a, T: augmented.field(Dynamics("concatsquash", "softplus", a), T),
+        solve,
+    )
+    z, q = solve_block(block, x, torch.zeros(1, 6).double(), solver, "adjoint", counts)
+    ours = torch.autograd.grad(z.square().sum() + q.sum(), list(arrays.values()))
+
+    reference = _Reference(arrays, model, eps)
+    steps = {"first_step": 0.1, "step_t": torch.tensor([0.0, 1.0]).double()}
+
+    def norm(leaves: tuple[Tensor, ...]) -> Tensor:
+        return torch.stack([leaf.square().mean().sqrt() for leaf in leaves[1:]]).max()
+
+    zs, aa = odeint_adjoint(
+        reference,
+        (x, torch.zeros(6).double()),
+        torch.tensor([0.0, 1.0]).double(),
+        rtol=tolerance,
+        atol=tolerance,
+        method="dopri5",
+        options=steps,
+        adjoint_options={**steps, "norm": norm},
+    )
+    assert counts.forward == reference.calls
+    theirs = torch.autograd.grad(zs[-1].square().sum() + aa[-1].sum(), list(reference.values))
+    assert counts.backward == reference.calls - counts.forward
+    for mine, other in zip(ours, theirs, strict=True):
+        torch.testing.assert_close(mine, other, rtol=1e-9, atol=1e-9)
+
+
+def test_a_failed_backward_solve_is_reported_and_updates_nothing(
+    base_trial: Trial, open_model: OpenModel, make_inputs: MakeInputs
+) -> None:
+    """The adjoint needs more steps than the solve itself; cut in between."""
+    trial = replace(base_trial, model=replace(base_trial.model, blocks=1))
+    batch, control = make_inputs(trial, DIM)
+    model = open_model(trial, DIM)
+    before = {k: 3 * v for k, v in model.arrays().items()}  # in an easy flow they need as many
+    model.load_arrays(before)
+    nfe = model.train_step(batch, control).fetch().nfe
+    steps = nfe.accepted[0] + nfe.rejected[0]
+    assert nfe.backward[0] > 1 + 6 * steps, "the case no longer separates the two solves"
+    model.load_arrays(before)
+    assert isinstance(trial.solver, AdaptiveSolver)
+    few = replace(control, solver=replace(trial.solver, max_steps=steps))
+    state = model.state()
+    report = model.train_step(batch, few).fetch()
+    assert report.failure == "max_steps"
+    after = {**model.arrays(), **model.state()}
+    for name, value in {**before, **state}.items():
+        np.testing.assert_array_equal(after[name], value)
