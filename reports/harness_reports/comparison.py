@@ -8,7 +8,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from harness.statistics import paired_difference, paired_ratio
 from harness_reports.blocks import Block, Cell, Column, Paragraph, Row, Section, Table
 from harness_reports.cost import COST_NOTE, FINGERPRINT, cost_table
-from harness_reports.entries import Entry, by_dataset, varying
+from harness_reports.entries import Entry, by_dataset
+from harness_reports.groups import varying
 from harness_reports.numbers import fixed, interval, level_digits, plural
 from harness_reports.pairs import LEAST_PAIRS, Pair, pairs_of, quality_verdict, speed_verdict
 from harness_reports.results import Quantity, quantity_of

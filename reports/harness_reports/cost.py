@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from harness_reports.blocks import Cell, Column, Row, Table
-from harness_reports.entries import Entry, Group, groups_of, varying
+from harness_reports.entries import Entry
+from harness_reports.groups import Group, groups_of, varying
 from harness_reports.numbers import bytes_mib, fixed, seconds, spread
 from harness_reports.results import identity, trial_links
 

@@ -17,7 +17,8 @@ from harness_reports.charts import (
     panel_width,
     seed_dash,
 )
-from harness_reports.entries import Entry, Group, by_dataset, groups_of, varying
+from harness_reports.entries import Entry, by_dataset
+from harness_reports.groups import Group, groups_of, varying
 from harness_reports.numbers import fixed, level_digits
 
 __all__ = ["curve_table", "curves"]

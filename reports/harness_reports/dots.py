@@ -9,9 +9,10 @@ import pandas as pd
 
 from harness_reports.blocks import Block, Chart, Paragraph, Section
 from harness_reports.charts import backend_colour, backend_shape, data_of, finished
-from harness_reports.entries import Entry, by_dataset, groups_of, varying
+from harness_reports.entries import Entry, by_dataset
+from harness_reports.groups import groups_of, varying
 from harness_reports.numbers import fixed, level_digits
-from harness_reports.results import RESULTS_NOTE, names_table, quantity_of, results_table
+from harness_reports.results import RESULTS_NOTE, quantity_of, results_table
 
 __all__ = ["results_chart", "results_section"]
 
@@ -24,7 +25,7 @@ def results_section(entries: Sequence[Entry]) -> Section:
         blocks.append(results_table(members))
         chart = results_chart(members, backends)
         blocks += [] if chart is None else [chart]
-    blocks += [Paragraph(RESULTS_NOTE, "muted"), names_table(entries)]
+    blocks.append(Paragraph(RESULTS_NOTE, "muted"))
     return Section("results", "Results", tuple(blocks))
 
 

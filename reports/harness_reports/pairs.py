@@ -8,7 +8,8 @@ from dataclasses import dataclass
 
 from harness.statistics import Interval
 from harness_reports.cost import FINGERPRINT
-from harness_reports.entries import Entry, Group, groups_of
+from harness_reports.entries import Entry
+from harness_reports.groups import Group, groups_of
 
 __all__ = ["LEAST_PAIRS", "Pair", "pairs_of", "quality_verdict", "speed_verdict"]
 

@@ -15,7 +15,8 @@ from harness import datasets
 from harness.datasets import toy2d
 from harness.errors import HarnessError
 from harness_reports.blocks import Block, Panel, Paragraph, Pictures, Section
-from harness_reports.entries import Entry, by_dataset, groups_of
+from harness_reports.entries import Entry, by_dataset
+from harness_reports.groups import groups_of
 from harness_reports.numbers import fixed
 from harness_reports.raster import contact_sheet, heat_map
 from harness_reports.results import quantity_of
@@ -100,15 +101,8 @@ def _read(root: Path, entry: Entry) -> Drawn | None:
             metadata = file.metadata() or {}
     except (OSError, SafetensorError):
         return None
-    return Drawn(entry, arrays, _image_shape(entry.labels["dataset"], metadata))
-
-
-def _image_shape(dataset: str, metadata: Mapping[str, str]) -> tuple[int, ...] | None:
-    if "image_shape" in metadata:
-        shape: list[int] | None = json.loads(metadata["image_shape"])
-        return None if shape is None else tuple(shape)
-    found = _load(dataset)
-    return None if found is None else found.image_shape
+    shape: list[int] | None = json.loads(metadata.get("image_shape", "null"))
+    return Drawn(entry, arrays, None if shape is None else tuple(shape))
 
 
 def _load(dataset: str) -> datasets.Dataset | None:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from harness.labels import label
-from harness_reports.blocks import Cell, Column, Facts, Link, Row, Table
-from harness_reports.entries import Entry, Group, anchor, common_settings, groups_of, varying
+from harness_reports.blocks import Cell, Column, Link, Row, Table
+from harness_reports.entries import Entry, anchor, settings_note
+from harness_reports.groups import Group, groups_of, varying
 from harness_reports.numbers import common, level_digits, spread
 
 __all__ = [
@@ -95,18 +95,7 @@ def results_table(entries: Iterable[Entry]) -> Table:
         Column("NFE test", numeric=True),
         Column("seeds", narrow=True),
     )
-    note = f"All of {dataset}: {common_settings(groups)}."
-    return Table(f"results-{dataset}", dataset, columns, tuple(rows), note)
-
-
-def names_table(entries: Iterable[Entry]) -> Facts:
-    """What the short names of solvers and regularizers stand for."""
-    full: dict[str, str] = {}
-    for entry in entries:
-        for axis, text in label(entry.planned.trial).items():
-            if axis in ("solver", "regularizer") and entry.labels[axis] != text:
-                full[entry.labels[axis]] = text
-    return Facts(tuple(full.items()))
+    return Table(f"results-{dataset}", dataset, columns, tuple(rows), settings_note(members))
 
 
 def identity(group: Group, extra: Iterable[str]) -> tuple[Cell, ...]:

@@ -133,7 +133,9 @@ def write_trial(root: Path, trial: Trial, index: int, outcome: tuple[str, str | 
     lines = list(curve(trial, rng, last))
     (attempt / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     if status == "ok":
-        save_file(samples(trial, rng), attempt / "samples.safetensors")
+        shape = "[8, 8]" if trial.dataset.name == "digits" else "null"
+        place = attempt / "samples.safetensors"
+        save_file(samples(trial, rng), place, {"image_shape": shape})
     result = {
         "schema_version": 1,
         "trial_id": trial.id,

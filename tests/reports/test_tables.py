@@ -9,9 +9,10 @@ import pandas as pd
 import pytest
 from harness_reports.blocks import Paragraph, Table
 from harness_reports.comparison import comparison
-from harness_reports.entries import Entry, by_dataset, entries_of, groups_of
+from harness_reports.entries import Entry, by_dataset, entries_of
 from harness_reports.failures import failures
 from harness_reports.gates import gate_results, gates
+from harness_reports.groups import groups_of
 from harness_reports.pairs import pairs_of, quality_verdict, speed_verdict
 from harness_reports.results import results_table
 
