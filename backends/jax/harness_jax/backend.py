@@ -6,7 +6,7 @@ import os
 from collections.abc import Mapping
 from importlib import metadata
 from pathlib import Path
-from typing import Any, final
+from typing import Any, Literal, final
 
 from harness.errors import BackendError
 from harness.interface import Backend, DataInfo, Model, Unsupported
@@ -79,8 +79,8 @@ class JaxBackend(Backend):
         return JaxModel(trial, data, found[0], ENGINE)
 
 
-ENGINE = "native"
-"""Who takes the solver's steps; `diffrax` computes the same steps in more time."""
+ENGINE: Literal["diffrax", "native"] = "native"
+"""Who takes the solver's steps; see `harness_jax.gradients.get_engine`."""
 
 _DETERMINISTIC = "--xla_gpu_deterministic_ops"
 

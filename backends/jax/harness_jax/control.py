@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 
 from harness.solvers import TABLEAUX, Tableau
-from harness.trial import AdaptiveSolver
+from harness.trial import AdaptiveSolver, SolverSpec
 
 __all__ = [
     "FAILURES",
@@ -26,6 +26,7 @@ __all__ = [
     "Tree",
     "all_finite",
     "error_norm",
+    "evaluations",
     "first_step",
     "next_step",
     "scaled",
@@ -87,6 +88,14 @@ def state_leaves(y: Tree) -> Sequence[jax.Array]:
     """The error norm of a flow's state (z, a, r...) sees z and a; that of a sample's (z,), z."""
     leaves: Sequence[jax.Array] = y[:2]
     return leaves
+
+
+def evaluations(solver: SolverSpec, attempted: jax.Array, heuristic: bool) -> jax.Array:
+    """Evaluations of the field in so many attempted steps."""
+    # The tableau's count is linear in the steps, so it holds for traced numbers as well.
+    steps: Any = attempted
+    counted: jax.Array = jnp.asarray(TABLEAUX[solver.name].evaluations(steps, heuristic))
+    return counted
 
 
 def time_dtype(y: Tree) -> jnp.dtype:

@@ -16,17 +16,20 @@ step that the forward solve started with:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Sequence
+from typing import Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
 from harness.trial import GradientName, SolverSpec
-from harness_jax import solve as native
+from harness_jax import solve
 from harness_jax.control import Field, Stats, Tree, state_leaves
 
-__all__ = ["ENGINES", "Engine", "new_ledger", "solve_block"]
+__all__ = ["Engine", "EngineName", "get_engine", "new_ledger", "solve_block"]
+
+
+EngineName = Literal["diffrax", "native"]
 
 
 class Engine(NamedTuple):
@@ -42,7 +45,13 @@ class Engine(NamedTuple):
     solve_direct: Callable[..., tuple[Tree, Stats]]
 
 
-ENGINES: Mapping[str, Engine] = {"native": Engine(native.solve, native.solve_direct)}
+def get_engine(name: EngineName) -> Engine:
+    """`native` is the production engine; `diffrax` takes the same steps in more time."""
+    if name == "diffrax":
+        from harness_jax import solve_diffrax  # imported only if wanted: it takes half a second
+
+        return Engine(solve_diffrax.solve, solve_diffrax.solve_direct)
+    return Engine(solve.solve, solve.solve_direct)
 
 
 def new_ledger(blocks: int) -> jax.Array:

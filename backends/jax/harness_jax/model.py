@@ -24,7 +24,7 @@ from harness.interface import (
 from harness.trial import Trial
 from harness_jax.arrays import BlockStack
 from harness_jax.flow import Flow
-from harness_jax.gradients import ENGINES
+from harness_jax.gradients import EngineName, get_engine
 from harness_jax.optimizers import AdamState, adam_init
 from harness_jax.programs import evaluate_program, train_program, transport_program
 from harness_jax.reports import PendingStep, counts, failure
@@ -42,15 +42,17 @@ class JaxModel(Model):
         trial: The trial; its seed decides the initial arrays.
         data: Shape of an example.
         device: Where everything lives.
-        engine: Who takes the solver's steps, a name of `harness_jax.gradients.ENGINES`.
+        engine: Who takes the solver's steps, see `harness_jax.gradients.get_engine`.
     """
 
-    def __init__(self, trial: Trial, data: DataInfo, device: jax.Device, engine: str) -> None:
+    def __init__(
+        self, trial: Trial, data: DataInfo, device: jax.Device, engine: EngineName
+    ) -> None:
         self._event_shape = data.event_shape
         self._dtype = np.dtype(trial.precision)
         self._blocks = trial.model.blocks
         self._weights = dict(sorted(trial.regularizer.items()))
-        self._flow = Flow(trial.model, tuple(self._weights), ENGINES[engine])
+        self._flow = Flow(trial.model, tuple(self._weights), get_engine(engine))
         self._stack = BlockStack(trial.model, data.event_shape, self._dtype, device)
         self._arrays = self._stack.put(initial_arrays(trial, data.event_shape))
         self._adam = adam_init({k: self._arrays[k] for k in self._stack.trainable()}, device)

@@ -29,6 +29,7 @@ from harness_jax.control import (
     Tree,
     all_finite,
     error_norm,
+    evaluations,
     first_step,
     next_step,
     scaled,
@@ -254,10 +255,3 @@ def _run(
         failure=jnp.where(bad, NON_FINITE, done.failure).astype(jnp.int32),
     )
     return done.y, stats, done.record
-
-
-def evaluations(solver: SolverSpec, attempted: jax.Array, heuristic: bool) -> jax.Array:
-    """Evaluations of the field in so many attempted steps."""
-    # The count is linear in the steps, so the formula of the tableau holds for arrays too.
-    counted: jax.Array = TABLEAUX[solver.name].evaluations(attempted, heuristic)  # type: ignore
-    return counted

@@ -1,0 +1,164 @@
+"""The second engine: diffrax takes the same steps as `harness_jax.solve`, with the same tableaux.
+
+Kept to check the production engine, and to say what a comparison with diffrax would say.
+
+What makes it agree (docs/numerics.md, section 1): our own error norm, first step and f(y0), which
+diffrax then does not evaluate again; a pure integral controller; `throw=False`, since its error
+callback would also keep the program out of the compilation cache.
+"""
+
+from __future__ import annotations
+
+import functools
+from typing import Any, ClassVar
+
+import diffrax
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+from harness.solvers import TABLEAUX, Tableau
+from harness.trial import AdaptiveSolver, SolverSpec
+from harness_jax.control import (
+    MAX_STEPS,
+    NON_FINITE,
+    UNDERFLOW,
+    Field,
+    Leaves,
+    Stats,
+    Tree,
+    all_finite,
+    error_norm,
+    evaluations,
+    first_step,
+    time_dtype,
+)
+from harness_jax.record import SLOTS
+
+__all__ = ["erk", "solve", "solve_direct"]
+
+
+def solve(
+    field: Field,
+    y0: Tree,
+    inputs: Tree,
+    fixed: Tree,
+    solver: SolverSpec,
+    leaves: Leaves,
+    h0: jax.Array | None = None,
+) -> tuple[Tree, Stats]:
+    """Integrates from s = 0 to 1; not to be differentiated. See `harness_jax.solve.solve`."""
+    return _diffeqsolve(
+        field, y0, inputs, fixed, solver, leaves, h0, adjoint=diffrax.ForwardMode()
+    )
+
+
+def solve_direct(
+    field: Field, y0: Tree, inputs: Tree, fixed: Tree, solver: SolverSpec, leaves: Leaves
+) -> tuple[Tree, Stats]:
+    """As `solve`, differentiable in y0 and inputs by backpropagation through the steps."""
+    adjoint = diffrax.RecursiveCheckpointAdjoint(checkpoints=min(SLOTS, _max_steps(solver)))
+    return _diffeqsolve(field, y0, inputs, fixed, solver, leaves, None, adjoint=adjoint)
+
+
+@functools.cache
+def erk(name: str) -> diffrax.AbstractSolver[Any]:
+    """The diffrax solver of a tableau of harness.solvers."""
+    ours = TABLEAUX[name]
+    if ours.stages == 1:
+        return diffrax.Euler()  # diffrax has no tableaux of one stage
+
+    class Tabulated(diffrax.AbstractERK):
+        tableau: ClassVar[diffrax.ButcherTableau] = _butcher(ours)
+        interpolation_cls: ClassVar[Any] = diffrax.ThirdOrderHermitePolynomialInterpolation.from_k
+
+        def order(self, terms: object) -> int:
+            del terms
+            return ours.order
+
+    return Tabulated()
+
+
+def _butcher(ours: Tableau) -> diffrax.ButcherTableau:
+    return diffrax.ButcherTableau(
+        c=np.array(ours.c[1:]),
+        a_lower=tuple(np.array(row) for row in ours.a[1:]),
+        b_sol=np.array(ours.b),
+        b_error=np.array(ours.error or [0.0] * ours.stages),
+    )
+
+
+def _max_steps(solver: SolverSpec) -> int:
+    return solver.max_steps if isinstance(solver, AdaptiveSolver) else solver.steps
+
+
+def _diffeqsolve(
+    field: Field,
+    y0: Tree,
+    inputs: Tree,
+    fixed: Tree,
+    solver: SolverSpec,
+    leaves: Leaves,
+    h0: jax.Array | None,
+    *,
+    adjoint: diffrax.AbstractAdjoint,
+) -> tuple[Tree, Stats]:
+    dtype = time_dtype(y0)
+    zero = jnp.zeros((), dtype)
+    controller: diffrax.AbstractStepSizeController[Any, Any] = diffrax.ConstantStepSize()
+    solver_state = None
+    healthy = jnp.asarray(True)
+    heuristic = False
+    if isinstance(solver, AdaptiveSolver):
+        norm = error_norm(solver.norm, leaves)
+        f0 = field(zero, y0, inputs, fixed)
+        heuristic = h0 is None and solver.first_step == "heuristic"
+        if h0 is None:
+            h0 = first_step(lambda s, y: field(s, y, inputs, fixed), y0, f0, solver, norm)
+        healthy = ~jnp.isnan(h0)
+        h0 = lax.stop_gradient(jnp.where(healthy, h0, jnp.ones_like(h0)))
+        solver_state = (jnp.asarray(False), f0)
+        controller = diffrax.PIDController(
+            rtol=solver.rtol,
+            atol=solver.atol,
+            norm=norm,
+            pcoeff=0,
+            icoeff=1,
+            dcoeff=0,
+            factormin=0.2,
+            factormax=10,
+            safety=0.9,
+            # diffrax would try steps too small to move s until max_steps.
+            dtmin=float(np.finfo(dtype).eps) / 2,
+        )
+    else:
+        h0 = jnp.asarray(1 / solver.steps, dtype)
+    solution = diffrax.diffeqsolve(
+        diffrax.ODETerm(lambda s, y, args: field(s, y, *args)),
+        erk(solver.name),
+        t0=zero,
+        t1=jnp.ones((), dtype),
+        dt0=h0,
+        y0=y0,
+        args=(inputs, fixed),
+        saveat=diffrax.SaveAt(t1=True),
+        stepsize_controller=controller,
+        adjoint=adjoint,
+        max_steps=_max_steps(solver),
+        solver_state=solver_state,
+        throw=False,
+    )
+    end = jax.tree.map(lambda leaf: leaf[0], solution.ys)
+    failure = jnp.where(solution.result == diffrax.RESULTS.max_steps_reached, MAX_STEPS, 0)
+    failure = jnp.where(solution.result == diffrax.RESULTS.dt_min_reached, UNDERFLOW, failure)
+    failure = jnp.where(healthy & all_finite(end), failure, NON_FINITE)
+    accepted = jnp.asarray(solution.stats["num_accepted_steps"], jnp.int32)
+    rejected = jnp.asarray(solution.stats["num_rejected_steps"], jnp.int32)
+    return end, Stats(
+        accepted=accepted,
+        rejected=rejected,
+        evaluations=evaluations(solver, accepted + rejected, heuristic),
+        first_step=h0,
+        failure=failure.astype(jnp.int32),
+    )
