@@ -145,14 +145,18 @@ def run(
     if code == INTERRUPTED:
         raise typer.Exit(code)
     found = outcome(made, root)
-    written = None
+    _print(outcome_text(found, made.source, root, RUNS))
     if with_report:
         # Of the whole suite, also where a filter ran only a part of it.
         whole = make_plan(suite, root, check_backends=False)
-        written = write_report(whole, root, command=f"harness run {suite}")
-    _print(outcome_text(found, made.source, root, RUNS))
-    if written is not None and not found.failures:
-        _print(f"report: {written}")
+        try:
+            written = write_report(whole, root, command=f"harness run {suite}")
+        except HarnessError as error:
+            # What ran is recorded all the same: the exit code is the trials'.
+            print(error, file=sys.stderr)
+        else:
+            if not found.failures:
+                _print(f"report: {written}")
     raise typer.Exit(found.exit_code or code)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -254,3 +255,12 @@ def test_gates_are_gathered_from_includes(folder: Folder) -> None:
         ("test_nll", "gaussian_nll", 1.0),
         ("val_nll", 3.0, 0.0),
     ]
+
+
+def test_the_documented_example_is_a_suite(folder: Folder) -> None:
+    page = Path(__file__).parents[2] / "docs" / "suites.md"
+    (text,) = re.findall(r"```yaml\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)
+    folder.write(f"name: toy\ntrials: [{BLOCK}]\n", "toy.yaml")
+    points = folder.points(text)
+    assert len(points) == 1 + 2 * 2 * 2 * 2 * 2
+    assert sum(point.excluded is not None for point in points) == 8
