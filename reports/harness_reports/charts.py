@@ -14,7 +14,6 @@ from harness_reports.theme import CONFIG, INK, SERIES, SHAPES
 __all__ = [
     "backend_colour",
     "backend_shape",
-    "data_of",
     "finished",
     "laid_over",
     "panel_width",
@@ -22,13 +21,6 @@ __all__ = [
 ]
 
 _PAGE_WIDTH = 1080
-
-
-def data_of(table: pd.DataFrame) -> alt.InlineData:
-    """The rows of a table as chart data; numbers keep six significant digits."""
-    columns = {str(name): [_short(value) for value in column] for name, column in table.items()}
-    rows = [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
-    return alt.InlineData(values=rows)
 
 
 def backend_colour(backends: Sequence[str]) -> alt.Color:
@@ -72,12 +64,32 @@ def panel_width(columns: int) -> int:
     return max(200, min(640, (_PAGE_WIDTH - 50) // max(1, columns) - 24))
 
 
-def finished(chart: alt.TopLevelMixin) -> dict[str, Any]:
-    """The Vega-Lite specification with the report's theme."""
-    spec: dict[str, Any] = chart.to_dict()
-    spec["config"] = dict(CONFIG)
-    spec.pop("usermeta", None)
-    return spec
+def finished(
+    chart: alt.TopLevelMixin, table: pd.DataFrame, trials: pd.DataFrame | None = None
+) -> dict[str, Any]:
+    """The Vega-Lite specification with its data and the report's theme.
+
+    Arguments:
+        chart: A chart without data.
+        table: Its rows.
+        trials: What all rows of a trial share, by the column `trial`; said once and looked up,
+            since curves have many rows.
+    """
+    spec: dict[str, Any] = chart.to_dict(validate=False)
+    # Not handed to altair, which would check every single value.
+    spec |= {"data": {"name": "rows"}, "datasets": {"rows": _records(table)}}
+    if trials is not None:
+        spec["datasets"]["trials"] = _records(trials)
+        fields = [str(name) for name in trials if name != "trial"]
+        source = {"data": {"name": "trials"}, "key": "trial", "fields": fields}
+        spec["transform"] = [{"lookup": "trial", "from": source}]
+    return {**spec, "config": dict(CONFIG)}
+
+
+def _records(table: pd.DataFrame) -> list[dict[str, Any]]:
+    """The rows of a table; numbers keep six significant digits."""
+    columns = {str(name): [_short(value) for value in column] for name, column in table.items()}
+    return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
 
 
 def _cycle(values: Sequence[str], names: Sequence[str]) -> list[str]:

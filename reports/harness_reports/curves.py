@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import altair as alt
 import pandas as pd
@@ -11,21 +12,18 @@ from harness_reports.blocks import Block, Chart, Paragraph, Section
 from harness_reports.charts import (
     backend_colour,
     backend_shape,
-    data_of,
     finished,
     laid_over,
     panel_width,
     seed_dash,
 )
+from harness_reports.curve_data import curve_table
 from harness_reports.entries import Entry, by_dataset
-from harness_reports.groups import Group, groups_of, varying
 from harness_reports.numbers import fixed, level_digits
 
-__all__ = ["curve_table", "curves"]
+__all__ = ["curves"]
 
-_SPLITS = {"nll": "training", "val_nll": "validation", "nfe_forward": "solve"}
-_COLUMNS = ("trial", "step", "value", "split", "backend", "seed", "panel")
-_TOTAL_POINTS = 40_000
+_TOTAL_POINTS = 24_000
 # The first steps are far above the rest; the frame leaves them out.
 _START = 0.15
 
@@ -45,49 +43,6 @@ def curves(entries: Sequence[Entry], history: pd.DataFrame) -> Section:
         if not nfe.empty:
             blocks.append(_nfe_chart(dataset, nfe, backends))
     return Section("curves", "Learning curves", tuple(blocks))
-
-
-def curve_table(entries: Sequence[Entry], history: pd.DataFrame, points: int) -> pd.DataFrame:
-    """The points of the charts of one dataset.
-
-    Arguments:
-        entries: Trials of one dataset.
-        history: All curves, as `harness.frame.history` gives them.
-        points: A curve with more is averaged over so many equal spans of steps.
-
-    Returns:
-        Columns `trial step value split backend seed panel`; split is `training` (NLL of the
-        batch, nats), `validation` (nats) or `solve` (evaluations a solve).
-    """
-    groups = groups_of(entries)
-    extra = varying(groups)
-    known = [
-        {
-            "trial": entry.id,
-            "backend": group.labels["backend"],
-            "seed": str(entry.seed),
-            "panel": _panel(group, extra),
-        }
-        for group in groups
-        for entry in group.entries
-    ]
-    found = history[history["metric"].isin(list(_SPLITS))]
-    table = found.merge(pd.DataFrame(known), left_on="trial_id", right_on="trial")
-    if table.empty:
-        return pd.DataFrame(columns=list(_COLUMNS))
-    table = table.assign(split=table["metric"].map(_SPLITS))
-    order = {entry["trial"]: rank for rank, entry in enumerate(known)}
-    thinned = [_thinned(curve, points) for _, curve in table.groupby(["trial", "split"])]
-    thinned.sort(key=lambda curve: order[curve["trial"].iloc[0]])
-    return pd.concat(thinned, ignore_index=True)[list(_COLUMNS)]
-
-
-def _thinned(curve: pd.DataFrame, points: int) -> pd.DataFrame:
-    if len(curve) <= points:
-        return curve
-    spans = curve.groupby(pd.cut(curve["step"], points, labels=False))
-    means = spans[["step", "value"]].mean()
-    return spans.first().assign(step=means["step"].round().astype(int), value=means["value"])
 
 
 def _loss_chart(
@@ -119,7 +74,7 @@ def _loss_chart(
     return Chart(
         f"curves-{dataset}",
         dataset,
-        finished(_panels(layers, table, height=230)),
+        _panels(layers, table, height=230),
         "Thin: batches of the training split, averaged over short spans of steps. Thick with "
         f"points: validation split; {backends[0]} is drawn broad so that another backend’s line "
         "upon it hides nothing. Both in nats per example, without the regularizers. The steep "
@@ -137,7 +92,7 @@ def _nfe_chart(dataset: str, table: pd.DataFrame, backends: Sequence[str]) -> Ch
     return Chart(
         f"nfe-{dataset}",
         f"{dataset}: evaluations of the dynamics",
-        finished(_panels(laid_over(lines, backends), table, height=130)),
+        _panels(laid_over(lines, backends), table, height=130),
         "Forward evaluations of the dynamics in the solve of a training step, summed over blocks: "
         "means over short spans of steps.",
     )
@@ -155,15 +110,19 @@ def _dash(table: pd.DataFrame) -> alt.StrokeDash:
     return seed_dash(sorted(set(table["seed"]), key=int))
 
 
-def _panels(layers: Sequence[alt.Chart], table: pd.DataFrame, height: int) -> alt.FacetChart:
-    layered = alt.layer(*layers, data=data_of(table)).properties(
-        width=_width(table), height=height
-    )
+def _panels(layers: Sequence[alt.Chart], table: pd.DataFrame, height: int) -> dict[str, Any]:
     names = list(dict.fromkeys(table["panel"]))
     header = alt.Header(labelLimit=_width(table), labelAnchor="start", labelPadding=4)
-    return layered.facet(
-        alt.Facet("panel:N", title=None, sort=names, header=header), columns=_columns(table)
+    chart = (
+        alt.layer(*layers, data=alt.NamedData("rows"))
+        .properties(width=_width(table), height=height)
+        .facet(
+            alt.Facet("panel:N", title=None, sort=names, header=header), columns=_columns(table)
+        )
     )
+    rows = table.assign(trial=table["trial"].str[:8])
+    trials = rows[["trial", "backend", "seed", "panel"]].drop_duplicates()
+    return finished(chart, rows[["trial", "step", "value", "split"]], trials)
 
 
 def _columns(table: pd.DataFrame) -> int:
@@ -172,11 +131,6 @@ def _columns(table: pd.DataFrame) -> int:
 
 def _width(table: pd.DataFrame) -> int:
     return panel_width(_columns(table))
-
-
-def _panel(group: Group, extra: Sequence[str]) -> str:
-    names = ("solver", "regularizer", *extra)
-    return " · ".join(group.labels.get(name, "") for name in names)
 
 
 def _tooltip(quantity: str) -> list[alt.Tooltip]:

@@ -25,7 +25,7 @@ from harness_reports.results import NLL
 __all__ = ["environment", "method", "trials"]
 
 _ENVIRONMENT = "environment."
-_UNFOLDED = 400
+_UNFOLDED = 200
 """More trials than these would make the page slow; their records are in the run folder."""
 
 

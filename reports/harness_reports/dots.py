@@ -8,7 +8,7 @@ import altair as alt
 import pandas as pd
 
 from harness_reports.blocks import Block, Chart, Paragraph, Section
-from harness_reports.charts import backend_colour, backend_shape, data_of, finished
+from harness_reports.charts import backend_colour, backend_shape, finished
 from harness_reports.entries import Entry, by_dataset
 from harness_reports.groups import groups_of, varying
 from harness_reports.numbers import fixed, level_digits
@@ -92,10 +92,12 @@ def results_chart(entries: Sequence[Entry], backends: Sequence[str]) -> Chart | 
             caption += ": the dotted line."
         else:
             caption += ", outside the frame."
-    chart = alt.layer(*layers, data=data_of(table)).properties(width=640, height=alt.Step(17))
+    chart = alt.layer(*layers, data=alt.NamedData("rows")).properties(
+        width=640, height=alt.Step(17)
+    )
     return Chart(
         f"dots-{dataset}",
         f"{dataset}: every seed",
-        finished(chart),
+        finished(chart, table),
         caption,
     )
