@@ -122,6 +122,12 @@ def run(
         str | None, typer.Option(help="A running Ray cluster; by default a local one is started.")
     ] = None,
     cpus: Annotated[int | None, typer.Option(min=1, help="CPU cores to use; default all.")] = None,
+    exclusive: Annotated[
+        bool,
+        typer.Option(
+            "--exclusive", help="One trial at a time on each machine, so that speeds compare."
+        ),
+    ] = False,
     with_report: Annotated[
         bool, typer.Option("--report/--no-report", help="Write the report afterwards.")
     ] = True,
@@ -141,7 +147,14 @@ def run(
     made = make_plan(suite, root, where, rerun)
     require_runnable(made)
     _print(plan_totals(made))
-    code = run_plan(made, root=root, executor=executor.value, address=address, cpus=cpus)
+    code = run_plan(
+        made,
+        root=root,
+        executor=executor.value,
+        address=address,
+        cpus=cpus,
+        exclusive=exclusive,
+    )
     if code == INTERRUPTED:
         raise typer.Exit(code)
     found = outcome(made, root)
@@ -252,9 +265,10 @@ def doctor(root: Root = RUNS, as_json: Json = False) -> None:
 @app.command()
 def sync(root: Root = RUNS) -> None:
     """Bring the MLflow mirror of the records up to date."""
+    from harness.text import counted
     from harness.tracking import sync as synchronise
 
-    synchronise(root)
+    _print(f"{counted(synchronise(root), 'record')} exported to MLflow")
 
 
 @app.command()

@@ -98,14 +98,20 @@ def test_the_last_line_names_the_report(bench: Bench) -> None:
         "2 ok",
         "report: runs/reports/toy/index.html",
     ]
-    assert bench.asked == {"root": Path("runs"), "executor": "ray", "address": None, "cpus": None}
+    assert bench.asked == {
+        "root": Path("runs"),
+        "executor": "ray",
+        "address": None,
+        "cpus": None,
+        "exclusive": False,
+    }
 
 
 def test_options_reach_the_executor(bench: Bench) -> None:
     code, _, _ = bench(
         committing(2.0),
         *("toy.yaml", "--root", "elsewhere", "--executor", "inline", "--cpus", "3"),
-        *("--address", "ray://head:10001", "--no-report"),
+        *("--address", "ray://head:10001", "--exclusive", "--no-report"),
     )
     assert code == 0
     assert bench.asked == {
@@ -113,6 +119,7 @@ def test_options_reach_the_executor(bench: Bench) -> None:
         "executor": "inline",
         "address": "ray://head:10001",
         "cpus": 3,
+        "exclusive": True,
     }
     assert bench.reported == []
 
