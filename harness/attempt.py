@@ -178,12 +178,12 @@ class Attempt:
         return f"{scrub(text.replace(root, '<root>'))} (log: {log})"
 
     def _log(self, text: str) -> None:
-        """Shows a text, in the log or on the terminal, and makes sure that the log has it."""
+        """Writes a text to the log, and to the terminal if that is not the log already."""
         text = scrub(text)
-        print(text, file=sys.stderr, flush=True)
+        with open(self.attempt / "log.txt", "a", encoding="utf-8") as file:
+            file.write(text + "\n")
         if not self.captured:
-            with open(self.attempt / "log.txt", "a", encoding="utf-8") as file:
-                file.write(text + "\n")
+            print(text, file=sys.stderr, flush=True)
 
 
 @contextmanager

@@ -83,8 +83,8 @@ class Evaluator:
                 n = rows if limit is None else min(limit, rows)
                 sizes |= {min(n, batch), n % batch} - {0}
         for size in sorted(sizes):
-            rows = self.dataset.rows("test", size).x
-            x = np.resize(rows, (size, *self.dataset.info.event_shape))
+            x = self.dataset.rows("test", size).x
+            x = np.resize(x, (size, *self.dataset.info.event_shape))
             # Training will say the same of these arrays, with a step number.
             with suppress(SolveFailed):
                 self._log_prob(x, "warm-up/")

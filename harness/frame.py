@@ -85,7 +85,8 @@ def history(root: Path | str, trial_ids: Iterable[str]) -> pd.DataFrame:
             read_lines(attempt / "metrics.jsonl")
             for attempt in TrialFolder(Path(root), trial_id).attempts()
         ]
-        attempts.sort(key=lambda lines: lines[0]["timestamp_ms"] if lines else 0)
+        # The last line, since an attempt begins with what it took over from the one before.
+        attempts.sort(key=lambda lines: lines[-1]["timestamp_ms"] if lines else 0)
         newest: dict[tuple[str, int], tuple[float, int]] = {}
         for line in (line for lines in attempts for line in lines):
             for metric, value in line.items():

@@ -156,7 +156,7 @@ class Trainer:
         )
 
     def _compile(self) -> None:
-        """Compiles the step, and every evaluation by doing it once: no timing includes it later."""
+        """Compiles the step, and the evaluations by doing each once, so no other timing has it."""
         start = time.perf_counter()
         if self.totals.step < self.trial.training.iterations:
             self._model.compile(self._batch(), self._control())

@@ -1,0 +1,64 @@
+"""What an executor tells of its trials, and how it is told to stop."""
+
+from __future__ import annotations
+
+import signal
+from pathlib import Path
+from types import FrameType, TracebackType
+from typing import Protocol
+
+from harness.plan import PlannedTrial
+from harness.records import Status
+
+__all__ = ["Observer", "Stop"]
+
+
+class Observer(Protocol):
+    """Follows the trials of a run."""
+
+    def submitted(self, planned: PlannedTrial, attempt: Path) -> None:
+        """An attempt will run as soon as there is room."""
+
+    def ended(self, planned: PlannedTrial, status: Status | None) -> None:
+        """A trial has a committed result, or none if it was interrupted."""
+
+    def note(self, text: str) -> None:
+        """Something else worth a line."""
+
+    def refresh(self) -> None:
+        """Called a few times a second."""
+
+
+class Stop:
+    """Takes Ctrl-C and SIGTERM: the first asks trials to save and stop, the second kills them."""
+
+    def __init__(self) -> None:
+        self.requests = 0
+        self._previous: dict[signal.Signals, object] = {}
+
+    def __enter__(self) -> Stop:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            self._previous[number] = signal.signal(number, self._request)
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        for number, handler in self._previous.items():
+            signal.signal(number, handler)  # type: ignore[arg-type]
+
+    def _request(self, number: int, frame: FrameType | None) -> None:
+        self.requests += 1
+
+    @property
+    def requested(self) -> bool:
+        """True after the first."""
+        return self.requests > 0
+
+    @property
+    def insisted(self) -> bool:
+        """True after the second."""
+        return self.requests > 1

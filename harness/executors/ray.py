@@ -1,0 +1,273 @@
+"""Spreads trials over the cores and GPUs of a Ray cluster, local or joined.
+
+A trial is a task in a fresh process, and Ray retries nothing: it would rerun a process that left
+by `sys.exit`, retry memory failures for ever, and reuse a process after an exception. Ray holds no
+state that matters; records do.
+
+Nodes of a joined cluster share the file system of the run root and have the harness installed.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from collections import deque
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from harness.errors import HarnessError
+from harness.executors.observer import Observer, Stop
+from harness.executors.retries import GRACE_S, Retries, commit_failure
+from harness.executors.worker import INTERRUPTED, run_one
+from harness.pinning import usable_cores
+from harness.plan import PlannedTrial
+from harness.records import Status, TrialFolder
+from harness.training import new_attempt_id
+
+__all__ = ["run_ray"]
+
+_POLL_S = 0.3
+_DRAIN_S = 30.0
+_WINDOW = 64
+_Need = tuple[float, float]
+
+
+@dataclass
+class _Running:
+    """An attempt that was handed to Ray."""
+
+    planned: PlannedTrial
+    attempt_id: str
+    may_retry: bool
+    began: float | None = None
+    late: bool = False
+
+
+def run_ray(
+    trials: Sequence[PlannedTrial],
+    root: Path,
+    observer: Observer,
+    stop: Stop,
+    *,
+    address: str | None = None,
+    cpus: int | None = None,
+    exclusive: bool = False,
+    grace_s: float = GRACE_S,
+) -> None:
+    """Runs trials until all have a result or a stop is requested.
+
+    Arguments:
+        trials: The trials; their spec.json is written.
+        root: The run root, absolute.
+        observer: Told of every trial.
+        stop: Says when to stop.
+        address: A Ray cluster to join; None starts one on this machine.
+        cpus: Cores of the local cluster; None means all.
+        exclusive: One trial at a time on each node.
+        grace_s: Seconds past its time limit after which a hanging trial is killed.
+
+    Raises:
+        HarnessError: Ray is not installed, the cluster does not answer, or this machine can never
+            give a trial what it asks for.
+    """
+    with _cluster(address, cpus) as ray:
+        driver = _Driver(ray, root, observer, stop, exclusive, grace_s)
+        if address is None:
+            driver.require_room(trials)
+        driver.run(trials)
+
+
+@contextmanager
+def _cluster(address: str | None, cpus: int | None) -> Iterator[Any]:
+    # Read when Ray is imported or its processes start, on every node.
+    os.environ.update(RAY_USAGE_STATS_ENABLED="0", DO_NOT_TRACK="1")
+    os.environ.setdefault("RAY_task_oom_retries", "0")
+    try:
+        import ray
+    except ImportError as error:
+        raise HarnessError(
+            "the ray executor needs ray, which is not installed. Run: pip install "
+            "'cnf-harness[ray]', or choose --executor inline"
+        ) from error
+    options: dict[str, Any] = {"address": address or "local"}
+    if address is None:
+        options |= {"num_cpus": cpus or len(usable_cores()), "include_dashboard": False}
+    try:
+        ray.init(**options, log_to_driver=False, logging_level=logging.ERROR)
+    except (ConnectionError, ValueError, RuntimeError) as error:
+        place = f"the Ray cluster at {address}" if address else "a local Ray cluster"
+        raise HarnessError(f"{place} cannot be reached: {error}") from error
+    try:
+        yield ray
+    finally:
+        ray.shutdown()
+
+
+class _Driver:
+    def __init__(
+        self,
+        ray: Any,  # noqa: ANN401  (a module)
+        root: Path,
+        observer: Observer,
+        stop: Stop,
+        exclusive: bool,
+        grace_s: float,
+    ) -> None:
+        self._ray, self._root = ray, root
+        self._observer, self._stop = observer, stop
+        self._exclusive, self._grace_s = exclusive, grace_s
+        # max_calls=1: a fresh process a trial, since it pins cores and imports a framework.
+        self._task = ray.remote(max_calls=1, max_retries=0)(run_one)
+        self._retries = Retries()
+        self._queues: dict[_Need, deque[PlannedTrial]] = {}
+        self._running: dict[Any, _Running] = {}
+
+    def require_room(self, trials: Sequence[PlannedTrial]) -> None:
+        """Raises HarnessError if a trial asks for more than this machine has."""
+        have = self._ray.cluster_resources()
+        for planned in trials:
+            for name, need in zip(("CPU", "GPU"), _need(planned), strict=True):
+                found = have.get(name, 0)
+                if need > found:
+                    raise HarnessError(
+                        f"trial {planned.trial.id} asks for {need:g} {name}s but this run has "
+                        f"{found:g}; lower 'resources' in the suite, raise --cpus, or join a "
+                        "cluster with --address"
+                    )
+
+    def run(self, trials: Sequence[PlannedTrial]) -> None:
+        """Runs trials until all have ended or a stop is requested."""
+        for planned in trials:
+            self._queues.setdefault(_need(planned), deque()).append(planned)
+        while (any(self._queues.values()) or self._running) and not self._stop.requested:
+            self._fill()
+            self._collect(_POLL_S)
+            self._kill_late()
+            self._observer.refresh()
+        if self._running:
+            self._drain()
+
+    def _fill(self) -> None:
+        """Keeps a bounded number of tasks of each kind with Ray, a few more than it can run."""
+        have = self._ray.cluster_resources()
+        nodes = sum(1 for node in self._ray.nodes() if node["Alive"])
+        for need, queue in self._queues.items():
+            rooms = [have.get(k, 0) / n for k, n in zip(("CPU", "GPU"), need, strict=True) if n]
+            window = nodes if self._exclusive else min(_WINDOW, 2 * int(min(rooms)) + 1)
+            here = sum(1 for running in self._running.values() if _need(running.planned) == need)
+            while queue and here < window:
+                self._submit(queue.popleft())
+                here += 1
+
+    def _submit(self, planned: PlannedTrial) -> None:
+        attempt_id = new_attempt_id()
+        folder = TrialFolder(self._root, planned.trial.id)
+        may_retry = self._retries.has_memory_retry(planned.trial.id)
+        cpus, gpus = _need(planned)
+        task = self._task.options(
+            num_cpus=cpus,
+            num_gpus=gpus,
+            scheduling_strategy="SPREAD" if self._exclusive else "DEFAULT",
+            name=f"trial-{planned.trial.id}",
+        )
+        reference = task.remote(
+            str(folder.spec), str(self._root), attempt_id, self._exclusive, may_retry
+        )
+        self._running[reference] = _Running(planned, attempt_id, may_retry)
+        self._observer.submitted(planned, folder.attempt(attempt_id))
+
+    def _collect(self, timeout_s: float) -> None:
+        if not self._running:
+            return
+        ready, _ = self._ray.wait(list(self._running), num_returns=1, timeout=timeout_s)
+        for reference in ready:
+            running = self._running.pop(reference)
+            status = self._outcome(reference, running)
+            if status is not None:
+                self._observer.ended(running.planned, status)
+            elif self._stop.requested:
+                self._observer.ended(running.planned, None)
+            else:
+                # To the front: what it has done so far is in the cache of the file system.
+                self._queues[_need(running.planned)].appendleft(running.planned)
+
+    def _outcome(self, reference: Any, running: _Running) -> Status | None:  # noqa: ANN401
+        """The committed status of a task that ended; None if the trial has to go on."""
+        exceptions = self._ray.exceptions
+        folder = TrialFolder(self._root, running.planned.trial.id)
+        said: str | None = None
+        error: Exception | None = None
+        try:
+            said = self._ray.get(reference)
+        except exceptions.RayError as found:
+            error = found
+        result = folder.read_result()
+        if result is not None:
+            return Status(result["status"])
+        if self._stop.requested or said == INTERRUPTED:
+            return None
+        failure = self._failure(running, said, error)
+        if failure is None:
+            return None
+        commit_failure(folder, running.attempt_id, *failure)
+        return failure[0]
+
+    def _failure(
+        self, running: _Running, said: str | None, error: Exception | None
+    ) -> tuple[Status, str] | None:
+        """How a trial without a result ended for good; None if it is tried again."""
+        exceptions = self._ray.exceptions
+        trial_id = running.planned.trial.id
+        if running.late:
+            minutes = running.planned.resources.timeout_minutes
+            return Status.TIMEOUT, f"killed: it hung beyond its {minutes:.3g} minutes"
+        if said == Status.OUT_OF_MEMORY.value or isinstance(error, exceptions.OutOfMemoryError):
+            if self._retries.after_memory(trial_id):
+                self._observer.note(f"{trial_id}: out of memory; it is tried once more")
+                return None
+            return Status.OUT_OF_MEMORY, "its process was killed for want of memory, twice"
+        if isinstance(error, exceptions.RayTaskError):
+            return Status.ERROR, str(error).strip().splitlines()[-1]
+        name = type(error).__name__ if error is not None else "no result"
+        if self._retries.after_crash(trial_id):
+            self._observer.note(f"{trial_id}: its process or node died ({name}); it is resumed")
+            return None
+        return Status.KILLED, f"its process or node died again after retries ({name})"
+
+    def _kill_late(self) -> None:
+        for reference, running in self._running.items():
+            if running.late:
+                continue
+            folder = TrialFolder(self._root, running.planned.trial.id)
+            # Its time begins when it has its cores, not while it waits for a node.
+            if running.began is None:
+                if (folder.attempt(running.attempt_id) / "progress.json").exists():
+                    running.began = time.monotonic()
+                continue
+            limit_s = running.planned.resources.timeout_minutes * 60 + self._grace_s
+            if time.monotonic() - running.began > limit_s:
+                running.late = True
+                self._ray.cancel(reference, force=True)
+
+    def _drain(self) -> None:
+        """Asks running trials to write a checkpoint and stop; kills those that do not."""
+        self._observer.note(
+            "stopping: running trials write a checkpoint (Ctrl-C again kills them)"
+        )
+        for reference in self._running:
+            self._ray.cancel(reference, force=False)
+        end = time.monotonic() + _DRAIN_S
+        while self._running and not self._stop.insisted and time.monotonic() < end:
+            self._collect(_POLL_S)
+            self._observer.refresh()
+        for reference in self._running:
+            with suppress(self._ray.exceptions.RayError, ValueError):
+                self._ray.cancel(reference, force=True)
+
+
+def _need(planned: PlannedTrial) -> _Need:
+    return float(planned.resources.cpus), planned.resources.gpus

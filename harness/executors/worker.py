@@ -1,0 +1,44 @@
+"""What a Ray worker does: one trial, in a process that has imported no framework before.
+
+Kept apart from the driver's side, so that a worker imports nothing else.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+__all__ = ["INTERRUPTED", "run_one"]
+
+INTERRUPTED = "interrupted"
+
+
+def run_one(spec: str, root: str, attempt_id: str, exclusive: bool, may_retry: bool) -> str:
+    """Runs the trial of a spec.json.
+
+    Arguments:
+        spec: Path of spec.json, on a file system that all nodes share.
+        root: The run root, likewise.
+        attempt_id: Name of the attempt.
+        exclusive: Run while no other trial runs on this node.
+        may_retry: Commit nothing if memory runs out.
+
+    Returns:
+        The status, or `INTERRUPTED`.
+    """
+    from harness.records import read_spec
+    from harness.training import run_trial
+
+    trial, resources = read_spec(Path(spec))
+    try:
+        status = run_trial(
+            trial,
+            Path(root),
+            resources,
+            attempt_id=attempt_id,
+            capture=True,
+            exclusive=exclusive,
+            may_retry=may_retry,
+        )
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    return status.value

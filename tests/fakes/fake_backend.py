@@ -1,0 +1,163 @@
+"""A backend in numpy that needs no framework: an affine flow with momentum.
+
+What it does beside computing is read from the environment variable FAKE_BEHAVIOUR, JSON:
+`sleep_s` seconds a step; `fail` one of the names in `_FAILURES` at training step `at`, in as many
+processes as `times` says (counted in the folder `marks`); `seeds` gives other values by seed.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, final
+
+import numpy as np
+
+from harness.interface import (
+    Array,
+    Arrays,
+    Backend,
+    Batch,
+    Control,
+    DataInfo,
+    EvaluationReport,
+    Model,
+    Nfe,
+    Pending,
+    Quantity,
+    StepReport,
+    Unsupported,
+)
+from harness.trial import Trial
+
+__all__ = ["FakeBackend"]
+
+
+@final
+class FakeBackend(Backend):
+    """An affine flow z = (x - m) exp(-s)."""
+
+    name = "fake"
+    framework = ("numpy",)
+
+    def supports(self, trial: Trial) -> Unsupported | None:
+        return None
+
+    def prepare(self, trial: Trial, cores: int) -> Mapping[str, Any]:
+        return {"threads": cores, "engine": "numpy"}
+
+    def open(self, trial: Trial, data: DataInfo, device: str) -> Model:
+        return _FakeModel(trial, data)
+
+
+class _FakeModel(Model):
+    def __init__(self, trial: Trial, data: DataInfo) -> None:
+        shape, kind = data.event_shape, trial.precision
+        self._arrays: Arrays = {"m": np.zeros(shape, kind), "s": np.ones(shape, kind)}
+        self._velocity: Arrays = {name: np.zeros(shape, kind) for name in ("m", "s")}
+        behaviour = json.loads(os.environ.get("FAKE_BEHAVIOUR", "{}"))
+        own = behaviour.get("seeds", {}).get(str(trial.seed), {})
+        self._behaviour = {**behaviour, **own}
+        self._seed = trial.seed
+
+    def arrays(self) -> Arrays:
+        return {name: array.copy() for name, array in self._arrays.items()}
+
+    def load_arrays(self, arrays: Mapping[str, Array]) -> None:
+        self._arrays = {name: arrays[name].copy() for name in self._arrays}
+
+    def state(self) -> Arrays:
+        return {f"velocity/{name}": array.copy() for name, array in self._velocity.items()}
+
+    def load_state(self, state: Mapping[str, Array]) -> None:
+        self._velocity = {name: state[f"velocity/{name}"].copy() for name in self._velocity}
+
+    def compile(self, batch: Batch, control: Control) -> None:
+        return
+
+    def train_step(self, batch: Batch, control: Control) -> Pending:
+        time.sleep(self._behaviour.get("sleep_s", 0.0))
+        failure = None
+        if control.step == self._behaviour.get("at") and self._fails_now():
+            failure = _FAILURES[self._behaviour["fail"]]()
+        z, log_prob = self._transform(batch.x)
+        nll = -float(np.mean(log_prob, dtype=np.float64))
+        # The probe makes the step depend on the noise that it was given.
+        probe = np.mean(batch.noise["probe/0"], axis=0)
+        gradients = {
+            "m": -np.mean(z * np.exp(-self._arrays["s"]), axis=0) + 0.01 * probe,
+            "s": 1 - np.mean(z * z, axis=0),
+        }
+        for name, gradient in gradients.items():
+            self._velocity[name] = (0.9 * self._velocity[name] + gradient).astype(gradient.dtype)
+            self._arrays[name] = self._arrays[name] - control.lr * self._velocity[name]
+        nfe = Nfe((7 + control.step % 3,), (6,), (2,), (control.step % 2,))
+        return _Done(StepReport(nll, nll, {}, nfe, failure))
+
+    def evaluate(
+        self, batch: Batch, control: Control, quantities: Sequence[Quantity]
+    ) -> EvaluationReport:
+        return EvaluationReport({"log_prob": self._transform(batch.x)[1]}, Nfe((8,)))
+
+    def sample(self, batch: Batch, control: Control) -> EvaluationReport:
+        x = batch.noise["base"] * np.exp(self._arrays["s"]) + self._arrays["m"]
+        return EvaluationReport({"sample": x}, Nfe((9,)))
+
+    def synchronize(self) -> None:
+        return
+
+    def _transform(self, x: Array) -> tuple[Array, Array]:
+        z = (x - self._arrays["m"]) * np.exp(-self._arrays["s"])
+        constant = 0.5 * math.log(2 * math.pi)
+        return z, np.sum(-0.5 * z * z - constant - self._arrays["s"], axis=-1)
+
+    def _fails_now(self) -> bool:
+        """Counts failures across processes in a folder of marks."""
+        for number in range(self._behaviour.get("times", 1)):
+            try:
+                mark = Path(self._behaviour["marks"]) / f"{self._seed}-{number}"
+                mark.touch(exist_ok=False)
+            except FileExistsError:
+                continue
+            return True
+        return False
+
+
+class _Done(Pending):
+    def __init__(self, report: StepReport) -> None:
+        self._report = report
+
+    def fetch(self) -> StepReport:
+        return self._report
+
+
+def _raise(error: Exception) -> str:
+    raise error
+
+
+def _hang() -> str:
+    # A sleep in C would let signal handlers run; this does not end before SIGKILL.
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
+    while True:
+        time.sleep(60)
+
+
+def _kill() -> str:
+    os.kill(os.getpid(), signal.SIGKILL)
+    return "unreachable"
+
+
+_FAILURES: Mapping[str, Callable[[], str | None]] = {
+    "diverge": lambda: "non-finite",
+    "raise": lambda: _raise(RuntimeError(f"no such file {Path.home()}/secret")),
+    "memory": lambda: _raise(MemoryError("out of memory")),
+    "exit": lambda: sys.exit(3),
+    "hang": _hang,
+    "kill": _kill,
+}

@@ -1,0 +1,73 @@
+"""Trials of the fake backend, in this process and in others."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from harness.datasets import declare
+from harness.records import TrialFolder
+from harness.terms import Resources
+from harness.trial import DatasetRef, Evaluation, FixedSolver, Optimizer, Training, Trial
+
+__all__ = ["environment", "fake_trial", "run_process", "timeless", "write_spec"]
+
+HERE = Path(__file__).parent
+
+
+def fake_trial(dataset: str = "moons", seed: int = 0, **training: object) -> Trial:
+    settings: dict[str, Any] = {
+        "iterations": 40,
+        "batch": 16,
+        "validate_every": 10,
+        "validation_rows": 64,
+        "optimizer": Optimizer(lr=0.02),
+    }
+    return Trial(
+        dataset=DatasetRef(dataset, declare(dataset).digest),
+        backend="fake",
+        solver=FixedSolver("euler", 4),
+        training=Training(**(settings | training)),
+        evaluation=Evaluation(rows=100, batch=64, samples=10),
+        seed=seed,
+    )
+
+
+def environment(folder: Path, **behaviour: object) -> dict[str, str]:
+    """Environment of a process in which the fake backend is registered."""
+    info = folder / "fake_backend-1.0.dist-info"
+    info.mkdir(parents=True, exist_ok=True)
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: fake-backend\nVersion: 1.0\n")
+    points = "[harness.backends]\nfake = fake_backend:FakeBackend\n"
+    (info / "entry_points.txt").write_text(points)
+    return {
+        **os.environ,
+        "PYTHONPATH": os.pathsep.join([str(HERE), str(folder)]),
+        "FAKE_BEHAVIOUR": json.dumps(behaviour),
+    }
+
+
+def write_spec(root: Path, trial: Trial, minutes: float = 5.0) -> Path:
+    folder = TrialFolder(root, trial.id)
+    folder.write_spec(trial, Resources(1, 0.0, minutes), "fakes")
+    return folder.spec
+
+
+def run_process(spec: Path, env: dict[str, str], *options: str) -> subprocess.Popen[bytes]:
+    """Starts `python -m harness.training` in a process group of its own."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "harness.training", str(spec), *options],
+        env=env,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        process_group=0,
+    )
+
+
+def timeless(result: dict[str, Any]) -> dict[str, Any]:
+    """What of a record must not depend on when, where and how often it was computed."""
+    return {"status": result["status"], "metrics": result["metrics"], "nfe": result["nfe"]}
