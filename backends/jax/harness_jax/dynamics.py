@@ -6,21 +6,22 @@ built from them. The released FFJORD code differentiates an autodiff pass instea
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import jax
 import jax.numpy as jnp
 
-from harness.trial import LayerName, NonlinearityName
+from harness.errors import BackendError
+from harness.trial import LayerName, NonlinearityName, RegularizerName, TraceName
 from harness_jax.layers import LAYERS, NONLINEARITIES, Affine
+from harness_jax.regularizers import INTEGRANDS, NEEDS_COTANGENT
 
-__all__ = ["Dynamics"]
+__all__ = ["Augmented", "Dynamics"]
 
 
 class Dynamics:
     """f(t, z), an MLP whose layers see the time.
-
-    Passes at the same t and z share their common part: the compiler merges equal expressions.
 
     Arguments:
         layer: Name of the layer.
@@ -34,16 +35,12 @@ class Dynamics:
         nonlinearity: NonlinearityName,
         arrays: Mapping[str, jax.Array],
     ) -> None:
-        self._layer = LAYERS[layer]
         self._act = NONLINEARITIES[nonlinearity]
         by_layer: dict[str, dict[str, jax.Array]] = {}
         for name, array in arrays.items():
             place, _, kind = name.partition("/")
             by_layer.setdefault(place, {})[kind] = array
-        self._arrays = [by_layer[f"layer{i}"] for i in range(len(by_layer))]
-
-    def _at(self, t: jax.Array) -> list[Affine]:
-        return [self._layer(arrays, t) for arrays in self._arrays]
+        self._at = LAYERS[layer]([by_layer[f"layer{i}"] for i in range(len(by_layer))])
 
     def value(self, t: jax.Array, z: jax.Array) -> jax.Array:
         """f(t, z); z is [batch, D]."""
@@ -57,16 +54,13 @@ class Dynamics:
     ) -> tuple[jax.Array, jax.Array]:
         """f(t, z) [batch, D] and J v [k, batch, D] of k tangents v, [k, batch, D] or [k, 1, D]."""
         h, v, last = self._to_last_layer(t, z, v)
-        tangents = last.tangent(v)
-        return last.apply(h), jnp.broadcast_to(tangents, (len(v), *z.shape))
+        return last.apply(h), last.tangent(v)
 
     def value_and_trace(self, t: jax.Array, z: jax.Array) -> tuple[jax.Array, jax.Array]:
         """f(t, z) [batch, D] and Tr(df/dz) [batch], with one tangent a dimension."""
-        basis = jnp.eye(z.shape[1], dtype=z.dtype)[:, None, :]
-        h, v, last = self._to_last_layer(t, z, basis)
+        h, v, last = self._to_last_layer(t, z, _basis(z))
         # Only the diagonal of the last product is wanted: entry k of A v_k.
-        trace = jnp.einsum("kbh,kh->b", v, last.matrix)
-        return last.apply(h), jnp.broadcast_to(trace, z.shape[:1])
+        return last.apply(h), jnp.einsum("kbh,kh->b", v, last.matrix)
 
     def value_and_cotangent(
         self, t: jax.Array, z: jax.Array, u: jax.Array
@@ -90,4 +84,56 @@ class Dynamics:
         for layer in hidden:
             z, slope = self._act(layer.apply(z))
             v = layer.tangent(v) * slope
-        return z, v, last
+        return z, jnp.broadcast_to(v, (len(v), len(z), v.shape[2])), last
+
+
+def _basis(z: jax.Array) -> jax.Array:
+    """The unit vectors of the state space, [D, 1, D], as tangents shared by the batch."""
+    return jnp.eye(z.shape[1], dtype=z.dtype)[:, None, :]
+
+
+@dataclass(frozen=True)
+class Augmented:
+    """What one solve integrates beside z: -Tr(df/dz) and the regularizers.
+
+    Arguments:
+        trace: `exact`, or `hutchinson`: eps^T J eps (M. Hutchinson, A stochastic estimator of the
+            trace of the influence matrix, 1989).
+        regularizers: Names of further integrands.
+        probe: eps [batch, D], fixed within the solve; None if nothing needs one.
+    """
+
+    trace: TraceName
+    regularizers: Sequence[RegularizerName]
+    probe: jax.Array | None
+
+    def rates(
+        self, dynamics: Dynamics, T: jax.Array, s: jax.Array, z: jax.Array
+    ) -> tuple[jax.Array, ...]:
+        """T (f, -divergence, integrands...) at t = T s."""
+        f, divergence, cotangent = self._derivatives(dynamics, T * s, z)
+        integrands = [INTEGRANDS[name](f, cotangent) for name in self.regularizers]
+        return (T * f, -T * divergence, *(T * rate for rate in integrands))
+
+    def _derivatives(
+        self, dynamics: Dynamics, t: jax.Array, z: jax.Array
+    ) -> tuple[jax.Array, jax.Array, jax.Array | None]:
+        """f, its divergence, and eps^T J if a regularizer reads it."""
+        wants_cotangent = not NEEDS_COTANGENT.isdisjoint(self.regularizers)
+        if self.trace == "exact":
+            if not wants_cotangent:
+                return *dynamics.value_and_trace(t, z), None
+            f, columns = dynamics.value_and_tangents(t, z, _basis(z))
+            cotangent = jnp.einsum("kbd,bd->bk", columns, self._eps())
+            return f, jnp.einsum("kbk->b", columns), cotangent
+        eps = self._eps()
+        if wants_cotangent:
+            f, cotangent = dynamics.value_and_cotangent(t, z, eps)
+            return f, jnp.sum(cotangent * eps, axis=1), cotangent
+        f, tangents = dynamics.value_and_tangents(t, z, eps[None])
+        return f, jnp.sum(tangents[0] * eps, axis=1), None
+
+    def _eps(self) -> jax.Array:
+        if self.probe is None:
+            raise BackendError("the batch has no probe, but the trace or a regularizer needs one")
+        return self.probe

@@ -18,12 +18,10 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from harness.errors import BackendError
 from harness.trial import GradientName, Model, RegularizerName, SolverSpec, TraceName
 from harness_jax.control import Stats, Tree, state_leaves
-from harness_jax.dynamics import Dynamics
+from harness_jax.dynamics import Augmented, Dynamics
 from harness_jax.gradients import Engine, solve_block
-from harness_jax.regularizers import INTEGRANDS, NEEDS_COTANGENT
 
 __all__ = ["SQRT_END_TIME", "Flow", "Terms", "log_standard_normal"]
 
@@ -108,12 +106,8 @@ class Flow:
         names = self.regularizers if regularize else ()
 
         def field(s: jax.Array, y: Tree, inputs: Inputs, fixed: Fixed) -> Tree:
-            T = _end_time(inputs, fixed)
-            f, divergence, cotangent = _derivatives(
-                self._dynamics(inputs), T * s, y[0], trace, names, fixed.eps
-            )
-            rates = (INTEGRANDS[name](f, cotangent) for name in names)
-            return (T * f, -T * divergence, *(T * rate for rate in rates))
+            augmented = Augmented(trace, names, fixed.eps)
+            return augmented.rates(self._dynamics(inputs), _end_time(inputs, fixed), s, y[0])
 
         def block(y: Tree, own: tuple[Inputs, Fixed, jax.Array | None]) -> tuple[Tree, Stats]:
             return solve_block(self.engine, mode, field, y, *own, solver)
@@ -156,31 +150,3 @@ def _end_time(inputs: Inputs, fixed: Fixed) -> jax.Array:
     if T is None:
         raise ValueError("a block without an end time")
     return T
-
-
-def _derivatives(
-    dynamics: Dynamics,
-    t: jax.Array,
-    z: jax.Array,
-    trace: TraceName,
-    names: Sequence[RegularizerName],
-    eps: jax.Array | None,
-) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """f, the divergence, and eps^T J where a regularizer reads it (else an unused f).
-
-    The trace is `exact`, or `hutchinson`: eps^T J eps (M. Hutchinson, 1989).
-    """
-    jacobian = not NEEDS_COTANGENT.isdisjoint(names)
-    if trace == "exact" and not jacobian:
-        f, divergence = dynamics.value_and_trace(t, z)
-        return f, divergence, f
-    if eps is None:
-        raise BackendError("the batch has no probe, but trace or regularizers need one")
-    if trace == "exact":
-        f, divergence = dynamics.value_and_trace(t, z)
-        return f, divergence, dynamics.value_and_cotangent(t, z, eps)[1]
-    if jacobian:
-        f, cotangent = dynamics.value_and_cotangent(t, z, eps)
-        return f, jnp.sum(cotangent * eps, axis=1), cotangent
-    f, tangents = dynamics.value_and_tangents(t, z, eps[None])
-    return f, jnp.sum(tangents[0] * eps, axis=1), f

@@ -48,9 +48,9 @@ class Engine(NamedTuple):
 def get_engine(name: EngineName) -> Engine:
     """`native` is the production engine; `diffrax` takes the same steps in more time."""
     if name == "diffrax":
-        from harness_jax import solve_diffrax  # imported only if wanted: it takes half a second
+        from harness_jax import diffrax_engine  # imported only if wanted: it takes half a second
 
-        return Engine(solve_diffrax.solve, solve_diffrax.solve_direct)
+        return Engine(diffrax_engine.solve, diffrax_engine.solve_direct)
     return Engine(solve.solve, solve.solve_direct)
 
 

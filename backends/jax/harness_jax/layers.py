@@ -7,13 +7,16 @@ derivatives of the dynamics need.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from itertools import accumulate
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 
-__all__ = ["LAYERS", "NONLINEARITIES", "Affine", "concat", "concatsquash"]
+from harness.trial import LayerName, NonlinearityName
+
+__all__ = ["LAYERS", "NONLINEARITIES", "Affine", "Layers", "concat", "concatsquash"]
 
 Arrays = Mapping[str, jax.Array]
 
@@ -42,28 +45,57 @@ class Affine(NamedTuple):
         return u @ self.matrix
 
 
-def concat(arrays: Arrays, t: jax.Array) -> Affine:
+Layers = Callable[[jax.Array], list[Affine]]
+"""t -> all layers of a block at that time."""
+
+
+def concat(layers: Sequence[Arrays]) -> Layers:
     """W [t, h] + b; column 0 of the weight belongs to t (FFJORD's code, ConcatLinear)."""
-    weight = arrays["weight"]
-    return Affine(weight[:, 1:], weight[:, 0] * t + arrays["bias"])
+    columns = jnp.concatenate([arrays["weight"][:, 0] for arrays in layers])
+    bias, ends = _joined(layers, "bias")
+
+    def at(t: jax.Array) -> list[Affine]:
+        shifts = jnp.split(bias + columns * t, ends)
+        return [Affine(a["weight"][:, 1:], c) for a, c in zip(layers, shifts, strict=True)]
+
+    return at
 
 
-def concatsquash(arrays: Arrays, t: jax.Array) -> Affine:
+def concatsquash(layers: Sequence[Arrays]) -> Layers:
     """(W h + b) sigmoid(w_g t + b_g) + w_t t (FFJORD's code, ConcatSquashLinear).
 
-    The gate scales the rows of W rather than those of W h: the same number, but touches [out, in]
-    entries once instead of [batch, out] entries for the value and for every tangent.
+    The gate scales the rows of W rather than those of W h: the same number, but it touches
+    [out, in] entries once instead of [batch, out] entries for the value and every tangent.
     """
-    gate = jax.nn.sigmoid(arrays["gate_weight"] * t + arrays["gate_bias"])
-    return Affine(
-        gate[:, None] * arrays["weight"], gate * arrays["bias"] + arrays["time_weight"] * t
-    )
+    bias, ends = _joined(layers, "bias")
+    gate_weight, _ = _joined(layers, "gate_weight")
+    gate_bias, _ = _joined(layers, "gate_bias")
+    time_weight, _ = _joined(layers, "time_weight")
+
+    def at(t: jax.Array) -> list[Affine]:
+        gate = jax.nn.sigmoid(gate_weight * t + gate_bias)
+        shifts = jnp.split(time_weight * t + bias * gate, ends)
+        return [
+            Affine(a["weight"] * g[:, None], c)
+            for a, g, c in zip(layers, jnp.split(gate, ends), shifts, strict=True)
+        ]
+
+    return at
 
 
-LAYERS: Mapping[str, Callable[[Arrays, jax.Array], Affine]] = {
+def _joined(layers: Sequence[Arrays], name: str) -> tuple[jax.Array, list[int]]:
+    """One kind of vector of all layers end to end, and where the layers but the first begin: what
+    depends on t alone is computed in one go.
+    """
+    vectors = [arrays[name] for arrays in layers]
+    return jnp.concatenate(vectors), list(accumulate(len(vector) for vector in vectors[:-1]))
+
+
+LAYERS: Mapping[LayerName, Callable[[Sequence[Arrays]], Layers]] = {
     "concat": concat,
     "concatsquash": concatsquash,
 }
+"""By name: (arrays of each layer) -> the layers as functions of t."""
 
 Nonlinearity = Callable[[jax.Array], tuple[jax.Array, jax.Array]]
 Jet = Callable[[jax.Array], tuple[jax.Array, jax.Array, jax.Array]]
@@ -124,7 +156,7 @@ def _tanh(x: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
     return value, derivative, -2 * value * derivative
 
 
-NONLINEARITIES: Mapping[str, Nonlinearity] = {
+NONLINEARITIES: Mapping[NonlinearityName, Nonlinearity] = {
     "elu": _with_curvature(_elu),
     "identity": _with_curvature(_identity),
     "relu": _with_curvature(_relu),

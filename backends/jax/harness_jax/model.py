@@ -27,7 +27,7 @@ from harness_jax.flow import Flow
 from harness_jax.gradients import EngineName, get_engine
 from harness_jax.optimizers import AdamState, adam_init
 from harness_jax.programs import evaluate_program, train_program, transport_program
-from harness_jax.reports import PendingStep, counts, failure
+from harness_jax.reports import PendingStep, evaluation_report
 
 __all__ = ["JaxModel"]
 
@@ -114,7 +114,7 @@ class JaxModel(Model):
             values["encode"] = self._events(terms.z)
         names = self._weights if regularize else ()
         values |= {f"regularizers/{k}": r for k, r in zip(names, terms.r, strict=True)}
-        return EvaluationReport(values, counts(terms.stats), failure(terms.stats.failure))
+        return evaluation_report(values, terms.stats)
 
     def sample(self, batch: Batch, control: Control) -> EvaluationReport:
         """Maps `batch.noise['base']` to data."""
@@ -134,7 +134,7 @@ class JaxModel(Model):
     ) -> EvaluationReport:
         program = self._jit(transport_program, self._flow, control.solver, inverse)
         end, stats = jax.device_get(program(self._arrays, self._examples(start)))
-        return EvaluationReport({name: self._events(end)}, counts(stats), failure(stats.failure))
+        return evaluation_report({name: self._events(end)}, stats)
 
     def _train_inputs(
         self, batch: Batch, control: Control

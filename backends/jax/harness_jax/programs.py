@@ -86,7 +86,10 @@ def train_program(
         differentiate = jax.value_and_grad(loss_of, argnums=(0, 1), has_aux=True)
         ledger = new_ledger(len(jax.tree.leaves(arrays)[0]))
         (loss, (nll, means, stats)), (gradient, ledger) = differentiate(trained, ledger)
-        trained, adam = adam_step(gradient, adam, trained, lr)
+        # A step whose solves failed updates nothing.
+        done = jnp.all(stats.failure == 0) & jnp.all(ledger[:, 1] == 0) & jnp.isfinite(loss)
+        moved = adam_step(gradient, adam, trained, lr)
+        trained, adam = jax.tree.map(lambda a, b: jnp.where(done, a, b), moved, (trained, adam))
         return arrays | trained, adam, Outcome(loss, nll, means, stats, ledger)
 
     return step

@@ -34,8 +34,15 @@ def jacobian(cotangent: jax.Array) -> jax.Array:
     return jnp.mean(cotangent * cotangent, axis=-1)
 
 
-INTEGRANDS: Mapping[RegularizerName, Callable[[jax.Array, jax.Array], jax.Array]] = {
-    "rnode.jacobian": lambda f, cotangent: jacobian(cotangent),
+def _of_cotangent(f: jax.Array, cotangent: jax.Array | None) -> jax.Array:
+    del f
+    if cotangent is None:
+        raise ValueError("the integrand reads eps^T J")
+    return jacobian(cotangent)
+
+
+INTEGRANDS: Mapping[RegularizerName, Callable[[jax.Array, jax.Array | None], jax.Array]] = {
+    "rnode.jacobian": _of_cotangent,
     "rnode.kinetic": lambda f, cotangent: kinetic(f),
 }
 """By name: (f [batch, D], eps^T J [batch, D]) -> integrand [batch]. The second argument is read

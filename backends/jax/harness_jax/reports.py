@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import jax
 import numpy as np
 
-from harness.interface import Nfe, Pending, StepReport
+from harness.interface import Array, EvaluationReport, Nfe, Pending, StepReport
 from harness_jax.control import FAILURES, NON_FINITE, Stats
 from harness_jax.programs import Outcome
 
-__all__ = ["PendingStep", "counts", "failure"]
+__all__ = ["PendingStep", "evaluation_report"]
 
 
 class PendingStep(Pending):
@@ -40,12 +40,18 @@ class PendingStep(Pending):
             loss=float(done.loss),
             nll=float(done.nll),
             regularizers={k: float(v) for k, v in zip(self._names, done.means, strict=True)},
-            nfe=counts(done.stats, backward[:, 0]),
-            failure=failure(codes),
+            nfe=_counts(done.stats, backward[:, 0]),
+            failure=_failure(codes),
         )
 
 
-def counts(stats: Stats, backward: Iterable[Any] = ()) -> Nfe:
+def evaluation_report(values: Mapping[str, Array], stats: Stats) -> EvaluationReport:
+    """The report of an evaluation; no values if a solve failed."""
+    reason = _failure(stats.failure)
+    return EvaluationReport({} if reason else values, _counts(stats), reason)
+
+
+def _counts(stats: Stats, backward: Iterable[Any] = ()) -> Nfe:
     """The counts of a call; `stats` has entries [blocks]."""
     return Nfe(
         forward=_integers(stats.evaluations),
@@ -55,7 +61,7 @@ def counts(stats: Stats, backward: Iterable[Any] = ()) -> Nfe:
     )
 
 
-def failure(codes: Iterable[Any]) -> str | None:
+def _failure(codes: Iterable[Any]) -> str | None:
     """The reason of the first solve that failed, or None."""
     return next((FAILURES[code] for code in _integers(codes) if code), None)
 

@@ -93,6 +93,24 @@ def _max_steps(solver: SolverSpec) -> int:
     return solver.max_steps if isinstance(solver, AdaptiveSolver) else solver.steps
 
 
+def _controller(
+    solver: AdaptiveSolver, leaves: Leaves, dtype: np.dtype[Any]
+) -> diffrax.AbstractStepSizeController[Any, Any]:
+    return diffrax.PIDController(
+        rtol=solver.rtol,
+        atol=solver.atol,
+        norm=error_norm(solver.norm, leaves),
+        pcoeff=0,
+        icoeff=1,
+        dcoeff=0,
+        factormin=0.2,
+        factormax=10,
+        safety=0.9,
+        # Without it diffrax would try steps too small to move s until max_steps.
+        dtmin=float(np.finfo(dtype).eps) / 2,
+    )
+
+
 def _diffeqsolve(
     field: Field,
     y0: Tree,
@@ -106,40 +124,24 @@ def _diffeqsolve(
 ) -> tuple[Tree, Stats]:
     dtype = time_dtype(y0)
     zero = jnp.zeros((), dtype)
-    controller: diffrax.AbstractStepSizeController[Any, Any] = diffrax.ConstantStepSize()
-    solver_state = None
-    healthy = jnp.asarray(True)
     heuristic = False
     if isinstance(solver, AdaptiveSolver):
-        norm = error_norm(solver.norm, leaves)
-        f0 = field(zero, y0, inputs, fixed)
         heuristic = h0 is None and solver.first_step == "heuristic"
+        f0 = field(zero, y0, inputs, fixed)
         if h0 is None:
+            norm = error_norm(solver.norm, leaves)
             h0 = first_step(lambda s, y: field(s, y, inputs, fixed), y0, f0, solver, norm)
-        healthy = ~jnp.isnan(h0)
-        h0 = lax.stop_gradient(jnp.where(healthy, h0, jnp.ones_like(h0)))
-        solver_state = (jnp.asarray(False), f0)
-        controller = diffrax.PIDController(
-            rtol=solver.rtol,
-            atol=solver.atol,
-            norm=norm,
-            pcoeff=0,
-            icoeff=1,
-            dcoeff=0,
-            factormin=0.2,
-            factormax=10,
-            safety=0.9,
-            # diffrax would try steps too small to move s until max_steps.
-            dtmin=float(np.finfo(dtype).eps) / 2,
-        )
+        controller, solver_state = _controller(solver, leaves, dtype), (jnp.asarray(False), f0)
     else:
         h0 = jnp.asarray(1 / solver.steps, dtype)
+        controller, solver_state = diffrax.ConstantStepSize(), None
+    healthy = ~jnp.isnan(h0)
     solution = diffrax.diffeqsolve(
         diffrax.ODETerm(lambda s, y, args: field(s, y, *args)),
         erk(solver.name),
         t0=zero,
         t1=jnp.ones((), dtype),
-        dt0=h0,
+        dt0=lax.stop_gradient(jnp.where(healthy, h0, jnp.ones_like(h0))),
         y0=y0,
         args=(inputs, fixed),
         saveat=diffrax.SaveAt(t1=True),
