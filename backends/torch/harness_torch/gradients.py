@@ -25,8 +25,8 @@ import torch
 from torch import Tensor
 
 from harness.trial import GradientName, SolverSpec
-from harness_torch.control import Field
-from harness_torch.solve import Solution, Solve, reverse
+from harness_torch.control import Field, Rates
+from harness_torch.solve import Solution, Solve
 
 __all__ = ["BlockArrays", "Counts", "forward_leaves", "solve_block"]
 
@@ -135,10 +135,11 @@ class _Adjoint(torch.autograd.Function):
         T_leaf = T.detach().requires_grad_(ctx.needs_input_grad[5])
         inputs = [*leaves, T_leaf] if T_leaf.requires_grad else leaves
         named = dict(zip(ctx.block.trained, leaves, strict=True))
-        # Built anew at each evaluation: its graph is freed with the evaluation's own.
-        adjoint = _AdjointOde(lambda: ctx.block.field_of(named, T_leaf), inputs, a_q)
+        with torch.enable_grad():
+            field = ctx.block.field_of(named, T_leaf)
+        adjoint = _AdjointOde(field, inputs, a_q)
         solution = ctx.block.solve(
-            reverse(adjoint),
+            adjoint,
             torch.stack([z, a_z]),
             adjoint.initial(q),
             ctx.solver,
@@ -153,29 +154,37 @@ class _Adjoint(torch.autograd.Function):
 
 
 class _AdjointOde:
-    """The augmented field: u = (z, a_z) stacked, q = (a, a_a, adjoints of the inputs) flat.
+    """The adjoint ODE over its own time 1 - s, from 0 to 1: u = (z, a_z) stacked, q = (a, a_a,
+    adjoints of the inputs) flat.
 
     Arguments:
-        field: Builds the block's field from `inputs`.
+        field: The block's field, built from `inputs`.
         inputs: What gets a gradient; leaves that require one.
         a_q: Adjoint of q, constant along the path; [1 + regularizers, batch].
     """
 
-    def __init__(self, field: Callable[[], Field], inputs: Sequence[Tensor], a_q: Tensor) -> None:
+    def __init__(self, field: Field, inputs: Sequence[Tensor], a_q: Tensor) -> None:
         self._field, self._inputs, self._a_q = field, inputs, a_q
         batch = a_q.shape[1]
         self._sizes = [batch, batch, *(x.numel() for x in inputs)]
 
-    def __call__(self, s: float, u: Tensor) -> tuple[Tensor, Tensor]:
+    def __call__(self, elapsed: float, u: Tensor) -> Rates:
         z, a_z = u.detach().unbind()
         z.requires_grad_()
         with torch.enable_grad():
-            dz, dq = self._field()(s, z)
+            dz, dq = self._field(1 - elapsed, z)
+        # Evaluations share the graph of what does not depend on the time, so it must survive; the
+        # rest is freed with dz and dq.
         vjp_z, *vjp = torch.autograd.grad(
-            (dz, dq), (z, *self._inputs), (a_z, self._a_q), materialize_grads=True
+            (dz, dq),
+            (z, *self._inputs),
+            (a_z, self._a_q),
+            retain_graph=True,
+            materialize_grads=True,
         )
-        rates = [dq[0].detach(), torch.zeros_like(dq[0]), *(-x.reshape(-1) for x in vjp)]
-        return torch.stack([dz.detach(), -vjp_z]), torch.cat(rates)
+        da = dq[0].detach()
+        rates = torch.cat([-da, torch.zeros_like(da), *(x.reshape(-1) for x in vjp)])
+        return torch.stack([-dz.detach(), vjp_z]), rates
 
     def initial(self, q: Tensor) -> Tensor:
         """The integrals at s = 1: a as the forward solve left it, a_a, zeros."""
