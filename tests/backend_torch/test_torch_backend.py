@@ -8,9 +8,12 @@ from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any, cast
 
+import pytest
 import torch
 from harness_torch import TorchBackend
 
+from harness.errors import BackendError
+from harness.interface import DataInfo
 from harness.trial import Trial
 
 
@@ -31,6 +34,12 @@ def test_an_unknown_solver_is_unsupported_with_the_reason(base_trial: Trial) -> 
     unsupported = TorchBackend().supports(replace(base_trial, solver=solver))
     assert unsupported is not None
     assert "'dopri9'" in unsupported.reason
+
+
+def test_a_missing_gpu_is_named(base_trial: Trial, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(BackendError, match=r"finds no GPU here\. Run the trial with 'gpus: 0'"):
+        TorchBackend().open(base_trial, DataInfo("none", (2,)), "gpu")
 
 
 def test_prepare_says_what_it_set(base_trial: Trial) -> None:

@@ -194,6 +194,7 @@ def test_a_failed_backward_solve_is_reported_and_updates_nothing(
     state = model.state()
     report = model.train_step(batch, few).fetch()
     assert report.failure == "max_steps"
+    assert np.isnan(report.loss)
     after = {**model.arrays(), **model.state()}
     for name, value in {**before, **state}.items():
         np.testing.assert_array_equal(after[name], value)

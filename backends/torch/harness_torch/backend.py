@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from importlib import metadata
 from typing import Any, final
 
+from harness.errors import BackendError
 from harness.interface import Backend, DataInfo, Model, Unsupported
 from harness.solvers import TABLEAUX
 from harness.trial import Trial
@@ -61,7 +62,18 @@ class TorchBackend(Backend):
         }
 
     def open(self, trial: Trial, data: DataInfo, device: str) -> Model:
-        """Builds the model on `device`; see `Backend.open`."""
+        """Builds the model on `device`; see `Backend.open`.
+
+        Raises:
+            BackendError: `device` is "gpu" and torch finds none.
+        """
+        import torch
+
         from harness_torch.model import TorchModel
 
+        if device == "gpu" and not torch.cuda.is_available():
+            raise BackendError(
+                f"torch {torch.__version__} finds no GPU here. Run the trial with 'gpus: 0', or "
+                "install a build of torch for this machine's CUDA driver"
+            )
         return TorchModel(trial, data, device)

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from harness.errors import BackendError
 from harness.trial import LayerName, NonlinearityName, RegularizerName, TraceName
-from harness_torch.control import Field
+from harness_torch.control import Field, Rates
 from harness_torch.layers import LAYERS, NONLINEARITIES, Affine
 from harness_torch.regularizers import INTEGRANDS, NEEDS_COTANGENT
 
@@ -104,7 +104,7 @@ class Augmented:
     def field(self, dynamics: Dynamics, T: Tensor) -> Field:
         """(s, z) -> T f, and T (-divergence, integrands...) as rows, at t = T s."""
 
-        def field(s: float, z: Tensor) -> tuple[Tensor, Tensor]:
+        def field(s: float, z: Tensor) -> Rates:
             f, divergence, cotangent = self._derivatives(dynamics, T * s, z)
             rates = [INTEGRANDS[name](f, cotangent) for name in self.regularizers]
             return T * f, T * torch.stack([-divergence, *rates])

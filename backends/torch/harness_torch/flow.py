@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from harness.trial import GradientName, Model, RegularizerName, SolverSpec, TraceName
-from harness_torch.control import Field
+from harness_torch.control import Field, Rates
 from harness_torch.dynamics import Augmented, Dynamics
 from harness_torch.gradients import BlockArrays, Counts, solve_block
 from harness_torch.solve import Solve, reverse
@@ -136,7 +136,7 @@ class Flow:
         arrays, T = self._arrays(index)
         dynamics = self._dynamics(arrays)
 
-        def field(s: float, z: Tensor) -> tuple[Tensor, Tensor]:
+        def field(s: float, z: Tensor) -> Rates:
             return T * dynamics.value(T * s, z), z.new_zeros((0, len(z)))
 
         return field

@@ -186,14 +186,17 @@ class _Pending(Pending):
         self._counts, self._adjoint = counts, adjoint
 
     def fetch(self) -> StepReport:
-        loss, nll, *means = self._values.tolist()
+        """A step whose solve stopped early has no loss: NaN."""
         failure = next((c.failure for c in self._counts if c.failure), None)
-        if failure is None and not math.isfinite(loss):
+        values = self._values.tolist()
+        if failure is not None:
+            values = [math.nan] * len(values)
+        elif not math.isfinite(values[0]):
             failure = "non-finite"
+        loss, nll, *means = values
         regularizers = dict(zip(self._names, means, strict=True))
-        return StepReport(
-            loss, nll, regularizers, _nfe(self._counts, adjoint=self._adjoint), failure
-        )
+        nfe = _nfe(self._counts, adjoint=self._adjoint)
+        return StepReport(loss, nll, regularizers, nfe, failure)
 
 
 def _nfe(counts: Sequence[Counts], *, adjoint: bool) -> Nfe:
