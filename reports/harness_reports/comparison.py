@@ -10,7 +10,7 @@ from harness_reports.blocks import Block, Cell, Column, Paragraph, Row, Section,
 from harness_reports.cost import COST_NOTE, FINGERPRINT, cost_table
 from harness_reports.entries import Entry, by_dataset
 from harness_reports.groups import varying
-from harness_reports.numbers import fixed, interval, level_digits, plural
+from harness_reports.numbers import first_digit, fixed, plural, uncertainty
 from harness_reports.pairs import LEAST_PAIRS, Pair, pairs_of, quality_verdict, speed_verdict
 from harness_reports.results import Quantity, quantity_of
 
@@ -22,7 +22,7 @@ _QUALITY = (
     "Paired by seed: both backends start from the same arrays and see the same batches and probe "
     "noise. Interval: 95 % Student t interval of the mean difference, without correction for the "
     "number of rows, so that one row in twenty shows a difference by chance. Fewer than "
-    f"{LEAST_PAIRS} pairs carry no verdict."
+    f"{LEAST_PAIRS} pairs carry no verdict; of two, both differences are given instead."
 )
 _SPEED = (
     "Ratio of the median training step times, first backend over second, geometric mean over "
@@ -62,7 +62,9 @@ def _quality_table(dataset: str, members: Sequence[Entry], pairs: Sequence[Pair]
         Column("pairs", numeric=True),
         Column("verdict"),
     )
-    rows = tuple(_quality_row(pair, quantity, _extra(pairs)) for pair in pairs)
+    matched = [pair.matched(quantity.column) for pair in pairs]
+    digits = _digits([abs(a - b) for found in matched for a, b in found])
+    rows = tuple(_quality_row(pair, quantity, _extra(pairs), digits) for pair in pairs)
     note = _agreement(pairs, quantity)
     return Table(f"quality-{dataset}", f"{dataset}: quality", columns, rows, note)
 
@@ -72,7 +74,7 @@ def _agreement(pairs: Sequence[Pair], quantity: Quantity) -> str | None:
     differences = [abs(a - b) for pair in pairs for a, b in pair.matched(quantity.column)]
     if not differences:
         return None
-    digits = level_digits(max(differences)) + 1
+    digits = _digits(differences)
     text = (
         f"Over {plural(len(differences), 'pair')} of equal settings and seed, the backends differ "
         f"by at most {fixed(max(differences), digits)} {quantity.unit} in {quantity.name}."
@@ -85,17 +87,16 @@ def _agreement(pairs: Sequence[Pair], quantity: Quantity) -> str | None:
     return f"{text} Another seed changes it by {typical} (median standard deviation over seeds)."
 
 
-def _quality_row(pair: Pair, quantity: Quantity, extra: Iterable[str]) -> Row:
+def _quality_row(pair: Pair, quantity: Quantity, extra: Iterable[str], digits: int) -> Row:
     matched = pair.matched(quantity.column)
     difference = paired_difference(*_split(matched))
     if difference is None:
         return Row((*_identity(pair, extra, "−"), *_absent(pair)))
-    digits = level_digits(matched[0][0]) + 1
     return Row(
         (
             *_identity(pair, extra, "−"),
             Cell(fixed(difference.estimate, digits)),
-            Cell(interval(difference, digits)),
+            Cell(uncertainty(difference, [a - b for a, b in matched], digits)),
             Cell(str(difference.n)),
             _verdict(quality_verdict(difference, pair.names)),
         )
@@ -116,12 +117,13 @@ def _speed(dataset: str, pairs: Sequence[Pair]) -> Iterator[Block]:
     extra = _extra(pairs)
     rows = []
     for pair in pairs:
-        ratio = paired_ratio(*_split(pair.matched(STEP, pair.fair_seeds())))
-        cells = _absent(pair)
+        matched = pair.matched(STEP, pair.fair_seeds())
+        ratio = paired_ratio(*_split(matched))
+        cells = _absent(pair, "shared the machine")
         if ratio is not None:
             cells = (
                 Cell(fixed(ratio.estimate, 2)),
-                Cell(interval(ratio, 2)),
+                Cell(uncertainty(ratio, [a / b for a, b in matched], 2)),
                 Cell(str(ratio.n)),
                 _verdict(speed_verdict(ratio, pair.names)),
             )
@@ -168,15 +170,20 @@ def _extra(pairs: Sequence[Pair]) -> tuple[str, ...]:
     return varying([group for pair in pairs for group in (pair.first, pair.second)])
 
 
-def _absent(pair: Pair) -> tuple[Cell, ...]:
+def _absent(pair: Pair, otherwise: str = "no seed in common") -> tuple[Cell, ...]:
     missing = [
         f"{group.labels['backend']} {group.absence}"
         for group in (pair.first, pair.second)
         if not any(entry.ok for entry in group.entries)
     ]
-    reason = "; ".join(missing) or "no seed in common"
+    reason = "; ".join(missing) or otherwise
     blank = Cell("not run", tone="muted")
-    return (blank, blank, Cell("0"), Cell(reason, tone="bad"))
+    return (blank, blank, Cell("0"), Cell(reason, tone="bad" if pair.failed else "muted"))
+
+
+def _digits(differences: Sequence[float]) -> int:
+    """Decimals that show two significant digits of the largest difference, from 4 to 8."""
+    return min(8, max(4, first_digit(max(differences, default=0.0)) + 1))
 
 
 def _verdict(words: str) -> Cell:

@@ -57,7 +57,7 @@ def _numbers(group: Group) -> tuple[Cell, ...]:
         _time(group, "timing.train_s"),
         _memory(group, "memory.peak_host_bytes", "not run"),
         _memory(group, "memory.peak_device_bytes", "no device"),
-        Cell(" and ".join(sorted(modes))),
+        Cell(modes.pop() if len(modes) == 1 else "mixed"),
         trial_links(group),
     )
 

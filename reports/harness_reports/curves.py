@@ -85,7 +85,7 @@ def _loss_chart(
 
 def _nfe_chart(dataset: str, table: pd.DataFrame, backends: Sequence[str]) -> Chart:
     lines = _base(backends).encode(
-        y=alt.Y("value:Q", title="NFE per solve", scale=alt.Scale(zero=False)),
+        y=alt.Y("value:Q", title="NFE per solve", scale=alt.Scale(zero=False, padding=8)),
         strokeDash=_dash(table),
         tooltip=[alt.Tooltip("backend:N"), alt.Tooltip("seed:N"), alt.Tooltip("trial:N")],
     )
@@ -100,7 +100,7 @@ def _nfe_chart(dataset: str, table: pd.DataFrame, backends: Sequence[str]) -> Ch
 
 def _base(backends: Sequence[str]) -> alt.Chart:
     return alt.Chart().encode(
-        x=alt.X("step:Q", title="training step"),
+        x=alt.X("step:Q", title="training step", axis=alt.Axis(tickCount=6, labelFlush=True)),
         color=backend_colour(backends).title("backend"),
         detail="trial:N",
     )

@@ -79,6 +79,8 @@ def method() -> Section:
         "levels. The arrays of the best validation are the ones tested, where the suite says so.",
         "Steps are timed between synchronisations of the device, without compilation and the "
         "first step. Trials that ran alone have timing mode exclusive; only those are compared.",
+        "Beside this page, the folder figures holds every chart as SVG, as PNG and as Vega-Lite "
+        "with its data; report.md holds the same tables as text.",
     )
     return Section("method", "How the numbers were made", tuple(Paragraph(text) for text in texts))
 

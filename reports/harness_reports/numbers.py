@@ -3,19 +3,14 @@
 from __future__ import annotations
 
 import math
+import statistics
+from collections.abc import Iterable, Sequence
 
 from harness.statistics import Interval, Summary
 
 __all__ = [
-    "bytes_mib",
-    "common",
-    "count",
-    "fixed",
-    "interval",
-    "level_digits",
-    "plural",
-    "seconds",
-    "spread",
+    *("bytes_mib", "common", "count", "first_digit", "fixed", "level_digits", "plural"),
+    *("seconds", "spread", "table_digits", "uncertainty"),
 ]
 
 
@@ -33,6 +28,19 @@ def level_digits(value: float) -> int:
     return 3 if size < 100 else 2 if size < 1000 else 1
 
 
+def first_digit(value: float) -> int:
+    """Decimals down to the first significant digit of `value`; 0 for numbers from 1 on."""
+    return 0 if value == 0 else max(0, math.ceil(-math.log10(abs(value))))
+
+
+def table_digits(summaries: Iterable[Summary]) -> int:
+    """Decimals for one column of log-likelihoods: enough for the median spread to show."""
+    found = list(summaries)
+    spreads = [summary.sd for summary in found if summary.sd]
+    needed = first_digit(statistics.median(spreads)) if spreads else 0
+    return min(6, max([needed, *(level_digits(summary.mean) for summary in found)]))
+
+
 def spread(summary: Summary, digits: int) -> str:
     """`mean ± standard deviation`; a single value prints no spread, for it has none."""
     text = fixed(summary.mean, digits)
@@ -46,10 +54,18 @@ def common(summary: Summary, digits: int) -> str:
     return fixed(summary.low, 0 if summary.low.is_integer() else digits)
 
 
-def interval(value: Interval, digits: int) -> str:
-    """`[low, high]`, or words if one value gives no interval."""
+def uncertainty(value: Interval, values: Sequence[float], digits: int) -> str:
+    """The interval; of two values, whose interval says nothing, the two; of one, that it is one.
+
+    Arguments:
+        value: The interval.
+        values: What it was made of.
+        digits: Decimals.
+    """
     if value.low is None or value.high is None:
-        return "none (n = 1)"
+        return "one pair"
+    if value.n == 2:
+        return f"{fixed(min(values), digits)} and {fixed(max(values), digits)}"
     return f"[{fixed(value.low, digits)}, {fixed(value.high, digits)}]"
 
 

@@ -54,6 +54,11 @@ class Pair:
         }
 
     @property
+    def failed(self) -> bool:
+        """True if a trial of either backend ended in failure."""
+        return self.first.failed or self.second.failed
+
+    @property
     def names(self) -> tuple[str, str]:
         """Names of the two backends."""
         return self.first.labels["backend"], self.second.labels["backend"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -57,7 +58,7 @@ def pictures(entries: Sequence[Entry], root: Path | None) -> Section:
         drawn = [found for entry in _chosen(members) if (found := _read(root, entry))]
         if drawn and all("grid_log_prob" in found.arrays for found in drawn):
             blocks.append(_densities(dataset, drawn))
-        elif drawn and all(found.image_shape for found in drawn):
+        elif drawn and all(_is_images(found) for found in drawn):
             blocks.append(_sheets(dataset, drawn))
         elif drawn:
             blocks.append(Paragraph(f"{dataset}: rows are neither points of a plane nor images."))
@@ -115,6 +116,10 @@ def _load(dataset: str) -> datasets.Dataset | None:
         return None
 
 
+def _is_images(drawn: Drawn) -> bool:
+    return drawn.image_shape is not None and len(drawn.arrays.get("samples", ())) > 0
+
+
 def _densities(dataset: str, drawn: Sequence[Drawn]) -> Pictures:
     axes = [drawn[0].arrays[name] for name in ("grid_axis_x", "grid_axis_y")]
     maps = [
@@ -157,7 +162,8 @@ def _sheets(dataset: str, drawn: Sequence[Drawn]) -> Pictures:
     data = _load(dataset)
     if data is not None:
         sheets.append(("data", data.to_data(data.rows("test", limit=_SHEET**2).x)))
-    images = [(name, rows[: _SHEET**2].reshape(-1, *shape)) for name, rows in sheets]
+    side = min(_SHEET, *(math.isqrt(len(rows)) for _, rows in sheets))
+    images = [(name, rows[: side**2].reshape(-1, *shape)) for name, rows in sheets]
     # The tails of a few wild samples would leave everything else in one grey.
     values = np.concatenate([found.ravel() for _, found in images])
     low, high = (float(level) for level in np.quantile(values, [0.01, 0.99]))
@@ -165,7 +171,7 @@ def _sheets(dataset: str, drawn: Sequence[Drawn]) -> Pictures:
         Panel(
             f"samples-{dataset}-{name}",
             name,
-            contact_sheet(found, min(_SHEET, len(found)), low, high),
+            contact_sheet(found, side, low, high),
             pixelated=True,
         )
         for name, found in images

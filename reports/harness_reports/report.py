@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import collections
 import datetime
+import json
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -60,6 +61,8 @@ def write_report(
         if isinstance(block, Chart):
             svg = vl_convert.vegalite_to_svg(dict(block.spec), vl_version=VEGA_LITE)
             (figures / f"{block.id}.svg").write_text(svg, encoding="utf-8")
+            source = json.dumps(block.spec, ensure_ascii=False)
+            (figures / f"{block.id}.vl.json").write_text(source, encoding="utf-8")
             png = vl_convert.svg_to_png(svg, scale=2)
             (figures / f"{block.id}.png").write_bytes(png)
         if isinstance(block, Pictures):

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from harness_reports.blocks import Cell, Column, Link, Row, Table
 from harness_reports.entries import Entry, anchor, settings_note
 from harness_reports.groups import Group, groups_of, varying
-from harness_reports.numbers import common, level_digits, spread
+from harness_reports.numbers import common, fixed, spread, table_digits
 
 __all__ = [
     "RESULTS_NOTE",
@@ -21,11 +21,11 @@ __all__ = [
 
 RESULTS_NOTE = (
     "Mean ± standard deviation over seeds (n − 1 in the denominator); what is printed without ± "
-    "was the same for all seeds, or there is one seed. ★ marks the lowest mean of a table, which "
-    "is no test: the section “Backends compared” has those. Gaussian: that of the training rows’ "
-    "mean and full covariance, on the same test rows. NFE: mean number of evaluations of the "
-    "dynamics per solve, summed over blocks; backward counts the adjoint ODE only. Each seed "
-    "links to its trial; failed trials do not count."
+    "was the same for all seeds, or there is one seed. ★ marks the lowest mean of a table as "
+    "printed, which is no test: the section “Backends compared” has those. Gaussian: that of the "
+    "training rows’ mean and full covariance, on the same test rows. NFE: mean number of "
+    "evaluations of the dynamics per solve, summed over blocks; backward counts the adjoint ODE "
+    "only. Each seed links to its trial; failed trials do not count."
 )
 
 
@@ -71,20 +71,16 @@ def results_table(entries: Iterable[Entry]) -> Table:
     groups = groups_of(members)
     extra = varying(groups)
     quantity = quantity_of(members)
-    means = {
-        index: summary.mean
-        for index, group in enumerate(groups)
-        if (summary := group.summary(quantity.column))
-    }
-    best = min(means, key=lambda index: means[index]) if len(means) > 1 else None
+    summaries = [group.summary(quantity.column) for group in groups]
+    digits = table_digits(summary for summary in summaries if summary is not None)
+    means = [fixed(summary.mean, digits) for summary in summaries if summary is not None]
+    lowest = min((s.mean for s in summaries if s is not None), default=0.0)
+    best = fixed(lowest, digits) if len(means) > 1 else None
     rows, above = [], None
-    for index, group in enumerate(groups):
-        rows.append(
-            Row(
-                (*identity(group, extra), *_numbers(group, quantity, index == best)),
-                opens_group=above is not None and group.counterpart() != above,
-            )
-        )
+    for group in groups:
+        opens = above is not None and group.counterpart() != above
+        cells = (*identity(group, extra), *_numbers(group, quantity, digits, best))
+        rows.append(Row(cells, opens_group=opens))
         above = group.counterpart()
     columns = (
         *(Column(name, heading=True) for name in ("solver", "regularizer", *extra, "backend")),
@@ -113,15 +109,14 @@ def trial_links(group: Group) -> Cell:
     return Cell(f"{words}:" if links else words, links=links)
 
 
-def _numbers(group: Group, quantity: Quantity, best: bool) -> tuple[Cell, ...]:
+def _numbers(group: Group, quantity: Quantity, digits: int, best: str | None) -> tuple[Cell, ...]:
     summary = group.summary(quantity.column)
     if summary is None:
         absent = Cell(group.absence, tone="bad" if group.failed else "muted")
         return (absent, *(Cell("not run", tone="muted") for _ in range(4)), trial_links(group))
-    digits = level_digits(summary.mean)
     gaussian = group.summary(quantity.gaussian)
     return (
-        Cell(spread(summary, digits), best=best),
+        Cell(spread(summary, digits), best=fixed(summary.mean, digits) == best),
         Cell(common(gaussian, digits)) if gaussian else Cell("not run", tone="muted"),
         _evaluations(group, "nfe.train.forward.mean"),
         _evaluations(group, "nfe.train.backward.mean"),

@@ -4,7 +4,17 @@ from __future__ import annotations
 
 import pytest
 from harness_reports.naming import short_names
-from harness_reports.numbers import common, fixed, interval, level_digits, plural, seconds, spread
+from harness_reports.numbers import (
+    common,
+    first_digit,
+    fixed,
+    level_digits,
+    plural,
+    seconds,
+    spread,
+    table_digits,
+    uncertainty,
+)
 
 from harness.statistics import mean_interval, summarize
 
@@ -22,9 +32,25 @@ def test_a_single_value_prints_no_spread() -> None:
     assert one is not None
     assert two is not None
     assert (spread(one, 1), spread(two, 1)) == ("2.0", "2.5 ± 0.7")
-    lonely = mean_interval([2.0])
-    assert lonely is not None
-    assert interval(lonely, 2) == "none (n = 1)"
+
+
+@pytest.mark.parametrize(
+    ("values", "text"),
+    [([2.0], "one pair"), ([1.0, 2.0], "1.0 and 2.0"), ([1.0, 1.0, 1.0], "[1.0, 1.0]")],
+)
+def test_an_interval_needs_three_values(values: list[float], text: str) -> None:
+    found = mean_interval(values)
+    assert found is not None
+    assert uncertainty(found, values, 1) == text
+
+
+def test_a_table_has_digits_for_its_spread() -> None:
+    wide, narrow = summarize([3.0, 3.1]), summarize([3.0, 3.0004])
+    assert wide is not None
+    assert narrow is not None
+    assert table_digits([wide]) == 3
+    assert table_digits([narrow]) == 4
+    assert [first_digit(value) for value in (0.0, 25.0, 0.1, 0.05, 3e-6)] == [0, 0, 1, 2, 6]
 
 
 def test_what_all_seeds_share_is_printed_alone() -> None:

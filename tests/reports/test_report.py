@@ -131,7 +131,7 @@ def test_markdown_escapes_what_would_be_markup(written: Path) -> None:
 def test_figures_lie_beside(written: Path) -> None:
     names = {path.name for path in (written.parent / "figures").iterdir()}
     for name in ("curves-8gaussians", "curves-digits", "dots-digits", "nfe-digits"):
-        assert {f"{name}.svg", f"{name}.png"} <= names
+        assert {f"{name}.svg", f"{name}.png", f"{name}.vl.json"} <= names
     assert {"density-8gaussians-torch.png", "samples-digits-jax.png"} <= names
     text = (written.parent / "report.md").read_text(encoding="utf-8")
     for target in re.findall(r"\]\((figures/[^)]+)\)", text):
