@@ -5,6 +5,7 @@ HarnessError                 anything a user can mend; shown without a traceback
 ├── BackendError             a backend is missing or broke its contract
 │   └── BackendNotInstalled  with the pip command that installs it (exit code 2)
 ├── DataError                a dataset is absent, incomplete or corrupt
+├── MetricError              a metric of samples cannot be computed
 └── RecordError              the record store cannot be read or written
 """
 
@@ -20,6 +21,7 @@ __all__ = [
     "DataError",
     "HarnessError",
     "InputError",
+    "MetricError",
     "Problem",
     "RecordError",
     "nearest",
@@ -99,6 +101,10 @@ class BackendNotInstalled(BackendError):
 
 class DataError(HarnessError):
     """A dataset is absent, incomplete or corrupt."""
+
+
+class MetricError(HarnessError):
+    """A metric of samples cannot be computed: not finite, too many rows, or a missing library."""
 
 
 class RecordError(HarnessError):
