@@ -101,6 +101,8 @@ def _cluster(address: str | None, cpus: int | None) -> Iterator[Any]:
     except (ConnectionError, ValueError, RuntimeError) as error:
         place = f"the Ray cluster at {address}" if address else "a local Ray cluster"
         raise HarnessError(f"{place} cannot be reached: {error}") from error
+    # Ray prints a paragraph for every process that dies; the observer gets a line instead.
+    ray._private.worker._worker_logs_enabled = False
     try:
         yield ray
     finally:

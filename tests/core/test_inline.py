@@ -5,12 +5,19 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
-from typing import Any
 
 import pytest
-from fakes import environment, fake_trial, run_process, timeless, write_spec
+from fakes import (
+    environment,
+    fake_trial,
+    reached,
+    result_of,
+    run_process,
+    timeless,
+    until,
+    write_spec,
+)
 
 from harness.executors.inline import run_inline
 from harness.executors.observer import Stop
@@ -18,7 +25,6 @@ from harness.plan import PlannedTrial
 from harness.records import Status, TrialFolder, read_lines
 from harness.terms import Resources
 from harness.trial import Trial
-from harness.watch import read_progress
 
 
 class _Notes:
@@ -62,12 +68,6 @@ def _run(
     return notes
 
 
-def _result(tmp_path: Path, trial: Trial) -> dict[str, Any]:
-    result = TrialFolder(tmp_path / "runs", trial.id).read_result()
-    assert result is not None
-    return result
-
-
 def test_crashes_memory_and_exceptions_by_cause(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -85,12 +85,12 @@ def test_crashes_memory_and_exceptions_by_cause(
     }
     notes = _run(monkeypatch, tmp_path, trials, at=12, seeds=seeds)
     for trial, (fail, _, status, attempts) in zip(trials, expected, strict=True):
-        found = _result(tmp_path, trial)
+        found = result_of(tmp_path / "runs", trial)
         assert (found["status"], found["attempts"]) == (status.value, attempts), fail
         assert notes.statuses[trial.id] is status
-    assert "SIGKILL" in _result(tmp_path, trials[1])["message"]
-    assert _result(tmp_path, trials[0])["environment"]["resumed"] == "bitwise"
-    assert _result(tmp_path, trials[2])["timing"]["lost_s"] >= 0.0
+    assert "SIGKILL" in result_of(tmp_path / "runs", trials[1])["message"]
+    assert result_of(tmp_path / "runs", trials[0])["environment"]["resumed"] == "bitwise"
+    assert result_of(tmp_path / "runs", trials[2])["timing"]["lost_s"] >= 0.0
 
 
 def test_a_hanging_trial_is_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -98,24 +98,9 @@ def test_a_hanging_trial_is_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     seeds = {"0": {"fail": "hang", "at": 12}}
     notes = _run(monkeypatch, tmp_path, trials, minutes=0.05, seeds=seeds)
     assert notes.statuses == {trials[0].id: Status.TIMEOUT, trials[1].id: Status.OK}
-    result = _result(tmp_path, trials[0])
+    result = result_of(tmp_path / "runs", trials[0])
     assert result["message"] == "killed: it hung beyond its 0.05 minutes"
     assert result["environment"]["cores"] == 1
-
-
-def _step(spec: Path) -> int:
-    found = [
-        read_progress(attempt)
-        for attempt in TrialFolder(spec.parents[2], spec.parent.name).attempts()
-    ]
-    return max((progress.step for progress in found if progress), default=0)
-
-
-def _until(condition: Any, seconds: float = 30.0) -> None:  # noqa: ANN401
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "waited in vain"
-        time.sleep(0.02)
 
 
 def test_sigkill_of_the_group_three_times_changes_no_number(tmp_path: Path) -> None:
@@ -128,7 +113,7 @@ def test_sigkill_of_the_group_three_times_changes_no_number(tmp_path: Path) -> N
     env = environment(tmp_path / "site", sleep_s=0.03) | {"HARNESS_CHECKPOINT_SECONDS": "0.2"}
     for step in (20, 50, 90):
         process = run_process(spec, env)
-        _until(lambda step=step: _step(spec) >= step)
+        until(lambda step=step: reached(tmp_path / "runs", trial) >= step, process)  # type: ignore[misc]
         os.killpg(process.pid, signal.SIGKILL)
         process.communicate()
         assert process.returncode == -signal.SIGKILL
@@ -136,11 +121,8 @@ def test_sigkill_of_the_group_three_times_changes_no_number(tmp_path: Path) -> N
     process.communicate(timeout=60)
     assert process.returncode == 0
     folder = TrialFolder(tmp_path / "runs", trial.id)
-    result = folder.read_result()
-    undisturbed = TrialFolder(tmp_path / "calm", trial.id).read_result()
-    assert result is not None
-    assert undisturbed is not None
-    assert timeless(result) == timeless(undisturbed)
+    result = result_of(tmp_path / "runs", trial)
+    assert timeless(result) == timeless(result_of(tmp_path / "calm", trial))
     assert result["attempts"] == 4
     assert result["timing"]["lost_s"] > 0
     assert result["environment"]["resumed"] == "bitwise"
@@ -167,7 +149,7 @@ def test_a_request_to_stop_loses_nothing(tmp_path: Path, number: signal.Signals)
     trial = fake_trial(iterations=120)
     spec = write_spec(tmp_path / "runs", trial)
     process = run_process(spec, environment(tmp_path / "site", sleep_s=0.05))
-    _until(lambda: _step(spec) >= 10)
+    until(lambda: reached(tmp_path / "runs", trial) >= 10, process)
     process.send_signal(number)
     process.communicate(timeout=30)
     assert process.returncode == 130
@@ -175,8 +157,7 @@ def test_a_request_to_stop_loses_nothing(tmp_path: Path, number: signal.Signals)
     done = run_process(spec, environment(tmp_path / "site"))
     output, _ = done.communicate(timeout=60)
     assert done.returncode == 0, output
-    result = TrialFolder(tmp_path / "runs", trial.id).read_result()
-    assert result is not None
+    result = result_of(tmp_path / "runs", trial)
     assert result["timing"]["lost_s"] < 0.5
     assert result["attempts"] == 2
 

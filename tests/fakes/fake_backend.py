@@ -84,8 +84,9 @@ class _FakeModel(Model):
     def train_step(self, batch: Batch, control: Control) -> Pending:
         time.sleep(self._behaviour.get("sleep_s", 0.0))
         failure = None
-        if control.step == self._behaviour.get("at") and self._fails_now():
-            failure = _FAILURES[self._behaviour["fail"]]()
+        fail = self._behaviour.get("fail")
+        if fail and control.step == self._behaviour["at"] and self._fails_now():
+            failure = _FAILURES[fail]()
         z, log_prob = self._transform(batch.x)
         nll = -float(np.mean(log_prob, dtype=np.float64))
         # The probe makes the step depend on the noise that it was given.

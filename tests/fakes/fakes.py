@@ -6,6 +6,8 @@ import json
 import os
 import subprocess
 import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +15,19 @@ from harness.datasets import declare
 from harness.records import TrialFolder
 from harness.terms import Resources
 from harness.trial import DatasetRef, Evaluation, FixedSolver, Optimizer, Training, Trial
+from harness.watch import read_progress
 
-__all__ = ["environment", "fake_trial", "run_process", "timeless", "write_spec"]
+__all__ = [
+    "environment",
+    "fake_trial",
+    "reached",
+    "result_of",
+    "run_plan",
+    "run_process",
+    "timeless",
+    "until",
+    "write_spec",
+]
 
 HERE = Path(__file__).parent
 
@@ -51,10 +64,28 @@ def environment(folder: Path, **behaviour: object) -> dict[str, str]:
     }
 
 
-def write_spec(root: Path, trial: Trial, minutes: float = 5.0) -> Path:
+def write_spec(root: Path, trial: Trial, minutes: float = 5.0, gpus: float = 0.0) -> Path:
     folder = TrialFolder(root, trial.id)
-    folder.write_spec(trial, Resources(1, 0.0, minutes), "fakes")
+    folder.write_spec(trial, Resources(1, gpus, minutes), "fakes")
     return folder.spec
+
+
+def reached(root: Path, trial: Trial) -> int:
+    """Last step that any attempt of a trial has published."""
+    found = [read_progress(attempt) for attempt in TrialFolder(root, trial.id).attempts()]
+    return max((progress.step for progress in found if progress), default=0)
+
+
+def until(
+    condition: Callable[[], bool], process: subprocess.Popen[bytes], seconds: float = 60.0
+) -> None:
+    """Waits until a process has come so far; fails the test if it ends or takes too long."""
+    end = time.monotonic() + seconds
+    while not condition():
+        if process.poll() is not None or time.monotonic() > end:
+            process.kill()
+            raise AssertionError(process.communicate()[0].decode())
+        time.sleep(0.02)
 
 
 def run_process(spec: Path, env: dict[str, str], *options: str) -> subprocess.Popen[bytes]:
@@ -66,6 +97,24 @@ def run_process(spec: Path, env: dict[str, str], *options: str) -> subprocess.Po
         stderr=subprocess.STDOUT,
         process_group=0,
     )
+
+
+def run_plan(root: Path, env: dict[str, str], *options: str) -> subprocess.Popen[bytes]:
+    """Runs all trials whose specs lie under a root, in a process group of its own."""
+    return subprocess.Popen(
+        [sys.executable, str(HERE / "run_plan.py"), str(root), *options],
+        env=env,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        process_group=0,
+    )
+
+
+def result_of(root: Path, trial: Trial) -> dict[str, Any]:
+    """The committed result of a trial."""
+    result = TrialFolder(root, trial.id).read_result()
+    assert result is not None
+    return result
 
 
 def timeless(result: dict[str, Any]) -> dict[str, Any]:

@@ -1,0 +1,41 @@
+"""Runs all trials whose specs lie under a run root, as `harness run` would those of a suite.
+
+python run_plan.py ROOT [--executor NAME] [--address ADDRESS] [--cpus N] [--exclusive]
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from harness.plan import Plan, PlannedTrial
+from harness.records import TrialFolder, read_spec
+from harness.run import run
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("root", type=Path)
+    parser.add_argument("--executor", default="ray")
+    parser.add_argument("--address")
+    parser.add_argument("--cpus", type=int)
+    parser.add_argument("--exclusive", action="store_true")
+    given = parser.parse_args()
+    planned = []
+    for path in sorted(given.root.glob("trials/*/spec.json")):
+        trial, resources = read_spec(path)
+        done = TrialFolder(given.root, trial.id).read_result() is not None
+        planned.append(PlannedTrial(trial, "finished" if done else "to_run", None, resources))
+    return run(
+        Plan("fakes", "", tuple(planned)),
+        root=given.root,
+        executor=given.executor,
+        address=given.address,
+        cpus=given.cpus,
+        exclusive=given.exclusive,
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())
