@@ -5,12 +5,12 @@ from __future__ import annotations
 import statistics
 from collections.abc import Iterable, Iterator, Sequence
 
-from harness.statistics import paired_difference, paired_ratio
+from harness.statistics import mean_interval, paired_ratio
 from harness_reports.blocks import Block, Cell, Column, Paragraph, Row, Section, Table
 from harness_reports.cost import COST_NOTE, FINGERPRINT, cost_table
 from harness_reports.entries import Entry, by_dataset
 from harness_reports.groups import varying
-from harness_reports.numbers import first_digit, fixed, plural, uncertainty
+from harness_reports.numbers import Scale, first_digit, fixed, plural, uncertainty
 from harness_reports.pairs import LEAST_PAIRS, Pair, pairs_of, quality_verdict, speed_verdict
 from harness_reports.results import Quantity, quantity_of
 
@@ -55,51 +55,58 @@ def comparison(entries: Sequence[Entry]) -> Section:
 
 def _quality_table(dataset: str, members: Sequence[Entry], pairs: Sequence[Pair]) -> Table:
     quantity = quantity_of(members)
+    matched = [pair.matched(quantity.column) for pair in pairs]
+    differences = [abs(a - b) for found in matched for a, b in found]
+    scale = Scale.of(max(differences, default=0.0))
+    unit = f"{scale.factor}{quantity.unit}"
     columns = (
         *_identity_columns(pairs, "−"),
-        Column(f"difference in {quantity.name}", quantity.unit, numeric=True),
-        Column("95 % interval", quantity.unit, numeric=True),
+        Column(f"difference in {quantity.name}", unit, numeric=True),
+        Column("95 % interval", unit, numeric=True),
         Column("pairs", numeric=True),
         Column("verdict"),
     )
-    matched = [pair.matched(quantity.column) for pair in pairs]
-    digits = _digits([abs(a - b) for found in matched for a, b in found])
-    rows = tuple(_quality_row(pair, quantity, _extra(pairs), digits) for pair in pairs)
-    note = _agreement(pairs, quantity)
+    rows = tuple(
+        Row((*_identity(pair, _extra(pairs), "−"), *_difference(pair, found, scale)))
+        for pair, found in zip(pairs, matched, strict=True)
+    )
+    note = _agreement(pairs, quantity, differences, scale) if differences else None
     return Table(f"quality-{dataset}", f"{dataset}: quality", columns, rows, note)
 
 
-def _agreement(pairs: Sequence[Pair], quantity: Quantity) -> str | None:
+def _agreement(
+    pairs: Sequence[Pair], quantity: Quantity, differences: Sequence[float], scale: Scale
+) -> str:
     """The largest difference in one seed, beside what another seed changes."""
-    differences = [abs(a - b) for pair in pairs for a, b in pair.matched(quantity.column)]
-    if not differences:
-        return None
-    digits = _digits(differences)
+    most = f"{scale.text(max(differences))} {scale.factor}{quantity.unit}"
     text = (
         f"Over {plural(len(differences), 'pair')} of equal settings and seed, the backends differ "
-        f"by at most {fixed(max(differences), digits)} {quantity.unit} in {quantity.name}."
+        f"by at most {most} in {quantity.name}."
     )
     groups = [group for pair in pairs for group in (pair.first, pair.second)]
     spreads = [s.sd for group in groups if (s := group.summary(quantity.column)) and s.sd]
     if not spreads:
         return text
-    typical = fixed(statistics.median(spreads), digits)
-    return f"{text} Another seed changes it by {typical} (median standard deviation over seeds)."
+    middle = statistics.median(spreads)
+    typical = fixed(middle, max(3, first_digit(middle) + 1))
+    return (
+        f"{text} Another seed changes it by {typical} {quantity.unit} "
+        "(median standard deviation over seeds)."
+    )
 
 
-def _quality_row(pair: Pair, quantity: Quantity, extra: Iterable[str], digits: int) -> Row:
-    matched = pair.matched(quantity.column)
-    difference = paired_difference(*_split(matched))
+def _difference(
+    pair: Pair, matched: Sequence[tuple[float, float]], scale: Scale
+) -> tuple[Cell, ...]:
+    scaled = [scale.value(a - b) for a, b in matched]
+    difference = mean_interval(scaled)
     if difference is None:
-        return Row((*_identity(pair, extra, "−"), *_absent(pair)))
-    return Row(
-        (
-            *_identity(pair, extra, "−"),
-            Cell(fixed(difference.estimate, digits)),
-            Cell(uncertainty(difference, [a - b for a, b in matched], digits)),
-            Cell(str(difference.n)),
-            _verdict(quality_verdict(difference, pair.names)),
-        )
+        return _absent(pair)
+    return (
+        Cell(fixed(difference.estimate, scale.digits)),
+        Cell(uncertainty(difference, scaled, scale.digits)),
+        Cell(str(difference.n)),
+        _verdict(quality_verdict(difference, pair.names)),
     )
 
 
@@ -179,11 +186,6 @@ def _absent(pair: Pair, otherwise: str = "no seed in common") -> tuple[Cell, ...
     reason = "; ".join(missing) or otherwise
     blank = Cell("not run", tone="muted")
     return (blank, blank, Cell("0"), Cell(reason, tone="bad" if pair.failed else "muted"))
-
-
-def _digits(differences: Sequence[float]) -> int:
-    """Decimals that show two significant digits of the largest difference, from 4 to 8."""
-    return min(8, max(4, first_digit(max(differences, default=0.0)) + 1))
 
 
 def _verdict(words: str) -> Cell:

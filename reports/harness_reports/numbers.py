@@ -5,13 +5,18 @@ from __future__ import annotations
 import math
 import statistics
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 
 from harness.statistics import Interval, Summary
 
 __all__ = [
+    "Scale",
     *("bytes_mib", "common", "count", "first_digit", "fixed", "level_digits", "plural"),
     *("seconds", "spread", "table_digits", "uncertainty"),
 ]
+
+
+_SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
 def fixed(value: float, digits: int) -> str:
@@ -52,6 +57,39 @@ def common(summary: Summary, digits: int) -> str:
     if summary.low != summary.high:
         return spread(summary, digits)
     return fixed(summary.low, 0 if summary.low.is_integer() else digits)
+
+
+@dataclass(frozen=True)
+class Scale:
+    """A power of ten that keeps the small numbers of one column readable.
+
+    Arguments:
+        power: Numbers are printed in units of 10 to this power: 0, -3, -6, ...
+        digits: Decimals.
+    """
+
+    power: int
+    digits: int
+
+    @classmethod
+    def of(cls, largest: float) -> Scale:
+        """The scale on which the largest number shows two or three significant digits."""
+        power = 0 if largest == 0 or largest >= 1e-3 else 3 * math.floor(math.log10(largest) / 3)
+        scaled = largest / 10.0**power
+        return cls(power, first_digit(scaled) + 2 if power == 0 else 0 if scaled >= 100 else 1)
+
+    @property
+    def factor(self) -> str:
+        """What precedes the unit: nothing, or `10⁻⁶ `."""
+        return f"10{str(self.power).translate(_SUPERSCRIPT)} " if self.power else ""
+
+    def value(self, number: float) -> float:
+        """The number in units of this scale."""
+        return number / 10.0**self.power
+
+    def text(self, number: float) -> str:
+        """The number as printed under this scale."""
+        return fixed(self.value(number), self.digits)
 
 
 def uncertainty(value: Interval, values: Sequence[float], digits: int) -> str:

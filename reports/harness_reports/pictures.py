@@ -28,6 +28,7 @@ Array = npt.NDArray[np.float64]
 
 _DATA_POINTS = 500_000
 _SHEET = 10
+_SHEET_WIDTH = 288
 
 
 @dataclass(frozen=True)
@@ -171,7 +172,7 @@ def _sheets(dataset: str, drawn: Sequence[Drawn]) -> Pictures:
         Panel(
             f"samples-{dataset}-{name}",
             name,
-            contact_sheet(found, side, low, high),
+            contact_sheet(found, side, low, high, _SHEET_WIDTH),
             pixelated=True,
         )
         for name, found in images

@@ -30,7 +30,7 @@ def heat_map(values: Array, top: float, scale: int = 3) -> bytes:
     return _png(image, scale)
 
 
-def contact_sheet(images: Array, columns: int, low: float, high: float, scale: int = 5) -> bytes:
+def contact_sheet(images: Array, columns: int, low: float, high: float, width: int) -> bytes:
     """Lays images out in rows, in grey or colour.
 
     Arguments:
@@ -38,18 +38,19 @@ def contact_sheet(images: Array, columns: int, low: float, high: float, scale: i
         columns: Images in a row; an incomplete last row is left out.
         low: Value drawn black.
         high: Value drawn white.
-        scale: Pixels a value.
+        width: Pixels across, at most; values are drawn as squares of whole pixels.
     """
     if images.ndim == 3:
         images = images[:, None]
     rows = len(images) // columns
     grey = np.clip((images[: rows * columns] - low) / (high - low), 0, 1) * 255
     padded = np.pad(grey, ((0, 0), (0, 0), (0, _GAP), (0, _GAP)), constant_values=255)
-    channels, height, width = padded.shape[1:]
-    sheet = padded.reshape(rows, columns, channels, height, width)
-    sheet = sheet.transpose(0, 3, 1, 4, 2).reshape(rows * height, columns * width, channels)
+    channels, tall, wide = padded.shape[1:]
+    sheet = padded.reshape(rows, columns, channels, tall, wide)
+    sheet = sheet.transpose(0, 3, 1, 4, 2).reshape(rows * tall, columns * wide, channels)
     pixels = sheet[:-_GAP, :-_GAP].round().astype(np.uint8)
-    return _png(Image.fromarray(pixels[..., 0] if channels == 1 else pixels), scale)
+    image = Image.fromarray(pixels[..., 0] if channels == 1 else pixels)
+    return _png(image, max(1, width // image.width))
 
 
 def _palette() -> list[int]:

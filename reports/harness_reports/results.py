@@ -75,7 +75,8 @@ def results_table(entries: Iterable[Entry]) -> Table:
     digits = table_digits(summary for summary in summaries if summary is not None)
     means = [fixed(summary.mean, digits) for summary in summaries if summary is not None]
     lowest = min((s.mean for s in summaries if s is not None), default=0.0)
-    best = fixed(lowest, digits) if len(means) > 1 else None
+    # Where all print the same, a mark would distinguish nothing.
+    best = fixed(lowest, digits) if len(set(means)) > 1 else None
     rows, above = [], None
     for group in groups:
         opens = above is not None and group.counterpart() != above

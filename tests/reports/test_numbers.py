@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from harness_reports.naming import short_names
 from harness_reports.numbers import (
+    Scale,
     common,
     first_digit,
     fixed,
@@ -79,3 +80,19 @@ def test_names_are_short_only_if_that_tells_them_apart() -> None:
         "rnode.jacobian + rnode.kinetic",
         "none",
     ]
+
+
+@pytest.mark.parametrize(
+    ("largest", "factor", "text"),
+    [
+        (0.0, "", "0.00"),
+        (0.0243, "", "0.0243"),
+        (2.5, "", "2.50"),
+        (2.43e-6, "10⁻⁶ ", "2.4"),
+        (4.7e-4, "10⁻⁶ ", "470"),
+        (3e-11, "10⁻¹² ", "30.0"),
+    ],
+)
+def test_small_numbers_share_a_power_of_ten(largest: float, factor: str, text: str) -> None:
+    scale = Scale.of(largest)
+    assert (scale.factor, scale.text(largest)) == (factor, text)
