@@ -7,6 +7,7 @@ name files, never folders: they end up in records, which hold no paths of a mach
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import hashlib
 import json
@@ -22,6 +23,7 @@ from harness.errors import DataError
 __all__ = [
     "absence",
     "cache_dir",
+    "caching",
     "checked_file",
     "content_checksum",
     "data_dir",
@@ -130,6 +132,27 @@ def publish(path: Path, write: Callable[[BinaryIO], object]) -> None:
     except BaseException:
         Path(name).unlink(missing_ok=True)
         raise
+
+
+@contextlib.contextmanager
+def caching(dataset: str) -> Iterator[None]:
+    """Turns what can go wrong with the cache folder into a sentence.
+
+    Raises:
+        DataError: The disk is full, or the folder cannot be written.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise DataError(
+                f"dataset '{dataset}': the disk of {CACHE_DIR} is full; free some space, or set "
+                f"{CACHE_DIR} to a folder on another disk"
+            ) from error
+        raise DataError(
+            f"dataset '{dataset}': {CACHE_DIR} cannot be written "
+            f"({error.strerror or type(error).__name__}); set it to a folder that can"
+        ) from error
 
 
 @contextlib.contextmanager

@@ -18,15 +18,8 @@ import numpy.typing as npt
 
 from harness.datasets.arrays import ArrayDataset
 from harness.datasets.base import Dataset, Declaration, Loader, Split
-from harness.datasets.files import (
-    absence,
-    cache_dir,
-    checked_file,
-    declared_digest,
-    exclusive,
-    find,
-    publish,
-)
+from harness.datasets.derived import derived, is_derived
+from harness.datasets.files import absence, checked_file, declared_digest, find
 from harness.errors import DataError
 from harness.streams import Stream
 
@@ -111,8 +104,9 @@ def read_images(archive: Path, folder: str) -> list[Grey]:
     return [images[number] for number in sorted(images)]
 
 
-def _derive(archive: Path) -> Iterator[tuple[Split, Callable[[BinaryIO], None]]]:
+def _derive() -> Iterator[tuple[Split, Callable[[BinaryIO], None]]]:
     """Yields each split with what writes its npy file, chunk by chunk."""
+    archive = checked_file(NAME, FILE, CHECKSUM)
     training, testing = read_images(archive, "train"), read_images(archive, "test")
     if (len(training), len(testing)) != (200, 100):
         raise DataError(
@@ -141,10 +135,10 @@ def _derive(archive: Path) -> Iterator[tuple[Split, Callable[[BinaryIO], None]]]
 class _PatchesLoader(Loader):
     def declare(self) -> Declaration:
         """Available if the images, or arrays derived from them earlier, are there."""
-        present = find(FILE) is not None or _complete(_folder())
+        present = find(FILE) is not None or is_derived(NAME, _digest())
         return Declaration(
             NAME,
-            declared_digest(CHECKSUM, LOADER_VERSION),
+            _digest(),
             "1.3 million 8x8 patches of the 300 Berkeley images, cut anew; 63-D; research only",
             present,
             None if present else absence(FILE),
@@ -152,34 +146,11 @@ class _PatchesLoader(Loader):
 
     def load(self) -> Dataset:
         """Derives the arrays once (under a minute, 330 MB of cache), then maps them to memory."""
-        folder = _folder()
-        if not _complete(folder):
-            with exclusive(folder / "derive"):
-                if not _complete(folder):
-                    archive = checked_file(NAME, FILE, CHECKSUM)
-                    for split, write in _derive(archive):
-                        publish(folder / f"{split}.npy", write)
-        return ArrayDataset(NAME, {split: _mapped(folder, split) for split in SIZES})
+        return ArrayDataset(NAME, derived(NAME, _digest(), _derive))
 
 
-def _folder() -> Path:
-    """Where the derived arrays lie: source and loader version are in its name."""
-    return cache_dir() / NAME / declared_digest(CHECKSUM, LOADER_VERSION)
-
-
-def _complete(folder: Path) -> bool:
-    return all((folder / f"{split}.npy").is_file() for split in SIZES)
-
-
-def _mapped(folder: Path, split: Split) -> Patches:
-    try:
-        rows = np.load(folder / f"{split}.npy", mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError) as error:
-        raise DataError(
-            f"dataset '{NAME}': the derived {split}.npy is damaged; delete the folder {NAME} in "
-            "HARNESS_CACHE_DIR and it will be derived again"
-        ) from error
-    return cast(Patches, rows)
+def _digest() -> str:
+    return declared_digest(CHECKSUM, LOADER_VERSION)
 
 
 LOADERS: Mapping[str, Loader] = {NAME: _PatchesLoader()}
