@@ -11,7 +11,7 @@ import re
 from collections.abc import Mapping
 from importlib import metadata
 
-from harness.datasets import digits, patches, tabular, toy2d
+from harness.datasets import benchmarks, digits, patches, toy2d
 from harness.datasets.base import Dataset, Declaration, Loader, Rows, Split
 from harness.datasets.files import data_dir
 from harness.datasets.npz import NpzFile
@@ -24,11 +24,11 @@ _NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 _BUILT_IN: Mapping[str, Loader] = {
     **toy2d.LOADERS,
     **digits.LOADERS,
-    **tabular.LOADERS,
+    **benchmarks.LOADERS,
     **patches.LOADERS,
 }
 # Files in the data folder that a built-in dataset of the same name reads: not the user's own.
-_OWN_FILES = frozenset(tabular.LOADERS)
+_OWN_FILES = benchmarks.PINNED_FILES
 
 
 def names() -> list[str]:

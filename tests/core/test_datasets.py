@@ -64,7 +64,7 @@ def plug(monkeypatch: pytest.MonkeyPatch, **targets: str) -> None:
 def test_names_are_sorted_and_include_own_files(data: Path) -> None:
     built_in = names()
     assert built_in == sorted(built_in)
-    assert {"8gaussians", "digits", "power-partial", "bsds300-rederived"} <= set(built_in)
+    assert {"8gaussians", "digits", "power", "power-partial", "bsds300-rederived"} <= set(built_in)
     save(data / "my-data.npz")
     save(data / "power-partial.npz")
     save(data / "Not Kebab.npz")
@@ -208,7 +208,8 @@ def test_declaring_all_imports_nothing_heavy() -> None:
     code = (
         "import sys; from harness.datasets import declare, names\n"
         "for name in names(): declare(name)\n"
-        "heavy = {'torch', 'jax', 'sklearn', 'scipy', 'PIL', 'pandas', 'ray', 'mlflow'}\n"
+        "heavy = {'torch', 'jax', 'sklearn', 'scipy', 'PIL', 'pandas', 'ray', 'mlflow', 'h5py'}\n"
+        "heavy |= {'pooch', 'requests'}\n"
         "print(sorted(heavy & set(sys.modules)))"
     )
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from harness.datasets import declare, load
+from harness.datasets.benchmarks import TABLES
 from harness.metrics.gaussian import gaussian_nll
 
 pytestmark = pytest.mark.skipif(
@@ -54,6 +55,25 @@ def test_sizes_and_gaussian(
     value, count = gaussian_nll(dataset)
     assert count == sizes[2]
     assert value == pytest.approx(nll, abs=tolerance)
+
+
+@pytest.mark.parametrize(
+    ("name", "nll", "tolerance"),
+    [
+        # Two standard errors of the published figure, and as much again for rounding.
+        ("power", 7.74, 0.03),
+        ("gas", 3.58, 0.80),
+        ("gas-resampled", 3.58, 0.80),
+        ("hepmass", 27.93, 0.03),
+        ("miniboone", 37.24, 1.10),
+        ("bsds300", -96.67, 0.30),
+    ],
+)
+def test_gaussian_of_the_full_sets(name: str, nll: float, tolerance: float) -> None:
+    (table,) = (table for table in TABLES if table.name == name)
+    if table.find() is None:
+        pytest.skip(f"the data folder has no files of {name}, which are large")
+    assert gaussian_nll(load(name))[0] == pytest.approx(nll, abs=tolerance)
 
 
 def test_power_is_standardised_and_its_time_is_not_noisy() -> None:
