@@ -78,7 +78,8 @@ def _agreement(
     pairs: Sequence[Pair], quantity: Quantity, differences: Sequence[float], scale: Scale
 ) -> str:
     """The largest difference in one seed, beside what another seed changes."""
-    most = f"{scale.text(max(differences))} {scale.factor}{quantity.unit}"
+    times = "× " if scale.factor else ""
+    most = f"{scale.text(max(differences))} {times}{scale.factor}{quantity.unit}"
     text = (
         f"Over {plural(len(differences), 'pair')} of equal settings and seed, the backends differ "
         f"by at most {most} in {quantity.name}."

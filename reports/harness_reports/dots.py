@@ -63,6 +63,7 @@ def results_chart(entries: Sequence[Entry], backends: Sequence[str]) -> Chart | 
             x=alt.X(
                 "value:Q",
                 title=title,
+                axis=alt.Axis(tickCount=6, labelFlush=True),
                 scale=alt.Scale(zero=False),
             ),
             y=y.axis(alt.Axis(grid=True, labelLimit=420)),

@@ -1,0 +1,241 @@
+"""Published tables as data: every value with its source, unit, spread, model and confidence.
+
+The tables are `papers/*.yaml`, one file per source; `harness_reports.paper_files` reads and checks
+them. Log-likelihoods are stored as negative log-likelihoods, lower is better, whatever sign was
+printed.
+
+Confidence marks:
+
+    V    read in the cited source itself (text or the authors' program)
+    V2   read in two or more independent sources
+    R    read in a secondary source only
+    D    derived or measured from V material
+    M+   from memory, but independent checks agree with it
+    M    from memory only
+
+Values of mark M and M+ are kept to be checked some day, and never printed as published.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from harness.metrics.definitions import DEFINITIONS, Better, Definition
+
+__all__ = [
+    "DATASETS",
+    "METRICS",
+    "Mark",
+    "PublishedEffect",
+    "PublishedValue",
+    "Source",
+    "SpreadKind",
+    "effects",
+    "published",
+    "sources",
+    "target",
+]
+
+Mark = Literal["V", "V2", "R", "D", "M+", "M"]
+SpreadKind = Literal["none", "sd_over_runs", "two_sd_over_test_points"]
+
+FROM_MEMORY: frozenset[str] = frozenset({"M", "M+"})
+
+DATASETS = (
+    *("power", "gas", "hepmass", "miniboone", "bsds300", "mnist", "cifar10"),
+    *("mnist-static", "omniglot", "freyfaces", "caltech-silhouettes"),
+)
+"""Datasets that papers print results of, by the harness's names."""
+
+METRICS: Mapping[str, Definition] = {
+    **DEFINITIONS,
+    **{
+        definition.name: definition
+        for definition in (
+            Definition("fid", "1", "lower", "Fréchet inception distance"),
+            Definition("iterations", "thousands", "neither", "optimiser steps"),
+            Definition("nfe_sample", "count", "lower", "evaluations of the dynamics per sample"),
+            Definition("nfe_train", "count", "lower", "evaluations per training solve"),
+            Definition("seconds_per_iteration", "s", "lower", "wall clock of a training step"),
+            Definition("test_seconds", "s", "lower", "wall clock of the test"),
+            Definition("train_hours", "hours", "lower", "wall clock of the training"),
+        )
+    },
+}
+"""Metrics of records, and quantities that only papers print: those compare with no record."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """A publication.
+
+    Arguments:
+        name: Its file's name.
+        title: Its title.
+        authors: Its authors.
+        venue: Where it appeared; None if on arXiv only.
+        arxiv: Number on arXiv.
+        seen: What of it was read, and where.
+    """
+
+    name: str
+    title: str
+    authors: str
+    venue: str | None
+    arxiv: str | None
+    seen: str
+
+
+@dataclass(frozen=True)
+class PublishedValue:
+    """One cell of a published table.
+
+    Arguments:
+        source: Name of the source.
+        table: Table, or what it shows where its number is not known.
+        model: The model the value belongs to.
+        trained_by: Who trained it, if not the model's authors.
+        setup: Architecture and batch, where known.
+        dataset: The harness's name of the dataset.
+        metric: The harness's name of the quantity, or one that only papers print (`METRICS`).
+        published_as: Name printed in the table.
+        flipped: True if the table prints the value with the other sign.
+        value: The value, in `unit`.
+        spread: Half-width printed after ±.
+        spread_kind: What the spread is.
+        runs: Trained models behind the value, where known.
+        decimals: Decimals printed.
+        unit: Unit.
+        direction: Which way is better.
+        mark: Confidence.
+        notes: What a reader must know before comparing.
+        is_target: True for the value a reproduction of the benchmark is held against.
+    """
+
+    source: str
+    table: str
+    model: str
+    trained_by: str | None
+    setup: str | None
+    dataset: str
+    metric: str
+    published_as: str
+    flipped: bool
+    value: float
+    spread: float | None
+    spread_kind: SpreadKind
+    runs: int | None
+    decimals: int
+    unit: str
+    direction: Better
+    mark: Mark
+    notes: tuple[str, ...]
+    is_target: bool
+
+    @property
+    def printable(self) -> bool:
+        """False for values from memory."""
+        return self.mark not in FROM_MEMORY
+
+    @property
+    def half_digit(self) -> float:
+        """Half a unit of the last printed digit: the value is known no better."""
+        return 0.5 * 10.0**-self.decimals
+
+    def __str__(self) -> str:
+        text = f"{self.value:.{self.decimals}f}"
+        if self.spread is not None:
+            text += f" ± {self.spread:.{self.decimals}f}"
+        return text.replace("-", "−")
+
+
+@dataclass(frozen=True)
+class PublishedEffect:
+    """A published effect size that is no table cell.
+
+    Arguments:
+        source: Name of the source.
+        effect: What changes.
+        scope: Where it was found.
+        against: Compared with what.
+        low: Lower end of the range.
+        high: Upper end; equal to `low` for a single number.
+        unit: `x` or `%`.
+        mark: Confidence.
+        notes: What a reader must know.
+    """
+
+    source: str
+    effect: str
+    scope: str
+    against: str
+    low: float
+    high: float
+    unit: str
+    mark: Mark
+    notes: tuple[str, ...]
+
+    @property
+    def printable(self) -> bool:
+        """False for values from memory."""
+        return self.mark not in FROM_MEMORY
+
+
+def published(
+    dataset: str | None = None, metric: str | None = None, *, from_memory: bool = False
+) -> list[PublishedValue]:
+    """Published values, by source and in the order of its tables.
+
+    Arguments:
+        dataset: Only of this dataset.
+        metric: Only of this metric.
+        from_memory: Also values that may not be printed.
+
+    Raises:
+        ValueError: An unknown dataset or metric.
+        InputError: A file of tables has mistakes.
+    """
+    if dataset is not None and dataset not in DATASETS:
+        raise ValueError(f"no published values of dataset '{dataset}'; known: {DATASETS}")
+    if metric is not None and metric not in METRICS:
+        raise ValueError(f"no metric '{metric}'; known: {sorted(METRICS)}")
+    return [
+        value
+        for value in _library()[1]
+        if dataset in (None, value.dataset)
+        and metric in (None, value.metric)
+        and (from_memory or value.printable)
+    ]
+
+
+def target(dataset: str, metric: str) -> PublishedValue | None:
+    """The value a reproduction is held against, None if there is none.
+
+    Of the FFJORD paper where it has one; of PaddingFlow's retrained FFJORD for metrics of
+    samples; of the MAF paper for the Gaussian.
+    """
+    found = [value for value in published(dataset, metric) if value.is_target]
+    return found[0] if found else None
+
+
+def effects(source: str | None = None) -> list[PublishedEffect]:
+    """Published effect sizes that may be printed, of one source or of all."""
+    return [e for e in _library()[2] if source in (None, e.source) and e.printable]
+
+
+def sources() -> dict[str, Source]:
+    """All sources by name."""
+    return dict(_library()[0])
+
+
+@functools.cache
+def _library() -> tuple[
+    Mapping[str, Source], tuple[PublishedValue, ...], tuple[PublishedEffect, ...]
+]:
+    from harness_reports.paper_files import read_papers
+
+    return read_papers(Path(__file__).parent / "papers")
