@@ -292,6 +292,8 @@ def _guarded(uri: str) -> Iterator[Any]:
     os.environ.update(MLFLOW_DISABLE_TELEMETRY="true", DO_NOT_TRACK="true")
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")
+    # Nothing is stored as an artifact; the default would write the working directory's path.
+    os.environ.setdefault("_MLFLOW_SERVER_ARTIFACT_ROOT", "mlflow-artifacts:/")
     try:
         from mlflow.tracking import MlflowClient
     except ImportError as error:

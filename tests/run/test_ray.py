@@ -126,7 +126,7 @@ def cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
         monkeypatch.setenv(name, "0")
     from ray.cluster_utils import Cluster
 
-    made = Cluster(
+    made: Any = Cluster(
         initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False}
     )
     try:
@@ -136,7 +136,9 @@ def cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
 
 
 def test_a_worker_and_a_node_die_and_nothing_is_lost(
-    tmp_path: Path, cluster: Any, calm: dict[int, dict[str, Any]]
+    tmp_path: Path,
+    cluster: Any,  # noqa: ANN401
+    calm: dict[int, dict[str, Any]],
 ) -> None:
     nodes = [cluster.add_node(num_cpus=1, num_gpus=1) for _ in range(2)]
     root = tmp_path / "runs"
