@@ -11,6 +11,7 @@ from pathlib import Path
 import pandas as pd
 import vl_convert
 
+from harness.environment import scrub
 from harness.gates import GateResult
 from harness.plan import Plan
 from harness_reports.blocks import Chart, Facts, Page, Pictures
@@ -49,7 +50,7 @@ def write_report(
         out: The folder; it is made if it does not exist.
         root: Run root that holds the samples for pictures; None if the records come from MLflow.
         history: Training curves, as `harness.frame.history` gives them.
-        command: The command line that made the report, without private paths.
+        command: The command line that made the report; the home folder in it becomes `~`.
 
     Returns:
         Path of `index.html`.
@@ -84,12 +85,12 @@ def page_of(
 ) -> Page:
     """Builds the report as values, before any of it is rendered."""
     entries = entries_of(plan, frame)
-    suite = _public(plan.source or plan.suite)
+    suite = str(scrub(plan.source or plan.suite))
     verdicts = gate_results(plan, entries)
     return Page(
         title=plan.suite,
         lead=plan.description,
-        facts=_facts(entries, verdicts, command or f"harness report {suite}"),
+        facts=_facts(entries, verdicts, str(scrub(command or f"harness report {suite}"))),
         sections=(
             results_section(entries),
             comparison(entries),
@@ -102,12 +103,6 @@ def page_of(
             trials(entries),
         ),
     )
-
-
-def _public(source: str) -> str:
-    """The suite as it was named, without folders of the user's own machine."""
-    path = Path(source)
-    return path.name if path.is_absolute() or ".." in path.parts else source
 
 
 def _facts(entries: Sequence[Entry], verdicts: Sequence[GateResult], command: str) -> Facts:

@@ -163,7 +163,7 @@ def test_private_folders_do_not_reach_the_report(
     written = write_report(few, frame, tmp_path, root=None, history=curves[:0])
     text = written.read_text(encoding="utf-8")
     assert "/home/" not in text
-    assert "harness report mine.yaml" in text
+    assert "harness report ~/suites/mine.yaml" in text
 
 
 def test_a_suite_without_any_record_still_reports(plan: Plan, tmp_path: Path) -> None:
