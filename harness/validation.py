@@ -226,6 +226,8 @@ def _fields(kind: Any, path: Sequence[str]) -> list[str]:  # noqa: ANN401
     """Field names of the dataclass that stands at `path` below the dataclass `kind`."""
     for key in path:
         kind = typing.get_type_hints(kind)[key]
+        if typing.get_origin(kind) is tuple:
+            kind = typing.get_args(kind)[0]
     return [field.name for field in dataclasses.fields(kind)]
 
 

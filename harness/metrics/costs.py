@@ -66,7 +66,7 @@ _BYTES: Mapping[str, Callable[[int, int], float]] = {
     "cov_l2": lambda n, d: _BLOCK + 8 * n * d,
     "mmd_l2": lambda n, d: _BLOCK + 8 * n * d,
     "emd": lambda n, d: 8 * n * n,
-    "emd_3d_reading": lambda n, d: 500 * n,
+    "emd_3d_reading": lambda n, d: 6000 * n,
     "emd_3d_reading_approximate": lambda n, d: 4 * _BLOCK,
     "mmd_kernel": lambda n, d: 2 * _BLOCK + 16 * n * d,
 }
