@@ -104,7 +104,7 @@ sync(Path(sys.argv[1]))
 @pytest.mark.slow
 def test_an_exporter_killed_anywhere_is_completed_by_the_next(root: Path) -> None:
     # A record takes about six calls; these fall on different ones of different records.
-    for calls in (0, 1, 2, 4, 6, 7):
+    for calls in (0, 2, 5, 7):
         process = subprocess.run([sys.executable, "-c", KILLED, str(root), str(calls)])
         assert process.returncode == -signal.SIGKILL
     assert tracking.sync(root) > 0
