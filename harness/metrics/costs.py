@@ -55,8 +55,8 @@ _SECONDS: Mapping[str, Callable[[float, int], float]] = {
     "cd": lambda n, d: 2 * _neighbours(n, d),
     "cov_l2": _neighbours,
     "mmd_l2": _neighbours,
-    "emd": lambda n, d: 4.0 * (n / 3000) ** 2.3,
-    "emd_3d_reading": lambda n, d: 4.0 * (n / 3000) ** 2.3,
+    "emd": lambda n, d: 2.4 * (n / 3000) ** 2.3,
+    "emd_3d_reading": lambda n, d: 3.0 * (n / 3000) ** 2.35,
     "emd_3d_reading_approximate": lambda n, d: 2.5e-7 * n * n,
     "mmd_kernel": lambda n, d: 3 * n * n * (1e-8 + 1e-10 * d),
 }
