@@ -125,6 +125,8 @@ def _diffeqsolve(
     dtype = time_dtype(y0)
     zero = jnp.zeros((), dtype)
     heuristic = False
+    solver_state: Tree = None
+    controller: diffrax.AbstractStepSizeController[Any, Any] = diffrax.ConstantStepSize()
     if isinstance(solver, AdaptiveSolver):
         heuristic = h0 is None and solver.first_step == "heuristic"
         f0 = field(zero, y0, inputs, fixed)
@@ -134,14 +136,14 @@ def _diffeqsolve(
         controller, solver_state = _controller(solver, leaves, dtype), (jnp.asarray(False), f0)
     else:
         h0 = jnp.asarray(1 / solver.steps, dtype)
-        controller, solver_state = diffrax.ConstantStepSize(), None
-    healthy = ~jnp.isnan(h0)
+    start = jnp.asarray(h0)
+    healthy = ~jnp.isnan(start)
     solution = diffrax.diffeqsolve(
-        diffrax.ODETerm(lambda s, y, args: field(s, y, *args)),
+        diffrax.ODETerm(lambda s, y, args: field(jnp.asarray(s), y, *args)),
         erk(solver.name),
         t0=zero,
         t1=jnp.ones((), dtype),
-        dt0=lax.stop_gradient(jnp.where(healthy, h0, jnp.ones_like(h0))),
+        dt0=lax.stop_gradient(jnp.where(healthy, start, jnp.ones_like(start))),
         y0=y0,
         args=(inputs, fixed),
         saveat=diffrax.SaveAt(t1=True),
@@ -161,6 +163,6 @@ def _diffeqsolve(
         accepted=accepted,
         rejected=rejected,
         evaluations=evaluations(solver, accepted + rejected, heuristic),
-        first_step=h0,
+        first_step=start,
         failure=failure.astype(jnp.int32),
     )

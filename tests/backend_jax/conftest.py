@@ -1,0 +1,83 @@
+"""Small float64 models for the tests of the jax backend."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+import pytest
+from harness_jax import JaxBackend
+from harness_jax.dynamics import Dynamics
+from harness_jax.gradients import EngineName
+from harness_jax.model import JaxModel
+
+from harness.architecture import draw, initial_arrays, noise_slots
+from harness.interface import Batch, Control, DataInfo
+from harness.streams import Stream
+from harness.trial import AdaptiveSolver, DatasetRef, EndTime, Model, Trial
+
+BASE = Trial(
+    DatasetRef("none", "none"),
+    "jax",
+    AdaptiveSolver("dopri5", rtol=1e-9, atol=1e-9),
+    model=Model("concatsquash", (7, 6), "tanh", 2, EndTime(0.7, "trained")),
+    precision="float64",
+)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def prepared() -> None:
+    JaxBackend().prepare(BASE, 1)
+
+
+@pytest.fixture
+def base_trial() -> Trial:
+    """Two blocks of a 7-6 net with a trained end time, in float64, at tolerance 1e-9."""
+    return BASE
+
+
+@pytest.fixture
+def block_arrays() -> Callable[[Model, int], dict[str, jax.Array]]:
+    """(model, dim) -> the float64 arrays of block 0, by name without the block."""
+
+    def make(model: Model, dim: int) -> dict[str, jax.Array]:
+        trial = Trial(BASE.dataset, "jax", BASE.solver, model, precision="float64")
+        return {
+            name.removeprefix("block0/"): jnp.asarray(value)
+            for name, value in initial_arrays(trial, (dim,)).items()
+            if name.startswith("block0/layer")
+        }
+
+    return make
+
+
+@pytest.fixture
+def make_dynamics(
+    block_arrays: Callable[[Model, int], dict[str, jax.Array]],
+) -> Callable[[Model, int], Dynamics]:
+    """(model, dim) -> dynamics of its first block."""
+    return lambda model, dim: Dynamics(model.layer, model.nonlinearity, block_arrays(model, dim))
+
+
+@pytest.fixture
+def open_model() -> Callable[..., JaxModel]:
+    """(trial, dim, engine) -> its model on the processor."""
+
+    def make(trial: Trial, dim: int, engine: EngineName = "native") -> JaxModel:
+        return JaxModel(trial, DataInfo("none", (dim,)), jax.devices("cpu")[0], engine)
+
+    return make
+
+
+@pytest.fixture
+def make_inputs() -> Callable[..., tuple[Batch, Control]]:
+    """(trial, dim, size, step) -> a training batch with its noise, and its control."""
+
+    def make(trial: Trial, dim: int, size: int = 5, step: int = 0) -> tuple[Batch, Control]:
+        x = Stream(trial.seed, "test/x", step).normal((size, dim)).astype(trial.precision)
+        noise = draw(noise_slots(trial, (dim,), "train", size), trial.seed, step, trial.precision)
+        control = Control(trial.solver, trial.training.trace, trial.gradient, step, lr=1e-2)
+        return Batch(x, noise), control
+
+    return make
