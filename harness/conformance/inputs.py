@@ -46,9 +46,9 @@ def evaluate(
 
 def objective(model: Model, trial: Trial, batch: Batch, control: Control) -> float:
     """The training loss, put together from per-example quantities."""
-    names: Sequence[Quantity] = (
-        ("log_prob", "regularizers") if trial.regularizer else ("log_prob",)
-    )
+    names: Sequence[Quantity] = ("log_prob", "encode")
+    if trial.regularizer:
+        names = ("log_prob", "regularizers")
     values = evaluate(model, batch, control, *names).values
     loss = -float(np.mean(values["log_prob"]))
     for name, weight in trial.regularizer.items():

@@ -7,13 +7,14 @@ late for its options.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 
 import pytest
 
 from harness.backends import get_backend, require
-from harness.conformance.cases import Case, all_cases, covering_cases, make_trial
+from harness.conformance.cases import DIM, Case, all_cases, covering_cases, make_trial
 from harness.errors import HarnessError
-from harness.interface import Backend, DataInfo, Model
+from harness.interface import Arrays, Backend, DataInfo, Model
 from harness.trial import Trial
 
 OpenModel = Callable[[Trial], Model]
@@ -37,7 +38,8 @@ def _cases(config: pytest.Config) -> list[Case]:
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "case" in metafunc.fixturenames:
-        metafunc.parametrize("case", _cases(metafunc.config), ids=str)
+        # Session scope groups all tests of a case, so that its model is opened and compiled once.
+        metafunc.parametrize("case", _cases(metafunc.config), ids=str, scope="session")
 
 
 @pytest.fixture(scope="session")
@@ -55,20 +57,59 @@ def backend(request: pytest.FixtureRequest) -> Backend:
     return found
 
 
+def open_or_skip(backend: Backend, trial: Trial) -> Model:
+    """Opens the model of a trial, or skips with the backend's reason."""
+    unsupported = backend.supports(trial)
+    if unsupported:
+        pytest.skip(unsupported.reason)
+    return backend.open(trial, DataInfo("conformance", (DIM,)), "cpu")
+
+
 @pytest.fixture
 def open_model(backend: Backend) -> Iterator[OpenModel]:
-    """Opens the model of a trial, or skips with the backend's reason; closes it after the test."""
+    """Opens models and closes them after the test."""
     opened: list[Model] = []
 
     def open_one(trial: Trial) -> Model:
-        unsupported = backend.supports(trial)
-        if unsupported:
-            pytest.skip(unsupported.reason)
-        from harness.conformance.cases import DIM
-
-        opened.append(backend.open(trial, DataInfo("conformance", (DIM,)), "cpu"))
+        opened.append(open_or_skip(backend, trial))
         return opened[-1]
 
     yield open_one
     for model in opened:
         model.close()
+
+
+@dataclass(frozen=True)
+class Subject:
+    """The two-block model of a case, in its initial state.
+
+    Arguments:
+        case: The case.
+        trial: Its trial.
+        model: Its model.
+        arrays: Its initial arrays.
+        state: Its initial optimiser state.
+    """
+
+    case: Case
+    trial: Trial
+    model: Model
+    arrays: Arrays
+    state: Arrays
+
+
+@pytest.fixture(scope="session")
+def opened_subject(case: Case, backend: Backend) -> Iterator[Subject]:
+    """Opens the model of a case once for all tests of the case."""
+    trial = make_trial(case, backend.name, blocks=2)
+    model = open_or_skip(backend, trial)
+    yield Subject(case, trial, model, model.arrays(), model.state())
+    model.close()
+
+
+@pytest.fixture
+def subject(opened_subject: Subject) -> Subject:
+    """The subject, whatever an earlier test did to it."""
+    opened_subject.model.load_arrays(opened_subject.arrays)
+    opened_subject.model.load_state(opened_subject.state)
+    return opened_subject

@@ -12,38 +12,35 @@ import pytest
 
 from harness.conformance.cases import Case, make_trial
 from harness.conformance.inputs import evaluate, inputs
-from harness.conformance.plugin import OpenModel
+from harness.conformance.plugin import OpenModel, Subject
 from harness.interface import Backend
-from harness.solvers import ADAPTIVE_SOLVERS, TABLEAUX
+from harness.solvers import TABLEAUX
 from harness.trial import AdaptiveSolver, FixedSolver
 
 SMOOTH = Case("concatsquash", "tanh", "hutchinson", "dopri5", "adjoint")
 
 
-def test_nfe_follows_the_tableau(case: Case, backend: Backend, open_model: OpenModel) -> None:
-    trial = make_trial(case, backend.name, blocks=2)
-    model = open_model(trial)
-    nfe = evaluate(model, *inputs(trial, "evaluate"), "log_prob").nfe
-    tableau = TABLEAUX[case.solver]
-    adaptive = case.solver in ADAPTIVE_SOLVERS
+def test_nfe_follows_the_tableau(subject: Subject) -> None:
+    batch, control = inputs(subject.trial, "evaluate")
+    nfe = evaluate(subject.model, batch, control, "log_prob", "encode").nfe
+    solver = subject.trial.solver
+    tableau = TABLEAUX[solver.name]
+    adaptive = isinstance(solver, AdaptiveSolver)
     assert len(nfe.forward) == len(nfe.accepted) == len(nfe.rejected) == 2
     assert nfe.backward == ()
     for forward, accepted, rejected in zip(nfe.forward, nfe.accepted, nfe.rejected, strict=True):
         assert forward == tableau.evaluations(accepted + rejected, heuristic=adaptive)
-        if isinstance(trial.solver, FixedSolver):
-            assert (accepted, rejected) == (trial.solver.steps, 0)
+        if isinstance(solver, FixedSolver):
+            assert (accepted, rejected) == (solver.steps, 0)
         else:
             assert accepted >= 1
 
 
-def test_backward_nfe_belongs_to_the_adjoint(
-    case: Case, backend: Backend, open_model: OpenModel
-) -> None:
-    trial = make_trial(case, backend.name)
-    report = open_model(trial).train_step(*inputs(trial)).fetch()
-    if case.gradient == "adjoint":
-        assert len(report.nfe.backward) == 1
-        assert report.nfe.backward[0] >= TABLEAUX[case.solver].stages - 1
+def test_backward_nfe_belongs_to_the_adjoint(subject: Subject) -> None:
+    report = subject.model.train_step(*inputs(subject.trial)).fetch()
+    if subject.case.gradient == "adjoint":
+        assert len(report.nfe.backward) == 2
+        assert min(report.nfe.backward) >= TABLEAUX[subject.case.solver].stages - 1
     else:
         assert report.nfe.backward == ()
 

@@ -10,7 +10,7 @@ import pytest
 from harness.architecture import initial_arrays
 from harness.conformance.cases import DIM, Case, make_trial, tolerance_of
 from harness.conformance.inputs import evaluate, inputs, log_standard_normal, with_noise
-from harness.conformance.plugin import OpenModel
+from harness.conformance.plugin import OpenModel, Subject
 from harness.interface import Backend, Batch
 from harness.solvers import FIXED_SOLVERS
 
@@ -18,16 +18,12 @@ SMOOTH = Case("concatsquash", "tanh", "exact", "dopri5", "direct")
 FIXED = Case("concatsquash", "tanh", "hutchinson", "rk4_38", "direct")
 
 
-def test_initial_arrays_are_the_architectures(
-    case: Case, backend: Backend, open_model: OpenModel
-) -> None:
-    trial = make_trial(case, backend.name, blocks=2)
-    expected = initial_arrays(trial, (DIM,))
-    found = open_model(trial).arrays()
-    assert found.keys() == expected.keys()
+def test_initial_arrays_are_the_architectures(subject: Subject) -> None:
+    expected = initial_arrays(subject.trial, (DIM,))
+    assert subject.arrays.keys() == expected.keys()
     for name, value in expected.items():
-        assert found[name].dtype == value.dtype
-        assert found[name].tobytes() == value.tobytes(), name
+        assert subject.arrays[name].dtype == value.dtype
+        assert subject.arrays[name].tobytes() == value.tobytes(), name
 
 
 @pytest.mark.parametrize("layer", ["concat", "concatsquash"])
@@ -84,16 +80,15 @@ def test_density_integrates_to_one(backend: Backend, open_model: OpenModel) -> N
     assert np.exp(values["log_prob"]).sum() * h**DIM == pytest.approx(1, abs=1e-5)
 
 
-def test_sample_inverts_encode(case: Case, backend: Backend, open_model: OpenModel) -> None:
-    if case.solver in FIXED_SOLVERS:
+def test_sample_inverts_encode(subject: Subject) -> None:
+    if subject.case.solver in FIXED_SOLVERS:
         pytest.skip("a fixed-step method is not reversible; its order is tested on its own")
-    trial = make_trial(case, backend.name, blocks=2)
-    model = open_model(trial)
-    batch, control = inputs(trial, "evaluate")
-    z = evaluate(model, batch, control, "encode").values["encode"]
-    report = model.sample(Batch(batch.x[:0], {"base": z}), control)
+    batch, control = inputs(subject.trial, "evaluate")
+    z = evaluate(subject.model, batch, control, "log_prob", "encode").values["encode"]
+    report = subject.model.sample(Batch(batch.x[:0], {"base": z}), control)
     assert report.failure is None
-    np.testing.assert_allclose(report.values["sample"], batch.x, atol=1e4 * tolerance_of(case))
+    atol = 1e4 * tolerance_of(subject.case)
+    np.testing.assert_allclose(report.values["sample"], batch.x, atol=atol)
 
 
 def test_rows_do_not_see_each_other_under_fixed_steps(

@@ -9,9 +9,9 @@ import pytest
 
 from harness.conformance.cases import Case, make_trial, tolerance_of
 from harness.conformance.inputs import inputs, objective, train_once
-from harness.conformance.plugin import OpenModel
-from harness.interface import Backend
-from harness.solvers import ADAPTIVE_SOLVERS, FIXED_SOLVERS
+from harness.conformance.plugin import OpenModel, Subject
+from harness.interface import Backend, Model
+from harness.solvers import ADAPTIVE_SOLVERS
 from harness.streams import Stream
 from harness.trial import AdaptiveSolver, RegularizerName, Trial
 
@@ -24,11 +24,8 @@ REGULARIZERS: list[tuple[RegularizerName, ...]] = [
 ]
 
 
-def _directional_derivatives(
-    trial: Trial, open_model: OpenModel, h: float = 1e-5
-) -> tuple[float, float]:
+def _directional_derivatives(trial: Trial, model: Model, h: float = 1e-5) -> tuple[float, float]:
     """Derivative of the loss along a random direction: from the gradient, and by differences."""
-    model = open_model(trial)
     batch, control = inputs(trial)
     gradient = train_once(model, batch, control)
     start = model.arrays()
@@ -45,18 +42,18 @@ def _directional_derivatives(
     return along, (ends[0] - ends[1]) / (2 * h)
 
 
-def test_gradient_matches_differences(case: Case, backend: Backend, open_model: OpenModel) -> None:
-    if case.gradient == "adjoint" and case.solver in FIXED_SOLVERS:
+def test_gradient_matches_differences(subject: Subject) -> None:
+    case = subject.case
+    adaptive = case.solver in ADAPTIVE_SOLVERS
+    if case.gradient == "adjoint" and not adaptive:
         pytest.skip("the adjoint of a coarse fixed grid is not the gradient of its solution")
-    if case.nonlinearity == "relu" and case.solver in ADAPTIVE_SOLVERS:
+    if case.nonlinearity == "relu" and adaptive:
         pytest.skip("the divergence of a relu net jumps; its derivative does not see the jumps")
     # The step sequence changes with the arrays, which adds noise of the size tolerance / h to the
-    # difference; a larger h costs more where elu's second derivative jumps.
-    loose = case.solver in ADAPTIVE_SOLVERS and tolerance_of(case) > 1e-9
-    h = 1e-3 if loose else 1e-5
-    rtol = 1e-2 if loose and case.nonlinearity == "elu" else h
-    trial = make_trial(case, backend.name)
-    along, difference = _directional_derivatives(trial, open_model, h)
+    # difference; a larger h costs accuracy, most where elu's second derivative jumps.
+    loose = adaptive and tolerance_of(case) > 1e-9
+    h, rtol = (1e-3, 1e-2) if loose else (1e-5, 1e-5)
+    along, difference = _directional_derivatives(subject.trial, subject.model, h)
     assert along == pytest.approx(difference, rel=rtol, abs=1e-6)
 
 
@@ -67,7 +64,7 @@ def test_regularized_gradient_matches_differences(
 ) -> None:
     case = replace(SMOOTH, gradient=gradient)
     trial = make_trial(case, backend.name, blocks=2, regularizer=names)
-    along, difference = _directional_derivatives(trial, open_model)
+    along, difference = _directional_derivatives(trial, open_model(trial))
     assert along == pytest.approx(difference, rel=1e-5, abs=1e-6)
 
 
@@ -95,18 +92,18 @@ def test_end_time_gets_a_gradient_only_when_trained(
     assert "block0/sqrt_end_time" not in train_once(open_model(inert), *inputs(inert))
 
 
-def test_resume_is_bitwise(case: Case, backend: Backend, open_model: OpenModel) -> None:
-    trial = make_trial(case, backend.name, blocks=2)
-    straight = open_model(trial)
-    losses = [straight.train_step(*inputs(trial, step=step)).fetch().loss for step in range(3)]
-    first, second = open_model(trial), open_model(replace(trial, seed=99))
-    resumed = [first.train_step(*inputs(trial, step=0)).fetch().loss]
-    second.load_arrays(first.arrays())
-    second.load_state(first.state())
-    resumed += [second.train_step(*inputs(trial, step=step)).fetch().loss for step in (1, 2)]
-    assert resumed == losses
+def test_resume_is_bitwise(subject: Subject, open_model: OpenModel) -> None:
+    trial, straight = subject.trial, subject.model
+    losses = [straight.train_step(*inputs(trial, step=0)).fetch().loss]
+    arrays, state = straight.arrays(), straight.state()
+    losses += [straight.train_step(*inputs(trial, step=step)).fetch().loss for step in (1, 2)]
+    other = open_model(replace(trial, seed=99))
+    other.load_arrays(arrays)
+    other.load_state(state)
+    resumed = [other.train_step(*inputs(trial, step=step)).fetch().loss for step in (1, 2)]
+    assert resumed == losses[1:]
     for name, value in straight.arrays().items():
-        assert second.arrays()[name].tobytes() == value.tobytes(), name
+        assert other.arrays()[name].tobytes() == value.tobytes(), name
 
 
 def test_evaluation_changes_no_state(backend: Backend, open_model: OpenModel) -> None:
