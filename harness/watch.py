@@ -84,6 +84,7 @@ class Watch:
         self._start = time.perf_counter()
         self._parent = parent
         self._stop = False
+        self._stop_at = 0.0
         self._saved_s = 0.0
         self._last = Progress("starting", 0, 0)
 
@@ -122,16 +123,19 @@ class Watch:
 
     @contextmanager
     def signals(self) -> Iterator[None]:
-        """Takes SIGINT and SIGTERM as requests to stop; a second one has its usual effect."""
+        """Takes SIGINT and SIGTERM as requests to stop; a later one has its usual effect."""
         if threading.current_thread() is not threading.main_thread():
             yield
             return
         previous = {number: signal.getsignal(number) for number in _SIGNALS}
 
         def stop(number: int, frame: FrameType | None) -> None:
-            self._stop = True
-            for each, handler in previous.items():
-                signal.signal(each, handler)
+            if self._stop and time.perf_counter() - self._stop_at > _SAME_REQUEST_S:
+                for each, handler in previous.items():
+                    signal.signal(each, handler)
+                signal.raise_signal(number)
+            elif not self._stop:
+                self._stop, self._stop_at = True, time.perf_counter()
 
         for number in _SIGNALS:
             signal.signal(number, stop)
@@ -143,6 +147,8 @@ class Watch:
 
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
+_SAME_REQUEST_S = 1.0
+"""One Ctrl-C may arrive twice, from the terminal and from whoever started the process."""
 
 
 def read_progress(attempt: Path) -> Progress | None:

@@ -17,8 +17,9 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
+from harness.executors import retries as policy
 from harness.executors.observer import Observer, Stop
-from harness.executors.retries import GRACE_S, Retries, commit_failure
+from harness.executors.retries import Retries, commit_failure
 from harness.plan import PlannedTrial
 from harness.records import Status, TrialFolder
 from harness.training import OUT_OF_MEMORY_EXIT, new_attempt_id, run_trial
@@ -35,7 +36,6 @@ def run_inline(
     stop: Stop,
     *,
     exclusive: bool = False,
-    grace_s: float = GRACE_S,
 ) -> None:
     """Runs trials until all have a result or a stop is requested.
 
@@ -45,7 +45,6 @@ def run_inline(
         observer: Told of every trial.
         stop: Says when to stop.
         exclusive: Run while no other trial runs on this machine.
-        grace_s: Seconds past its time limit after which a hanging trial is killed.
     """
     if len(trials) == 1:
         _run_here(trials[0], root, observer, stop, exclusive)
@@ -54,7 +53,7 @@ def run_inline(
     for planned in trials:
         if stop.requested:
             return
-        status = _Child(planned, root, observer, stop, retries, exclusive, grace_s).run()
+        status = _Child(planned, root, observer, stop, retries, exclusive).run()
         observer.ended(planned, status)
 
 
@@ -105,11 +104,10 @@ class _Child:
         stop: Stop,
         retries: Retries,
         exclusive: bool,
-        grace_s: float,
     ) -> None:
         self._planned, self._root = planned, root
         self._observer, self._stop, self._retries = observer, stop, retries
-        self._exclusive, self._grace_s = exclusive, grace_s
+        self._exclusive = exclusive
         self._folder = TrialFolder(root, planned.trial.id)
 
     def run(self) -> Status | None:
@@ -162,7 +160,7 @@ class _Child:
 
     def _wait(self, process: subprocess.Popen[bytes], attempt_id: str) -> bool:
         """Waits for the process; True if it had to be killed because it hung."""
-        limit_s = self._planned.resources.timeout_minutes * 60 + self._grace_s
+        limit_s = self._planned.resources.timeout_minutes * 60 + policy.GRACE_S
         attempt = self._folder.attempt(attempt_id)
         began: float | None = None
         asked = False

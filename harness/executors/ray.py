@@ -20,8 +20,9 @@ from pathlib import Path
 from typing import Any
 
 from harness.errors import HarnessError
+from harness.executors import retries as policy
 from harness.executors.observer import Observer, Stop
-from harness.executors.retries import GRACE_S, Retries, commit_failure
+from harness.executors.retries import Retries, commit_failure
 from harness.executors.worker import INTERRUPTED, run_one
 from harness.pinning import usable_cores
 from harness.plan import PlannedTrial
@@ -56,7 +57,6 @@ def run_ray(
     address: str | None = None,
     cpus: int | None = None,
     exclusive: bool = False,
-    grace_s: float = GRACE_S,
 ) -> None:
     """Runs trials until all have a result or a stop is requested.
 
@@ -68,14 +68,13 @@ def run_ray(
         address: A Ray cluster to join; None starts one on this machine.
         cpus: Cores of the local cluster; None means all.
         exclusive: One trial at a time on each node.
-        grace_s: Seconds past its time limit after which a hanging trial is killed.
 
     Raises:
         HarnessError: Ray is not installed, the cluster does not answer, or this machine can never
             give a trial what it asks for.
     """
     with _cluster(address, cpus) as ray:
-        driver = _Driver(ray, root, observer, stop, exclusive, grace_s)
+        driver = _Driver(ray, root, observer, stop, exclusive)
         if address is None:
             driver.require_room(trials)
         driver.run(trials)
@@ -117,11 +116,10 @@ class _Driver:
         observer: Observer,
         stop: Stop,
         exclusive: bool,
-        grace_s: float,
     ) -> None:
         self._ray, self._root = ray, root
         self._observer, self._stop = observer, stop
-        self._exclusive, self._grace_s = exclusive, grace_s
+        self._exclusive = exclusive
         # max_calls=1: a fresh process a trial, since it pins cores and imports a framework.
         self._task = ray.remote(max_calls=1, max_retries=0)(run_one)
         self._retries = Retries()
@@ -250,7 +248,7 @@ class _Driver:
                 if (folder.attempt(running.attempt_id) / "progress.json").exists():
                     running.began = time.monotonic()
                 continue
-            limit_s = running.planned.resources.timeout_minutes * 60 + self._grace_s
+            limit_s = running.planned.resources.timeout_minutes * 60 + policy.GRACE_S
             if time.monotonic() - running.began > limit_s:
                 running.late = True
                 self._ray.cancel(reference, force=True)

@@ -1,6 +1,6 @@
 """Runs all trials whose specs lie under a run root, as `harness run` would those of a suite.
 
-python run_plan.py ROOT [--executor NAME] [--address ADDRESS] [--cpus N] [--exclusive]
+python run_plan.py ROOT [--executor NAME] [--address ADDRESS] [--cpus N] [--exclusive] [--rerun] [--grace S]
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ import argparse
 import sys
 from pathlib import Path
 
+from harness.executors import retries
 from harness.plan import Plan, PlannedTrial
 from harness.records import TrialFolder, read_spec
 from harness.run import run
@@ -21,11 +22,14 @@ def main() -> int:
     parser.add_argument("--address")
     parser.add_argument("--cpus", type=int)
     parser.add_argument("--exclusive", action="store_true")
+    parser.add_argument("--rerun", action="store_true")
+    parser.add_argument("--grace", type=float, default=30.0)
     given = parser.parse_args()
+    retries.GRACE_S = given.grace
     planned = []
     for path in sorted(given.root.glob("trials/*/spec.json")):
         trial, resources = read_spec(path)
-        done = TrialFolder(given.root, trial.id).read_result() is not None
+        done = not given.rerun and TrialFolder(given.root, trial.id).read_result() is not None
         planned.append(PlannedTrial(trial, "finished" if done else "to_run", None, resources))
     return run(
         Plan("fakes", "", tuple(planned)),

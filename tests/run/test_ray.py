@@ -61,12 +61,15 @@ def test_causes_of_failure_on_a_local_cluster(
     root = tmp_path / "runs"
     expected = [("kill", 2, "ok", 3), ("memory", 1, "ok", 2), ("raise", 9, "error", 1)]
     expected += [("memory", 9, "out_of_memory", 2), ("kill", 9, "killed", 4)]
+    expected += [("hang", 1, "timeout", 1)]
     trials = [_trial(seed) for seed in range(len(expected))]
     for trial in trials:
-        write_spec(root, trial)
+        write_spec(root, trial, minutes=0.05 if trial is trials[-1] else 5.0)
     seeds = {str(k): {"fail": e[0], "times": e[1]} for k, e in enumerate(expected)}
     env = environment(tmp_path / "site", marks=str(tmp_path), at=40, seeds=seeds)
-    process = run_plan(root, env | {"HARNESS_CHECKPOINT_SECONDS": "0"}, "--cpus", "2")
+    process = run_plan(
+        root, env | {"HARNESS_CHECKPOINT_SECONDS": "0"}, *("--cpus", "2", "--grace", "1")
+    )
     output = process.communicate(timeout=200)[0].decode()
     assert process.returncode == 1, output
     for trial, (fail, _, status, attempts) in zip(trials, expected, strict=True):
@@ -81,7 +84,7 @@ def test_causes_of_failure_on_a_local_cluster(
     )
     with closing(sqlite3.connect(root / "mlflow.db")) as base:
         statuses = base.execute("select status from runs").fetchall()
-    assert sorted(statuses) == [("FAILED",)] * 3 + [("FINISHED",)] * 2
+    assert sorted(statuses) == [("FAILED",)] * 4 + [("FINISHED",)] * 2
 
 
 @pytest.mark.parametrize("how", ["ask", "kill"])
@@ -96,7 +99,8 @@ def test_the_same_command_again_goes_on(
     process = run_plan(root, slow, "--cpus", "2")
     until(lambda: all(reached(root, trial) >= 20 for trial in trials), process)
     if how == "ask":
-        process.send_signal(signal.SIGINT)
+        # As a terminal does it: to the whole group.
+        os.killpg(process.pid, signal.SIGINT)
         output = process.communicate(timeout=60)[0].decode()
         assert process.returncode == 130, output
         assert "stopping" in output

@@ -19,6 +19,7 @@ from fakes import (
     write_spec,
 )
 
+from harness.executors import retries
 from harness.executors.inline import run_inline
 from harness.executors.observer import Stop
 from harness.plan import PlannedTrial
@@ -58,13 +59,14 @@ def _run(
     for name, value in environment(tmp_path / "site", marks=str(tmp_path), **behaviour).items():
         monkeypatch.setenv(name, value)
     monkeypatch.setenv("HARNESS_CHECKPOINT_SECONDS", "0")
+    monkeypatch.setattr(retries, "GRACE_S", 1.0)
     planned = []
     for trial in trials:
         write_spec(tmp_path / "runs", trial, minutes)
         planned.append(PlannedTrial(trial, "to_run", None, Resources(timeout_minutes=minutes)))
     notes = _Notes()
     with Stop() as stop:
-        run_inline(planned, tmp_path / "runs", notes, stop, grace_s=1.0)
+        run_inline(planned, tmp_path / "runs", notes, stop)
     return notes
 
 
