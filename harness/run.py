@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from harness.errors import HarnessError, InputError, Problem
+from harness.errors import HarnessError, InputError, Problem, RecordError
 from harness.executors.observer import Stop
 from harness.plan import Plan, PlannedTrial
 from harness.progress import Board
@@ -44,6 +44,7 @@ def run(
 
     Raises:
         InputError: The executor is unknown or does not take the options.
+        RecordError: The run root cannot be written.
         HarnessError: The executor cannot start.
     """
     if executor not in EXECUTORS:
@@ -53,8 +54,12 @@ def run(
         raise InputError([Problem("--address", f"the {executor} executor joins no cluster")])
     root = root.resolve()
     trials = [planned for planned in plan.trials if planned.state == "to_run"]
-    for planned in trials:
-        _prepare(TrialFolder(root, planned.trial.id), planned, plan.suite)
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        for planned in trials:
+            _prepare(TrialFolder(root, planned.trial.id), planned, plan.suite)
+    except OSError as error:
+        raise RecordError(f"{root}: cannot be written: {error.strerror}") from error
     interrupted = False
     with Stop() as stop, Board(trials, live=None if len(trials) > 1 else False) as board:
         # Exporting takes a core for a moment, which an exclusive trial must not share.

@@ -20,6 +20,7 @@ from harness.accounting import Totals
 from harness.architecture import draw, noise_slots
 from harness.checkpoint import Checkpoint
 from harness.datasets.base import Dataset, Rows
+from harness.errors import InputError, Problem
 from harness.evaluation import Evaluator, SolveFailed
 from harness.interface import Arrays, Batch, Control, Model, Pending, StepReport
 from harness.metrics.bits import bits_per_dim
@@ -46,8 +47,17 @@ class Cadence:
 
     @staticmethod
     def from_environment() -> Cadence:
-        """Reads `HARNESS_CHECKPOINT_SECONDS`."""
-        return Cadence(checkpoint_s=float(os.environ.get("HARNESS_CHECKPOINT_SECONDS", "30")))
+        """Reads `HARNESS_CHECKPOINT_SECONDS`.
+
+        Raises:
+            InputError: It is not a number.
+        """
+        text = os.environ.get("HARNESS_CHECKPOINT_SECONDS", "30")
+        try:
+            return Cadence(checkpoint_s=float(text))
+        except ValueError as error:
+            message = f"'{text}' is not a number of seconds"
+            raise InputError([Problem("HARNESS_CHECKPOINT_SECONDS", message)]) from error
 
     def log_steps(self, iterations: int) -> int:
         """Steps between lines: ten, more in long trainings."""

@@ -13,7 +13,7 @@ import logging
 import os
 import time
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,7 +29,7 @@ from harness.plan import PlannedTrial
 from harness.records import Status, TrialFolder
 from harness.training import new_attempt_id
 
-__all__ = ["run_ray"]
+__all__ = ["require_room", "run_ray"]
 
 _POLL_S = 0.3
 _DRAIN_S = 30.0
@@ -76,8 +76,26 @@ def run_ray(
     with _cluster(address, cpus) as ray:
         driver = _Driver(ray, root, observer, stop, exclusive)
         if address is None:
-            driver.require_room(trials)
+            require_room(ray.cluster_resources(), trials)
         driver.run(trials)
+
+
+def require_room(have: Mapping[str, float], trials: Sequence[PlannedTrial]) -> None:
+    """Raises HarnessError if a trial asks for more than there is: Ray would wait for ever.
+
+    Arguments:
+        have: What the cluster has, as Ray names it.
+        trials: The trials.
+    """
+    for planned in trials:
+        for name, need in zip(("CPU", "GPU"), _need(planned), strict=True):
+            found = have.get(name, 0)
+            if need > found:
+                raise HarnessError(
+                    f"trial {planned.trial.id} asks for {need:g} {name}s but this run has "
+                    f"{found:g}; lower 'resources' in the suite, raise --cpus, or join a "
+                    "cluster with --address"
+                )
 
 
 @contextmanager
@@ -125,19 +143,6 @@ class _Driver:
         self._retries = Retries()
         self._queues: dict[_Need, deque[PlannedTrial]] = {}
         self._running: dict[Any, _Running] = {}
-
-    def require_room(self, trials: Sequence[PlannedTrial]) -> None:
-        """Raises HarnessError if a trial asks for more than this machine has."""
-        have = self._ray.cluster_resources()
-        for planned in trials:
-            for name, need in zip(("CPU", "GPU"), _need(planned), strict=True):
-                found = have.get(name, 0)
-                if need > found:
-                    raise HarnessError(
-                        f"trial {planned.trial.id} asks for {need:g} {name}s but this run has "
-                        f"{found:g}; lower 'resources' in the suite, raise --cpus, or join a "
-                        "cluster with --address"
-                    )
 
     def run(self, trials: Sequence[PlannedTrial]) -> None:
         """Runs trials until all have ended or a stop is requested."""

@@ -1,6 +1,6 @@
 """Runs all trials whose specs lie under a run root, as `harness run` would those of a suite.
 
-python run_plan.py ROOT [--executor NAME] [--address ADDRESS] [--cpus N] [--exclusive] [--rerun] [--grace S]
+python run_plan.py ROOT [options]
 """
 
 from __future__ import annotations

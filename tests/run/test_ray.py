@@ -20,7 +20,11 @@ from fakes import (
     write_spec,
 )
 
+from harness.errors import HarnessError
+from harness.executors.ray import require_room
+from harness.plan import PlannedTrial
 from harness.records import TrialFolder
+from harness.terms import Resources
 from harness.trial import Trial
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
@@ -118,6 +122,16 @@ def test_the_same_command_again_goes_on(
         assert found["environment"]["resumed"] == "bitwise"
         if how == "ask":
             assert found["timing"]["lost_s"] < 1.0
+
+
+def test_a_trial_that_asks_for_too_much_is_refused_at_once() -> None:
+    small = PlannedTrial(_trial(0), "to_run", None, Resources(2, 0.5))
+    large = PlannedTrial(_trial(1), "to_run", None, Resources(2, 2.0))
+    require_room({"CPU": 2.0, "GPU": 1.0}, [small])
+    with pytest.raises(HarnessError, match="asks for 2 GPUs but this run has 1;"):
+        require_room({"CPU": 2.0, "GPU": 1.0}, [small, large])
+    with pytest.raises(HarnessError, match=r"asks for 0\.5 GPUs but this run has 0;"):
+        require_room({"CPU": 2.0}, [small])
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from fakes import environment, fake_trial, result_of, run_plan, timeless, write_spec
 
-from harness.errors import InputError
+from harness.errors import InputError, RecordError
 from harness.plan import Plan
 from harness.records import TrialFolder
 from harness.run import run
@@ -90,3 +90,9 @@ def test_options_that_do_not_fit_are_input_errors(tmp_path: Path) -> None:
     assert "did you mean 'ray'" in str(caught.value)
     with pytest.raises(InputError, match="--address: the inline executor joins no cluster"):
         run(plan, root=tmp_path, executor="inline", address="here:1")
+
+
+def test_a_root_that_cannot_be_written_is_a_record_error(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(RecordError, match="cannot be written: Not a directory"):
+        run(Plan("empty", "", ()), root=tmp_path / "file" / "runs")
