@@ -53,7 +53,7 @@ class JaxBackend(Backend):
             "diffrax": metadata.version("diffrax"),
             "engine": ENGINE,
             "precision": trial.precision,
-            "matmul_precision": "highest",
+            "float32_matmul_precision": "highest",
             "cores": cores,
             "xla_flags": os.environ["XLA_FLAGS"],
             "device_kind": devices[0].device_kind,

@@ -1,0 +1,193 @@
+"""The model: resume, compilation, shapes, failures, mistakes of the caller."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from harness_jax.model import JaxModel
+from harness_jax.optimizers import adam_init, adam_step
+
+from harness.architecture import draw, noise_slots
+from harness.errors import BackendError
+from harness.interface import Batch, Control, DataInfo
+from harness.streams import Stream
+from harness.trial import AdaptiveSolver, FixedSolver, GradientName, SolverSpec, Trial
+
+DIM = 3
+OpenModel = Callable[..., JaxModel]
+MakeInputs = Callable[..., tuple[Batch, Control]]
+
+
+@pytest.fixture
+def quick_trial(base_trial: Trial) -> Trial:
+    """One that compiles fast."""
+    return replace(base_trial, solver=FixedSolver("midpoint", 2), gradient="direct")
+
+
+@pytest.mark.parametrize("gradient", ["adjoint", "direct"])
+@pytest.mark.parametrize(
+    "solver", [FixedSolver("midpoint", 2), AdaptiveSolver("bosh3", 1e-3, 1e-3)]
+)
+def test_resume_is_bitwise(
+    solver: SolverSpec,
+    gradient: GradientName,
+    base_trial: Trial,
+    open_model: OpenModel,
+    make_inputs: MakeInputs,
+) -> None:
+    trial = replace(base_trial, gradient=gradient, solver=solver)
+    straight, first = open_model(trial, DIM), open_model(trial, DIM)
+    for step in range(4):
+        straight.train_step(*make_inputs(trial, DIM, step=step)).fetch()
+    for step in range(2):
+        first.train_step(*make_inputs(trial, DIM, step=step)).fetch()
+    resumed = open_model(replace(trial, seed=5), DIM)
+    resumed.load_arrays(first.arrays())
+    resumed.load_state(first.state())
+    for step in range(2, 4):
+        resumed.train_step(*make_inputs(trial, DIM, step=step)).fetch()
+    expected = {**straight.arrays(), **straight.state()}
+    found = {**resumed.arrays(), **resumed.state()}
+    assert found.keys() == expected.keys()
+    assert found["adam/count"] == 4
+    for name, value in expected.items():
+        assert found[name].tobytes() == value.tobytes(), name
+        assert found[name].dtype == (np.int64 if name == "adam/count" else np.float64)
+
+
+def test_adam_is_the_published_update() -> None:
+    """Two steps by hand; eps is added after bias correction."""
+    params = {"x": jnp.asarray([1.0, -2.0])}
+    state = adam_init(params, jax.devices("cpu")[0])
+    expected, m, v = np.array([1.0, -2.0]), np.zeros(2), np.zeros(2)
+    for step, lr in enumerate((0.1, 0.05), start=1):
+        gradient = np.array([1e-8, 0.3]) * step
+        params, state = adam_step({"x": jnp.asarray(gradient)}, state, params, jnp.asarray(lr))
+        m, v = 0.9 * m + 0.1 * gradient, 0.999 * v + 0.001 * gradient**2
+        m_hat, v_hat = m / (1 - 0.9**step), v / (1 - 0.999**step)
+        expected = expected - lr * m_hat / (np.sqrt(v_hat) + 1e-8)
+    np.testing.assert_allclose(params["x"], expected, rtol=1e-12)
+    np.testing.assert_allclose(state.m["x"], m, rtol=1e-13)
+    np.testing.assert_allclose(state.v["x"], v, rtol=1e-13)
+    assert int(state.steps) == 2
+
+
+def test_regularizers_are_reported_and_weighted(
+    quick_trial: Trial, open_model: OpenModel, make_inputs: MakeInputs
+) -> None:
+    trial = replace(quick_trial, regularizer={"rnode.kinetic": 0.5, "rnode.jacobian": 2.0})
+    model = open_model(trial, DIM)
+    batch, control = make_inputs(trial, DIM)
+    values = model.evaluate(batch, control, ("log_prob", "regularizers")).values
+    report = model.train_step(batch, control).fetch()
+    assert report.nll == pytest.approx(-values["log_prob"].mean(), rel=1e-12)
+    assert report.regularizers.keys() == trial.regularizer.keys()
+    for name, mean in report.regularizers.items():
+        assert mean == pytest.approx(values[f"regularizers/{name}"].mean(), rel=1e-12)
+        assert mean > 1e-4
+    penalty = sum(w * report.regularizers[name] for name, w in trial.regularizer.items())
+    assert report.loss == pytest.approx(report.nll + penalty, rel=1e-12)
+
+
+def test_one_compilation_serves_all_steps_and_rates(
+    quick_trial: Trial, open_model: OpenModel, make_inputs: MakeInputs
+) -> None:
+    model = open_model(quick_trial, DIM)
+    batch, control = make_inputs(quick_trial, DIM)
+    before = model.arrays()
+    compiled: list[str] = []
+
+    def note(event: str, duration_secs: float, **_: str | int) -> None:
+        compiled.append(event)
+
+    jax.monitoring.register_event_duration_secs_listener(note)
+    model.compile(batch, control)
+    for name, value in before.items():
+        np.testing.assert_array_equal(model.arrays()[name], value)
+    assert any("compile" in event for event in compiled)
+    compiled.clear()
+    moves = []
+    for step, lr in enumerate((1e-2, 1e-3, 0.0)):
+        batch, control = make_inputs(quick_trial, DIM, step=step)
+        model.train_step(batch, replace(control, step=step, lr=lr)).fetch()
+        after = model.arrays()
+        moves.append(max(float(np.max(np.abs(after[k] - v))) for k, v in before.items()))
+        before = after
+    assert [event for event in compiled if "compile" in event] == []
+    assert moves[0] == pytest.approx(1e-2, rel=1e-3)
+    assert moves[2] == 0 < moves[1]
+
+
+def test_examples_keep_their_shape(quick_trial: Trial, open_model: OpenModel) -> None:
+    """An image flow equals the flow of its flattened pixels; probes may be int8."""
+    trial = replace(quick_trial, training=replace(quick_trial.training, probe="rademacher"))
+    x = Stream(0, "x").normal((4, 2, 3))
+    noise = draw(noise_slots(trial, (2, 3), "train", 4), 0, 0, "float64")
+    assert noise["probe/0"].dtype == np.int8
+    control = Control(trial.solver, "hutchinson", lr=1e-2, gradient="direct")
+    image = JaxModel(trial, DataInfo("image", (2, 3)), jax.devices("cpu")[0], "native")
+    found = image.evaluate(Batch(x, noise), control, ("log_prob", "encode")).values
+    flat_batch = Batch(x.reshape(4, 6), {k: v.reshape(4, 6) for k, v in noise.items()})
+    flat = open_model(trial, 6).evaluate(flat_batch, control, ("log_prob", "encode")).values
+    assert found["encode"].shape == (4, 2, 3)
+    np.testing.assert_array_equal(found["log_prob"], flat["log_prob"])
+    np.testing.assert_array_equal(found["encode"].reshape(4, 6), flat["encode"])
+    sample = image.sample(Batch(x[:0], {"base": x}), control)
+    assert sample.values["sample"].shape == (4, 2, 3)
+    assert image.train_step(Batch(x, noise), control).fetch().failure is None
+
+
+@pytest.mark.parametrize("solver", [AdaptiveSolver("bosh3", 1e-3, 1e-3), FixedSolver("euler", 3)])
+def test_divergence_is_reported(
+    solver: SolverSpec, base_trial: Trial, open_model: OpenModel, make_inputs: MakeInputs
+) -> None:
+    trial = replace(base_trial, solver=solver)
+    model = open_model(trial, DIM)
+    batch, control = make_inputs(trial, DIM)
+    batch.x[2, 1] = np.nan
+    before = {**model.arrays(), **model.state()}
+    assert model.train_step(batch, control).fetch().failure == "non-finite"
+    for name, value in {**model.arrays(), **model.state()}.items():
+        np.testing.assert_array_equal(value, before[name])
+    report = model.evaluate(batch, control, ("log_prob",))
+    assert report.failure == "non-finite"
+    assert report.values == {}
+    assert len(report.nfe.forward) == 2
+
+
+def test_arrays_of_another_model_are_refused(quick_trial: Trial, open_model: OpenModel) -> None:
+    model = open_model(quick_trial, DIM)
+    arrays = model.arrays()
+    with pytest.raises(BackendError, match=r"block0/layer0/bias"):
+        model.load_arrays({k: v for k, v in arrays.items() if k != "block0/layer0/bias"})
+    with pytest.raises(
+        BackendError, match=r"'block0/layer0/bias' has shape \(8,\), expected \(7,\)"
+    ):
+        model.load_arrays(arrays | {"block0/layer0/bias": np.zeros(8)})
+    with pytest.raises(BackendError, match="adam/count"):
+        model.load_state({})
+
+
+def test_missing_noise_is_named(
+    quick_trial: Trial, open_model: OpenModel, make_inputs: MakeInputs
+) -> None:
+    model = open_model(quick_trial, DIM)
+    batch, control = make_inputs(quick_trial, DIM)
+    with pytest.raises(BackendError, match="probe/0"):
+        model.train_step(replace(batch, noise={}), control)
+    with pytest.raises(BackendError, match="base"):
+        model.sample(batch, control)
+
+
+def test_arrays_are_copies(quick_trial: Trial, open_model: OpenModel) -> None:
+    model = open_model(quick_trial, DIM)
+    before = model.arrays()
+    model.arrays()["block0/layer0/bias"][:] = 9
+    np.testing.assert_array_equal(
+        model.arrays()["block0/layer0/bias"], before["block0/layer0/bias"]
+    )
