@@ -16,6 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from harness.accounting import Totals
 from harness.architecture import draw, noise_slots
 from harness.checkpoint import Checkpoint
@@ -99,6 +101,7 @@ class Trainer:
         self._before_s = self.totals.elapsed_s
         self._pending: list[Pending] = []
         self._last: StepReport | None = None
+        self._log_volume = 0.0
         self._first = True
         self._line_at = self._saved_at = time.perf_counter()
         self._line_step = self.totals.step
@@ -153,6 +156,8 @@ class Trainer:
         rows = self._dataset.training_batch(self.trial.seed, step, size)
         slots = noise_slots(self.trial, self._dataset.info.event_shape, "train", size)
         noise = draw(slots, self.trial.seed, step, precision)
+        # The model knows nothing of the preprocessing; lines and progress show nats of the data.
+        self._log_volume = float(np.mean(rows.log_volume))
         return Batch(rows.x.astype(precision), noise)
 
     def _control(self) -> Control:
@@ -207,8 +212,8 @@ class Trainer:
             return
         forward, backward = totals.window_forward.mean, totals.window_backward.mean
         line: dict[str, Any] = {
-            "loss": report.loss,
-            "nll": report.nll,
+            "loss": report.loss - self._log_volume,
+            "nll": report.nll - self._log_volume,
             **{f"reg/{name}": value for name, value in report.regularizers.items()},
             "nfe_forward": forward,
             "nfe_backward": backward,
@@ -219,7 +224,7 @@ class Trainer:
         self._line_at, self._line_step = time.perf_counter(), totals.step
         self.watch.report(
             step=totals.step,
-            loss=report.loss,
+            loss=line["loss"],
             nfe=(forward or 0.0) + (backward or 0.0),
             step_s=elapsed / steps,
         )
