@@ -53,8 +53,8 @@ def run(
     if executor != "ray" and address is not None:
         raise InputError([Problem("--address", f"the {executor} executor joins no cluster")])
     root = root.resolve()
-    # One seed of everything first: the whole grid is seen early, and trials that differ in the seed
-    # alone do not compile the same program at the same time.
+    # One seed of everything first: the whole grid is seen early, and trials that differ only in
+    # the seed do not compile the same program at the same time.
     to_run = [planned for planned in plan.trials if planned.state == "to_run"]
     trials = sorted(to_run, key=lambda planned: planned.trial.seed)
     try:
