@@ -71,9 +71,8 @@ def test_causes_of_failure_on_a_local_cluster(
         write_spec(root, trial, minutes=0.05 if trial is trials[-1] else 5.0)
     seeds = {str(k): {"fail": e[0], "times": e[1]} for k, e in enumerate(expected)}
     env = environment(tmp_path / "site", marks=str(tmp_path), at=40, seeds=seeds)
-    process = run_plan(
-        root, env | {"HARNESS_CHECKPOINT_SECONDS": "0"}, *("--cpus", "2", "--grace", "1")
-    )
+    env["HARNESS_CHECKPOINT_SECONDS"] = "0"
+    process = run_plan(root, env, "--cpus", "2", "--grace", "1")
     output = process.communicate(timeout=200)[0].decode()
     assert process.returncode == 1, output
     for trial, (fail, _, status, attempts) in zip(trials, expected, strict=True):
