@@ -62,8 +62,12 @@ def all_cases() -> list[Case]:
 
 
 def covering_cases() -> list[Case]:
-    """Returns a set of cases in which every pair of values of two axes occurs (greedy)."""
-    pairs = list(itertools.combinations(range(len(AXES)), 2))
+    """Returns a set of cases in which every pair of values of two axes occurs (greedy).
+
+    Nonlinearity and solver alone need not meet: all that a solver sees is a field, and the pairs
+    of six by eight values would triple the cases.
+    """
+    pairs = [pair for pair in itertools.combinations(range(len(AXES)), 2) if pair != (1, 3)]
     open_pairs = {(i, j, a, b) for i, j in pairs for a in AXES[i] for b in AXES[j]}
     chosen: list[Case] = []
     product = list(itertools.product(*AXES))
