@@ -13,7 +13,7 @@ from typing import Literal
 import numpy as np
 
 from harness.streams import Stream
-from harness.trial import Model, TraceName, Trial
+from harness.trial import ModelSpec, TraceName, Trial
 
 __all__ = [
     "ArraySpec",
@@ -51,14 +51,14 @@ class ArraySpec:
     value: float = 0.0
 
 
-def layer_widths(model: Model, event_shape: tuple[int, ...]) -> list[tuple[int, int]]:
+def layer_widths(model: ModelSpec, event_shape: tuple[int, ...]) -> list[tuple[int, int]]:
     """Returns (in, out) of each layer of a block's dynamics; the outer widths are the data's."""
     width = math.prod(event_shape)
     widths = [width, *model.hidden, width]
     return list(itertools.pairwise(widths))
 
 
-def _layer(model: Model, prefix: str, width_in: int, width_out: int) -> Iterator[ArraySpec]:
+def _layer(model: ModelSpec, prefix: str, width_in: int, width_out: int) -> Iterator[ArraySpec]:
     """Arrays of one layer. Initial values follow PyTorch's nn.Linear, as the released code does:
     uniform within 1/sqrt(fan_in) for weights and biases alike.
     """
@@ -78,7 +78,7 @@ def _layer(model: Model, prefix: str, width_in: int, width_out: int) -> Iterator
         yield ArraySpec(f"{prefix}/time_weight", (width_out,), bound=1.0)
 
 
-def array_specs(model: Model, event_shape: tuple[int, ...]) -> list[ArraySpec]:
+def array_specs(model: ModelSpec, event_shape: tuple[int, ...]) -> list[ArraySpec]:
     """Returns all arrays of a model, in the order of computation."""
     specs: list[ArraySpec] = []
     for block in range(model.blocks):
@@ -97,7 +97,7 @@ def array_specs(model: Model, event_shape: tuple[int, ...]) -> list[ArraySpec]:
     return specs
 
 
-def parameter_count(model: Model, event_shape: tuple[int, ...]) -> int:
+def parameter_count(model: ModelSpec, event_shape: tuple[int, ...]) -> int:
     """Number of parameters as papers count them: all trainable arrays and inert end times."""
     return sum(math.prod(s.shape) for s in array_specs(model, event_shape) if s.counted)
 

@@ -17,7 +17,7 @@ from harness.trial import (
     Evaluation,
     FixedSolver,
     GradientName,
-    Model,
+    ModelSpec,
     Positive,
     PrecisionName,
     RegularizerName,
@@ -75,7 +75,7 @@ def read_axis(axis: str, node: Node, protocol: str | None, problems: Problems) -
         case "evaluation":
             return _evaluation(node, protocol, problems)
         case "model" | "training":
-            kind = {"model": Model, "training": Training}[axis]
+            kind = {"model": ModelSpec, "training": Training}[axis]
             defaults = protocol_defaults(protocol, axis)
             return validate(kind, node, axis, problems, defaults=defaults)
         case _:

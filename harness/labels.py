@@ -9,7 +9,7 @@ from harness.trial import (
     EndTime,
     Evaluation,
     FixedSolver,
-    Model,
+    ModelSpec,
     RegularizerName,
     SolverSpec,
     Training,
@@ -64,7 +64,7 @@ def regularizer_label(regularizer: Mapping[RegularizerName, float]) -> str:
     return "+".join(parts) or "none"
 
 
-def _model(model: Model) -> str:
+def _model(model: ModelSpec) -> str:
     widths = "-".join(map(str, model.hidden)) or "linear"
     parts = [model.layer, widths, model.nonlinearity, f"x{model.blocks}"]
     end_time, default = model.end_time, EndTime()

@@ -17,7 +17,7 @@ from harness.trial import (
     Evaluation,
     FixedSolver,
     GradientName,
-    Model,
+    ModelSpec,
     PrecisionName,
     Training,
 )
@@ -62,7 +62,7 @@ def _axes() -> Mapping[str, Schema]:
             "anyOf": [{"enum": list(ADAPTIVE_SOLVERS)}, _of(AdaptiveSolver), _of(FixedSolver)]
         },
         "regularizer": {"anyOf": [{"const": "none"}, _of(Regularizer)]},
-        "model": _of(Model),
+        "model": _of(ModelSpec),
         "training": _of(Training),
         "evaluation": _of(Evaluation),
         "gradient": _of(GradientName),

@@ -27,7 +27,7 @@ __all__ = [
     "EndTime",
     "Evaluation",
     "FixedSolver",
-    "Model",
+    "ModelSpec",
     "Optimizer",
     "SolverSpec",
     "Training",
@@ -125,7 +125,7 @@ class EndTime:
 
 
 @dataclass(frozen=True)
-class Model:
+class ModelSpec:
     """The flow: `blocks` stacked ODE blocks, each with an MLP for its dynamics.
 
     Arguments:
@@ -241,7 +241,7 @@ class Trial:
     dataset: DatasetRef
     backend: str
     solver: SolverSpec
-    model: Model = field(default_factory=Model)
+    model: ModelSpec = field(default_factory=ModelSpec)
     regularizer: Mapping[RegularizerName, Positive] = field(default_factory=dict)
     training: Training = field(default_factory=Training)
     evaluation: Evaluation = field(default_factory=Evaluation)

@@ -16,7 +16,7 @@ from harness.trial import (
     FixedSolver,
     GradientName,
     LayerName,
-    Model,
+    ModelSpec,
     NonlinearityName,
     RegularizerName,
     SolverSpec,
@@ -104,7 +104,7 @@ def make_trial(
         dataset=DatasetRef("conformance", "none"),
         backend=backend,
         solver=solver_spec(case),
-        model=Model(
+        model=ModelSpec(
             layer=case.layer,  # type: ignore[arg-type]
             hidden=(7, 6),
             nonlinearity=case.nonlinearity,  # type: ignore[arg-type]

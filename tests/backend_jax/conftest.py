@@ -15,13 +15,13 @@ from harness_jax.model import JaxModel
 from harness.architecture import draw, initial_arrays, noise_slots
 from harness.interface import Batch, Control, DataInfo
 from harness.streams import Stream
-from harness.trial import AdaptiveSolver, DatasetRef, EndTime, Model, Trial
+from harness.trial import AdaptiveSolver, DatasetRef, EndTime, ModelSpec, Trial
 
 BASE = Trial(
     DatasetRef("none", "none"),
     "jax",
     AdaptiveSolver("dopri5", rtol=1e-9, atol=1e-9),
-    model=Model("concatsquash", (7, 6), "tanh", 2, EndTime(0.7, "trained")),
+    model=ModelSpec("concatsquash", (7, 6), "tanh", 2, EndTime(0.7, "trained")),
     precision="float64",
 )
 
@@ -38,10 +38,10 @@ def base_trial() -> Trial:
 
 
 @pytest.fixture
-def block_arrays() -> Callable[[Model, int], dict[str, jax.Array]]:
+def block_arrays() -> Callable[[ModelSpec, int], dict[str, jax.Array]]:
     """(model, dim) -> the float64 arrays of block 0, by name without the block."""
 
-    def make(model: Model, dim: int) -> dict[str, jax.Array]:
+    def make(model: ModelSpec, dim: int) -> dict[str, jax.Array]:
         trial = Trial(BASE.dataset, "jax", BASE.solver, model, precision="float64")
         return {
             name.removeprefix("block0/"): jnp.asarray(value)
@@ -54,8 +54,8 @@ def block_arrays() -> Callable[[Model, int], dict[str, jax.Array]]:
 
 @pytest.fixture
 def make_dynamics(
-    block_arrays: Callable[[Model, int], dict[str, jax.Array]],
-) -> Callable[[Model, int], Dynamics]:
+    block_arrays: Callable[[ModelSpec, int], dict[str, jax.Array]],
+) -> Callable[[ModelSpec, int], Dynamics]:
     """(model, dim) -> dynamics of its first block."""
     return lambda model, dim: Dynamics(model.layer, model.nonlinearity, block_arrays(model, dim))
 

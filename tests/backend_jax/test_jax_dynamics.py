@@ -14,11 +14,11 @@ from harness_jax.dynamics import Augmented, Dynamics
 
 from harness.errors import BackendError
 from harness.streams import Stream
-from harness.trial import LayerName, Model, NonlinearityName, RegularizerName, TraceName
+from harness.trial import LayerName, ModelSpec, NonlinearityName, RegularizerName, TraceName
 
 DIM = 4
 T = 0.3
-MakeDynamics = Callable[[Model, int], Dynamics]
+MakeDynamics = Callable[[ModelSpec, int], Dynamics]
 NETS = [
     (layer, nonlinearity)
     for layer in get_args(LayerName)
@@ -34,7 +34,7 @@ def _normal(name: str, *shape: int) -> jax.Array:
 def test_all_passes_against_autodiff(
     layer: LayerName, nonlinearity: NonlinearityName, make_dynamics: MakeDynamics
 ) -> None:
-    dynamics = make_dynamics(Model(layer, (6, 5), nonlinearity), DIM)
+    dynamics = make_dynamics(ModelSpec(layer, (6, 5), nonlinearity), DIM)
     z, u, v = _normal("z", 3, DIM), _normal("u", 3, DIM), _normal("v", 2, 3, DIM)
     t = jnp.asarray(T)
     f = dynamics.value(t, z)
@@ -60,7 +60,7 @@ def test_one_backward_pass_differentiates_the_divergence(
     trace: TraceName, names: tuple[RegularizerName, ...], make_dynamics: MakeDynamics
 ) -> None:
     """Its gradient equals that of a divergence built by autodiff and differentiated again."""
-    dynamics = make_dynamics(Model("concatsquash", (6, 5), "softplus"), DIM)
+    dynamics = make_dynamics(ModelSpec("concatsquash", (6, 5), "softplus"), DIM)
     z, eps = _normal("z", 3, DIM), _normal("eps", 3, DIM)
     augmented = Augmented(trace, names, eps)
     found = jax.grad(
@@ -86,7 +86,7 @@ def test_hutchinson_is_unbiased(
     and the seed is fixed.
     """
     count = 4000
-    dynamics = make_dynamics(Model("concatsquash", (6, 5), "tanh"), DIM)
+    dynamics = make_dynamics(ModelSpec("concatsquash", (6, 5), "tanh"), DIM)
     z = jnp.broadcast_to(_normal("z", 1, DIM), (count, DIM))
     eps = jnp.asarray(getattr(Stream(2, "eps"), law)((count, DIM)), z.dtype)
     rates = Augmented("hutchinson", (), eps).rates(dynamics, jnp.asarray(1.0), jnp.asarray(T), z)
@@ -98,7 +98,7 @@ def test_hutchinson_is_unbiased(
 
 
 def test_a_missing_probe_is_named(make_dynamics: MakeDynamics) -> None:
-    dynamics = make_dynamics(Model("concat", (6,)), DIM)
+    dynamics = make_dynamics(ModelSpec("concat", (6,)), DIM)
     with pytest.raises(BackendError, match="no probe"):
         Augmented("hutchinson", (), None).rates(
             dynamics, jnp.asarray(T), jnp.asarray(T), _normal("z", 3, DIM)

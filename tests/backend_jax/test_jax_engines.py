@@ -15,11 +15,11 @@ from harness_jax.gradients import EngineName, get_engine
 
 from harness.solvers import TABLEAUX
 from harness.streams import Stream
-from harness.trial import AdaptiveSolver, FixedSolver, Model, SolverSpec
+from harness.trial import AdaptiveSolver, FixedSolver, ModelSpec, SolverSpec
 
 DIM = 3
 ENGINES: tuple[EngineName, ...] = ("native", "diffrax")
-MakeArrays = Callable[[Model, int], dict[str, jax.Array]]
+MakeArrays = Callable[[ModelSpec, int], dict[str, jax.Array]]
 Problem = tuple[Callable[..., Tree], Tree, dict[str, jax.Array]]
 
 
@@ -33,7 +33,7 @@ def problem(block_arrays: MakeArrays) -> Problem:
         dynamics = Dynamics("concatsquash", "tanh", inputs)
         return augmented.rates(dynamics, jnp.asarray(9.0), s, y[0])
 
-    return field, (x, jnp.zeros(8)), block_arrays(Model("concatsquash", (16, 16), "tanh"), DIM)
+    return field, (x, jnp.zeros(8)), block_arrays(ModelSpec("concatsquash", (16, 16), "tanh"), DIM)
 
 
 def _spec(

@@ -12,7 +12,7 @@ from harness_jax.model import JaxModel
 
 from harness.interface import Batch, Control, Quantity
 from harness.streams import Stream
-from harness.trial import AdaptiveSolver, EndTime, LayerName, Model, Trial
+from harness.trial import AdaptiveSolver, EndTime, LayerName, ModelSpec, Trial
 
 OpenModel = Callable[..., JaxModel]
 
@@ -74,7 +74,7 @@ def test_a_linear_flow_has_the_density_of_a_normal(
 ) -> None:
     """F = -z / 2 over [0, T]: x = z e^{T/2}, so log p(x) = log N(x e^{-T/2}) - D T / 2."""
     T = 0.8
-    trial = replace(base_trial, model=Model("concat", (), "identity", 1, EndTime(T)))
+    trial = replace(base_trial, model=ModelSpec("concat", (), "identity", 1, EndTime(T)))
     model = open_model(trial, 3)
     weight = np.concatenate([np.zeros((3, 1)), -0.5 * np.eye(3)], axis=1)
     arrays = {"block0/layer0/weight": weight, "block0/layer0/bias": np.zeros(3)}

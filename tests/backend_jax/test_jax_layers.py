@@ -13,9 +13,9 @@ import pytest
 from harness_jax.layers import LAYERS, NONLINEARITIES, Affine
 
 from harness.streams import Stream
-from harness.trial import LayerName, Model, NonlinearityName
+from harness.trial import LayerName, ModelSpec, NonlinearityName
 
-MakeArrays = Callable[[Model, int], dict[str, jax.Array]]
+MakeArrays = Callable[[ModelSpec, int], dict[str, jax.Array]]
 T = 0.3
 
 # Written plainly, for autodiff to differentiate.
@@ -45,7 +45,7 @@ def _layers(name: LayerName, arrays: dict[str, jax.Array]) -> list[Affine]:
 def test_tangent_and_cotangent_are_the_derivatives(
     name: LayerName, block_arrays: MakeArrays
 ) -> None:
-    layer = _layers(name, block_arrays(Model(name, (5,)), 3))[0]
+    layer = _layers(name, block_arrays(ModelSpec(name, (5,)), 3))[0]
     h, v, u = _normal("h", 4, 3), _normal("v", 4, 3), _normal("u", 4, 5)
     tangent = jax.jvp(layer.apply, (h,), (v,))[1]
     cotangent = jax.vjp(layer.apply, h)[1](u)[0]
@@ -55,7 +55,7 @@ def test_tangent_and_cotangent_are_the_derivatives(
 
 @pytest.mark.parametrize("index", [0, 1])
 def test_concat_is_its_formula(index: int, block_arrays: MakeArrays) -> None:
-    arrays = block_arrays(Model("concat", (5,)), 3)
+    arrays = block_arrays(ModelSpec("concat", (5,)), 3)
     weight, bias = arrays[f"layer{index}/weight"], arrays[f"layer{index}/bias"]
     h = _normal("h", 4, weight.shape[1] - 1)
     with_time = jnp.concatenate([jnp.full((4, 1), T), h], axis=1)
@@ -65,7 +65,7 @@ def test_concat_is_its_formula(index: int, block_arrays: MakeArrays) -> None:
 
 @pytest.mark.parametrize("index", [0, 1])
 def test_concatsquash_is_its_formula(index: int, block_arrays: MakeArrays) -> None:
-    arrays = block_arrays(Model("concatsquash", (5,)), 3)
+    arrays = block_arrays(ModelSpec("concatsquash", (5,)), 3)
     own = {k.partition("/")[2]: v for k, v in arrays.items() if k.startswith(f"layer{index}/")}
     h = _normal("h", 4, own["weight"].shape[1])
     gate = jax.nn.sigmoid(own["gate_weight"] * T + own["gate_bias"])

@@ -14,7 +14,7 @@ from torch import Tensor
 from harness.architecture import draw, initial_arrays, noise_slots
 from harness.interface import Batch, Control, DataInfo
 from harness.streams import Stream
-from harness.trial import AdaptiveSolver, DatasetRef, EndTime, Model, Trial
+from harness.trial import AdaptiveSolver, DatasetRef, EndTime, ModelSpec, Trial
 
 MakeArrays = Callable[..., dict[str, Tensor]]
 
@@ -32,7 +32,7 @@ def base_trial() -> Trial:
         DatasetRef("none", "none"),
         "torch",
         AdaptiveSolver("dopri5", rtol=1e-9, atol=1e-9),
-        model=Model("concatsquash", (7, 6), "tanh", 2, EndTime(0.7, "trained")),
+        model=ModelSpec("concatsquash", (7, 6), "tanh", 2, EndTime(0.7, "trained")),
         precision="float64",
     )
 
@@ -41,7 +41,7 @@ def base_trial() -> Trial:
 def block_arrays() -> MakeArrays:
     """(model, dim) -> the float64 arrays of block 0, by name without the block."""
 
-    def make(model: Model, dim: int) -> dict[str, Tensor]:
+    def make(model: ModelSpec, dim: int) -> dict[str, Tensor]:
         trial = Trial(
             DatasetRef("none", "none"),
             "torch",
@@ -59,7 +59,7 @@ def block_arrays() -> MakeArrays:
 
 
 @pytest.fixture
-def make_dynamics(block_arrays: MakeArrays) -> Callable[[Model, int], Dynamics]:
+def make_dynamics(block_arrays: MakeArrays) -> Callable[[ModelSpec, int], Dynamics]:
     """(model, dim) -> dynamics of its first block."""
     return lambda model, dim: Dynamics(model.layer, model.nonlinearity, block_arrays(model, dim))
 

@@ -14,11 +14,11 @@ from torch import Tensor
 
 from harness.errors import BackendError
 from harness.streams import Stream
-from harness.trial import LayerName, Model, NonlinearityName
+from harness.trial import LayerName, ModelSpec, NonlinearityName
 
 DIM = 4
 T = torch.tensor(0.3, dtype=torch.float64)
-MakeDynamics = Callable[[Model, int], Dynamics]
+MakeDynamics = Callable[[ModelSpec, int], Dynamics]
 NETS = [
     (layer, nonlinearity)
     for layer in get_args(LayerName)
@@ -40,7 +40,7 @@ def _jacobians(dynamics: Dynamics, z: Tensor) -> Tensor:
 def test_all_passes_against_autodiff(
     layer: LayerName, nonlinearity: NonlinearityName, make_dynamics: MakeDynamics
 ) -> None:
-    dynamics = make_dynamics(Model(layer, (6, 5), nonlinearity), DIM)
+    dynamics = make_dynamics(ModelSpec(layer, (6, 5), nonlinearity), DIM)
     z, u = _normal("z", 3, DIM), _normal("u", 3, DIM)
     v = _normal("v", 2, 3, DIM)
     f = dynamics.value(T, z)
@@ -66,7 +66,7 @@ def test_one_backward_pass_differentiates_the_divergence(
     trace: str, names: tuple[str, ...], make_dynamics: MakeDynamics
 ) -> None:
     """Its gradient equals that of a divergence built by autodiff and differentiated twice."""
-    dynamics = make_dynamics(Model("concatsquash", (6, 5), "softplus"), DIM)
+    dynamics = make_dynamics(ModelSpec("concatsquash", (6, 5), "softplus"), DIM)
     z, eps = _normal("z", 3, DIM).requires_grad_(), _normal("eps", 3, DIM)
     augmented = Augmented(trace, names, eps)  # type: ignore[arg-type]
     _, rates = augmented.field(dynamics, torch.tensor(1.0, dtype=torch.float64))(0.3, z)
@@ -88,7 +88,7 @@ def test_hutchinson_is_unbiased(law: str, make_dynamics: MakeDynamics) -> None:
     and the seed is fixed.
     """
     count = 4000
-    dynamics = make_dynamics(Model("concatsquash", (6, 5), "tanh"), DIM)
+    dynamics = make_dynamics(ModelSpec("concatsquash", (6, 5), "tanh"), DIM)
     z = _normal("z", 1, DIM).expand(count, DIM)
     eps = torch.tensor(getattr(Stream(2, "eps"), law)((count, DIM))).double()
     _, rates = Augmented("hutchinson", (), eps).field(dynamics, T)(1.0, z)
@@ -100,6 +100,6 @@ def test_hutchinson_is_unbiased(law: str, make_dynamics: MakeDynamics) -> None:
 
 
 def test_a_missing_probe_is_named(make_dynamics: MakeDynamics) -> None:
-    dynamics = make_dynamics(Model("concat", (6,)), DIM)
+    dynamics = make_dynamics(ModelSpec("concat", (6,)), DIM)
     with pytest.raises(BackendError, match="no probe"):
         Augmented("hutchinson", (), None).field(dynamics, T)(0.0, _normal("z", 3, DIM))

@@ -16,10 +16,10 @@ from torchdiffeq import odeint
 
 from harness.solvers import TABLEAUX
 from harness.streams import Stream
-from harness.trial import AdaptiveSolver, FixedSolver, Model, SolverSpec
+from harness.trial import AdaptiveSolver, FixedSolver, ModelSpec, SolverSpec
 
 DIM = 3
-MakeDynamics = Callable[[Model, int], Dynamics]
+MakeDynamics = Callable[[ModelSpec, int], Dynamics]
 
 
 def _leaves(u: Tensor, q: Tensor) -> Sequence[Tensor]:
@@ -43,7 +43,7 @@ def problem(make_dynamics: MakeDynamics) -> tuple[Field, Tensor, Tensor]:
     """A stiff-ish flow: rejections occur."""
     x = torch.tensor(Stream(3, "x").normal((8, DIM)))
     eps = torch.tensor(Stream(3, "eps").normal((8, DIM)))
-    dynamics = make_dynamics(Model("concatsquash", (16, 16), "tanh"), DIM)
+    dynamics = make_dynamics(ModelSpec("concatsquash", (16, 16), "tanh"), DIM)
     field = Augmented("hutchinson", (), eps).field(dynamics, torch.tensor(9.0).double())
     return field, x, torch.zeros(1, 8, dtype=torch.float64)
 

@@ -18,7 +18,7 @@ from torchdiffeq import odeint_adjoint
 
 from harness.interface import Array, Batch, Control
 from harness.streams import Stream
-from harness.trial import AdaptiveSolver, EndTime, FixedSolver, Model, Trial
+from harness.trial import AdaptiveSolver, EndTime, FixedSolver, ModelSpec, Trial
 
 DIM = 3
 OpenModel = Callable[[Trial, int], TorchModel]
@@ -116,7 +116,7 @@ def test_an_inert_end_time_gets_no_gradient(
 class _Reference(nn.Module):
     """The same right-hand side as torchdiffeq's adjoint wants it, with its calls counted."""
 
-    def __init__(self, arrays: Mapping[str, Tensor], model: Model, eps: Tensor) -> None:
+    def __init__(self, arrays: Mapping[str, Tensor], model: ModelSpec, eps: Tensor) -> None:
         super().__init__()
         self.names = list(arrays)
         self.values = nn.ParameterList(arrays.values())
@@ -133,12 +133,12 @@ class _Reference(nn.Module):
 
 @pytest.mark.parametrize("tolerance", [1e-4, 1e-7])
 def test_the_adjoint_is_torchdiffeqs(
-    tolerance: float, block_arrays: Callable[[Model, int], dict[str, Tensor]]
+    tolerance: float, block_arrays: Callable[[ModelSpec, int], dict[str, Tensor]]
 ) -> None:
     """Equal evaluations, backward too, and equal gradients, driven as docs/numerics.md says: one
     first step for both directions, and a norm without the adjoint of time.
     """
-    model = Model("concatsquash", (8, 8), "softplus")
+    model = ModelSpec("concatsquash", (8, 8), "softplus")
     x = torch.tensor(Stream(3, "x").normal((6, DIM)))
     eps = torch.tensor(Stream(3, "eps").normal((6, DIM)))
     arrays = {k: v.requires_grad_() for k, v in block_arrays(model, DIM).items()}

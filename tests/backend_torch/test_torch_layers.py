@@ -10,9 +10,9 @@ import torch
 from harness_torch.layers import LAYERS, NONLINEARITIES, Affine
 from torch import Tensor
 
-from harness.trial import LayerName, Model, NonlinearityName
+from harness.trial import LayerName, ModelSpec, NonlinearityName
 
-MakeArrays = Callable[[Model, int], dict[str, Tensor]]
+MakeArrays = Callable[[ModelSpec, int], dict[str, Tensor]]
 T = torch.tensor(0.3, dtype=torch.float64)
 
 
@@ -28,7 +28,7 @@ def _first_layer(name: LayerName, arrays: dict[str, Tensor]) -> Affine:
 def test_tangent_and_cotangent_are_the_derivatives(
     name: LayerName, block_arrays: MakeArrays, rng_torch: torch.Generator
 ) -> None:
-    layer = _first_layer(name, block_arrays(Model(name, (5,)), 3))
+    layer = _first_layer(name, block_arrays(ModelSpec(name, (5,)), 3))
     h, v = torch.randn(2, 4, 3, generator=rng_torch, dtype=torch.float64)
     u = torch.randn(4, 5, generator=rng_torch, dtype=torch.float64)
     tangent = torch.func.jvp(layer.apply, (h,), (v,))[1]
@@ -38,7 +38,7 @@ def test_tangent_and_cotangent_are_the_derivatives(
 
 
 def test_concat_is_its_formula(block_arrays: MakeArrays, rng_torch: torch.Generator) -> None:
-    arrays = block_arrays(Model("concat", (5,)), 3)
+    arrays = block_arrays(ModelSpec("concat", (5,)), 3)
     h = torch.randn(4, 3, generator=rng_torch, dtype=torch.float64)
     with_time = torch.cat([T.expand(4, 1), h], dim=1)
     expected = with_time @ arrays["layer0/weight"].T + arrays["layer0/bias"]
@@ -46,7 +46,7 @@ def test_concat_is_its_formula(block_arrays: MakeArrays, rng_torch: torch.Genera
 
 
 def test_concatsquash_is_its_formula(block_arrays: MakeArrays, rng_torch: torch.Generator) -> None:
-    arrays = block_arrays(Model("concatsquash", (5,)), 3)
+    arrays = block_arrays(ModelSpec("concatsquash", (5,)), 3)
     h = torch.randn(4, 3, generator=rng_torch, dtype=torch.float64)
     gate = torch.sigmoid(arrays["layer0/gate_weight"] * T + arrays["layer0/gate_bias"])
     linear = h @ arrays["layer0/weight"].T + arrays["layer0/bias"]

@@ -21,7 +21,15 @@ from harness.architecture import (
     parameter_count,
 )
 from harness.streams import Stream
-from harness.trial import AdaptiveSolver, DatasetRef, EndTime, Evaluation, Model, Training, Trial
+from harness.trial import (
+    AdaptiveSolver,
+    DatasetRef,
+    EndTime,
+    Evaluation,
+    ModelSpec,
+    Training,
+    Trial,
+)
 
 INERT = EndTime(1.0, "inert")
 
@@ -48,7 +56,7 @@ def test_parameter_counts_of_the_paper(
     width: int, hidden: int, factor: int, blocks: int, concat: int, concatsquash: int
 ) -> None:
     for layer, count in (("concat", concat), ("concatsquash", concatsquash)):
-        model = Model(
+        model = ModelSpec(
             layer=layer,  # type: ignore[arg-type]
             hidden=(factor * width,) * hidden,
             blocks=blocks,
@@ -62,7 +70,7 @@ def test_parameter_counts_of_the_paper(
     [("fixed", False, 0), ("inert", False, 1), ("trained", True, 1)],
 )
 def test_end_time_modes(mode: Any, trainable: bool, count: int) -> None:  # noqa: ANN401
-    model = Model(hidden=(5,), end_time=EndTime(0.25, mode))
+    model = ModelSpec(hidden=(5,), end_time=EndTime(0.25, mode))
     (end,) = [spec for spec in array_specs(model, (2,)) if spec.name.endswith("sqrt_end_time")]
     assert (end.name, end.shape, end.value) == ("block0/sqrt_end_time", (), 0.5)
     assert end.trainable is trainable
@@ -71,7 +79,7 @@ def test_end_time_modes(mode: Any, trainable: bool, count: int) -> None:  # noqa
 
 
 def test_names_and_shapes_of_concatsquash() -> None:
-    specs = array_specs(Model(layer="concatsquash", hidden=(5,), blocks=2), (2,))
+    specs = array_specs(ModelSpec(layer="concatsquash", hidden=(5,), blocks=2), (2,))
     layers = {
         "layer0/weight": (5, 2),
         "layer0/bias": (5,),
@@ -90,7 +98,7 @@ def test_names_and_shapes_of_concatsquash() -> None:
 
 
 def test_names_and_shapes_of_concat() -> None:
-    specs = array_specs(Model(layer="concat", hidden=(5,)), (2,))
+    specs = array_specs(ModelSpec(layer="concat", hidden=(5,)), (2,))
     assert [(spec.name, spec.shape) for spec in specs] == [
         ("block0/layer0/weight", (5, 3)),
         ("block0/layer0/bias", (5,)),
@@ -101,7 +109,7 @@ def test_names_and_shapes_of_concat() -> None:
 
 
 def test_layer_widths_flatten_the_event() -> None:
-    assert layer_widths(Model(hidden=(7, 9)), (2, 3)) == [(6, 7), (7, 9), (9, 6)]
+    assert layer_widths(ModelSpec(hidden=(7, 9)), (2, 3)) == [(6, 7), (7, 9), (9, 6)]
 
 
 def fingerprint(arrays: Mapping[str, np.ndarray]) -> str:
@@ -122,13 +130,13 @@ def fingerprint(arrays: Mapping[str, np.ndarray]) -> str:
     ],
 )
 def test_golden_initial_values(layer: Any, precision: Any, expected: str) -> None:  # noqa: ANN401
-    model = Model(layer=layer, hidden=(16, 16), blocks=2, end_time=EndTime(0.5))
+    model = ModelSpec(layer=layer, hidden=(16, 16), blocks=2, end_time=EndTime(0.5))
     arrays = initial_arrays(trial(model=model, precision=precision, seed=1), (3,))
     assert fingerprint(arrays) == expected
 
 
 def test_initial_values_fill_their_bounds() -> None:
-    model = Model(hidden=(64, 64))
+    model = ModelSpec(hidden=(64, 64))
     arrays = initial_arrays(trial(model=model), (4,))
     for spec in array_specs(model, (4,)):
         value = arrays[spec.name]
@@ -143,16 +151,16 @@ def test_initial_values_fill_their_bounds() -> None:
 
 
 def test_bounds_are_those_of_a_linear_layer() -> None:
-    bounds = {spec.name: spec.bound for spec in array_specs(Model(hidden=(16,)), (4,))}
+    bounds = {spec.name: spec.bound for spec in array_specs(ModelSpec(hidden=(16,)), (4,))}
     assert bounds["block0/layer0/weight"] == bounds["block0/layer0/bias"] == 0.5
     assert bounds["block0/layer1/weight"] == bounds["block0/layer1/bias"] == 0.25
     assert bounds["block0/layer1/gate_weight"] == bounds["block0/layer1/time_weight"] == 1.0
-    concat = {s.name: s.bound for s in array_specs(Model(layer="concat", hidden=(8,)), (3,))}
+    concat = {s.name: s.bound for s in array_specs(ModelSpec(layer="concat", hidden=(8,)), (3,))}
     assert concat["block0/layer0/weight"] == concat["block0/layer0/bias"] == 0.5
 
 
 def test_initial_values_depend_on_seed_and_name_only() -> None:
-    small, large = Model(hidden=(8,)), Model(hidden=(8,), blocks=2)
+    small, large = ModelSpec(hidden=(8,)), ModelSpec(hidden=(8,), blocks=2)
     arrays = initial_arrays(trial(model=small), (2,))
     wide = initial_arrays(trial(model=large, backend="jax"), (2,))
     for name, value in arrays.items():
@@ -179,7 +187,9 @@ def test_float32_values_are_the_rounded_float64_values() -> None:
     ],
 )
 def test_training_slots(trace: Any, regularizer: Any, probed: bool) -> None:  # noqa: ANN401
-    spec = trial(model=Model(blocks=3), training=Training(trace=trace), regularizer=regularizer)
+    spec = trial(
+        model=ModelSpec(blocks=3), training=Training(trace=trace), regularizer=regularizer
+    )
     slots = noise_slots(spec, (2,), "train", 10)
     assert needs_probe(trace, tuple(regularizer)) is probed
     assert sorted(slots) == (["probe/0", "probe/1", "probe/2"] if probed else [])
@@ -194,7 +204,7 @@ def test_evaluation_ignores_regularizers() -> None:
 
 
 def test_sampling_needs_the_base_only() -> None:
-    spec = trial(training=Training(probe="rademacher"), model=Model(blocks=2))
+    spec = trial(training=Training(probe="rademacher"), model=ModelSpec(blocks=2))
     slots = noise_slots(spec, (2, 2), "sample", 10)
     assert {name: (slot.shape, slot.law) for name, slot in slots.items()} == {
         "base": ((10, 2, 2), "gaussian")

@@ -18,7 +18,7 @@ from harness.trial import (
     EndTime,
     Evaluation,
     FixedSolver,
-    Model,
+    ModelSpec,
     Optimizer,
     Training,
     Trial,
@@ -154,10 +154,10 @@ def test_labels() -> None:
             "bosh3 rtol=1e-05 atol=1e-05 first_step=0.5 norm=rms_all max_steps=9",
         ),
         ("regularizer", {}, "none"),
-        ("model", Model(hidden=()), "concatsquash linear tanh x1"),
+        ("model", ModelSpec(hidden=()), "concatsquash linear tanh x1"),
         (
             "model",
-            Model("concat", (8, 4), "softplus", 5, EndTime(0.5, "trained")),
+            ModelSpec("concat", (8, 4), "softplus", 5, EndTime(0.5, "trained")),
             "concat 8-4 softplus x5 T=0.5 trained",
         ),
         (

@@ -149,9 +149,9 @@ def test_a_protocol_supplies_what_the_suite_leaves_out(folder: Folder) -> None:
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)
 def test_protocols_hold_only_valid_values(protocol: str) -> None:
-    from harness.trial import Evaluation, Model, Training
+    from harness.trial import Evaluation, ModelSpec, Training
 
-    kinds: dict[str, Any] = {"model": Model, "training": Training, "evaluation": Evaluation}
+    kinds: dict[str, Any] = {"model": ModelSpec, "training": Training, "evaluation": Evaluation}
     assert PROTOCOLS[protocol].keys() <= kinds.keys()
     for axis, defaults in PROTOCOLS[protocol].items():
         problems = Problems()

@@ -21,7 +21,7 @@ from harness.trial import (
     EndTime,
     Evaluation,
     FixedSolver,
-    Model,
+    ModelSpec,
     Optimizer,
     Training,
     Trial,
@@ -52,7 +52,7 @@ trials = st.builds(
     backend=st.text(),
     solver=adaptive | fixed,
     model=st.builds(
-        Model,
+        ModelSpec,
         layer=st.sampled_from(["concat", "concatsquash"]),
         hidden=st.lists(count, max_size=4).map(tuple),
         nonlinearity=st.sampled_from(["tanh", "softplus", "elu"]),
@@ -129,7 +129,7 @@ def test_golden_identity() -> None:
     full = replace(
         BASE,
         solver=FixedSolver("rk4_38", 8),
-        model=Model("concat", (860, 860), "softplus", 1, EndTime(0.5, "inert")),
+        model=ModelSpec("concat", (860, 860), "softplus", 1, EndTime(0.5, "inert")),
         regularizer={"rnode.kinetic": 0.01, "rnode.jacobian": 0.01},
         training=Training(200, 1000, Optimizer("adam", 1e-3), protocol="paper"),
         evaluation=Evaluation("hutchinson", 500, 2000, AdaptiveSolver("tsit5", 1e-6, 1e-8)),
@@ -158,7 +158,7 @@ def _whole(one: float) -> Trial:
     return replace(
         BASE,
         solver=AdaptiveSolver("dopri5", rtol=one, atol=one, first_step=one),
-        model=Model(end_time=EndTime(one)),
+        model=ModelSpec(end_time=EndTime(one)),
         regularizer={"rnode.kinetic": one},
         training=Training(optimizer=Optimizer(lr=one)),
         evaluation=Evaluation(solver=AdaptiveSolver("bosh3", rtol=one)),

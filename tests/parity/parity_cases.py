@@ -10,7 +10,7 @@ from harness.trial import (
     EndTime,
     Evaluation,
     FixedSolver,
-    Model,
+    ModelSpec,
     PrecisionName,
     RegularizerName,
     Training,
@@ -25,11 +25,11 @@ _BASE = Trial(
     dataset=DatasetRef("parity", "none"),
     backend="none",
     solver=_DOPRI5,
-    model=Model(hidden=(16, 16)),
+    model=ModelSpec(hidden=(16, 16)),
     seed=3,
 )
 _RNODE: dict[RegularizerName, float] = {"rnode.jacobian": 0.01, "rnode.kinetic": 0.01}
-_TRAINED = Model(
+_TRAINED = ModelSpec(
     layer="concatsquash",
     hidden=(12, 10),
     nonlinearity="softplus",
@@ -54,7 +54,10 @@ CASES: dict[str, Trial] = {
         _BASE, solver=replace(_DOPRI5, first_step="whole", norm="rms_all")
     ),
     "rk4_38-direct-concat": replace(
-        _BASE, solver=FixedSolver("rk4_38", 4), model=Model("concat", (16, 16)), gradient="direct"
+        _BASE,
+        solver=FixedSolver("rk4_38", 4),
+        model=ModelSpec("concat", (16, 16)),
+        gradient="direct",
     ),
     "rk4_classic-adjoint": replace(_BASE, solver=FixedSolver("rk4_classic", 4)),
     "euler-direct-exact-rademacher": replace(
@@ -67,11 +70,11 @@ CASES: dict[str, Trial] = {
     "midpoint-direct-relu": replace(
         _BASE,
         solver=FixedSolver("midpoint", 5),
-        model=Model("concat", (16, 16), "relu"),
+        model=ModelSpec("concat", (16, 16), "relu"),
         gradient="direct",
     ),
     "heun2-adjoint-square": replace(
-        _BASE, solver=FixedSolver("heun2", 5), model=Model(hidden=(8,), nonlinearity="square")
+        _BASE, solver=FixedSolver("heun2", 5), model=ModelSpec(hidden=(8,), nonlinearity="square")
     ),
 }
 

@@ -13,7 +13,7 @@ from harness.backends import get_backend, missing_distribution
 from harness.datasets import declare
 from harness.records import TrialFolder, read_lines
 from harness.terms import Resources
-from harness.trial import AdaptiveSolver, DatasetRef, Evaluation, Model, Training, Trial
+from harness.trial import AdaptiveSolver, DatasetRef, Evaluation, ModelSpec, Training, Trial
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
@@ -27,7 +27,7 @@ def _trial(backend: str) -> Trial:
         dataset=DatasetRef("moons", declare("moons").digest),
         backend=backend,
         solver=AdaptiveSolver("dopri5", rtol=1e-3, atol=1e-3),
-        model=Model(hidden=(16, 16)),
+        model=ModelSpec(hidden=(16, 16)),
         regularizer={"rnode.kinetic": 0.01},
         training=Training(
             iterations=ITERATIONS[backend], batch=64, validate_every=30, validation_rows=100

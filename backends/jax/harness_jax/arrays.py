@@ -11,7 +11,7 @@ import numpy as np
 from harness.architecture import ArraySpec, array_specs
 from harness.errors import BackendError
 from harness.interface import Array, Arrays
-from harness.trial import Model
+from harness.trial import ModelSpec
 
 __all__ = ["BlockStack"]
 
@@ -27,7 +27,7 @@ class BlockStack:
         device: Where the stacked arrays live.
     """
 
-    model: Model
+    model: ModelSpec
     event_shape: tuple[int, ...]
     dtype: np.dtype[np.floating]
     device: jax.Device

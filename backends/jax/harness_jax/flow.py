@@ -18,7 +18,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from harness.trial import GradientName, Model, RegularizerName, SolverSpec, TraceName
+from harness.trial import GradientName, ModelSpec, RegularizerName, SolverSpec, TraceName
 from harness_jax.control import Stats, Tree, state_leaves
 from harness_jax.dynamics import Augmented, Dynamics
 from harness_jax.gradients import Engine, solve_block
@@ -75,7 +75,7 @@ class Flow:
         engine: Who takes the solver's steps.
     """
 
-    model: Model
+    model: ModelSpec
     regularizers: Sequence[RegularizerName]
     engine: Engine
 

@@ -14,7 +14,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from harness.trial import GradientName, Model, RegularizerName, SolverSpec, TraceName
+from harness.trial import GradientName, ModelSpec, RegularizerName, SolverSpec, TraceName
 from harness_torch.control import Field, Rates
 from harness_torch.dynamics import Augmented, Dynamics
 from harness_torch.gradients import BlockArrays, Counts, solve_block
@@ -59,7 +59,7 @@ class Flow:
         solve: The engine.
     """
 
-    model: Model
+    model: ModelSpec
     arrays: Mapping[str, Tensor]
     regularizers: Sequence[RegularizerName]
     solve: Solve
