@@ -247,3 +247,11 @@ def test_gradient_does_not_depend_on_the_size_of_the_record(
         assert 16 < steps < 64
     for many, few in zip(*found, strict=True):
         np.testing.assert_allclose(few, many, rtol=1e-13, atol=1e-14)
+
+
+@pytest.mark.parametrize(
+    ("entries", "slots"), [(10, 64), (2**20 // 8, 64), (2**22 // 8, 16), (2**25 // 8, 8)]
+)
+def test_the_record_of_large_states_keeps_fewer(entries: int, slots: int) -> None:
+    kept = jax.eval_shape(lambda: record.empty_record((jnp.zeros(entries),), 1000))
+    assert kept.states[0].shape == (slots + 1, entries)

@@ -19,7 +19,13 @@ from harness_jax.control import Tree, time_dtype
 __all__ = ["SLOTS", "Record", "empty_record"]
 
 SLOTS = 64
-"""Trees kept; even, so that halving keeps the multiples of the stride."""
+"""States kept at most; even, so that halving keeps the multiples of the stride."""
+
+BYTES = 64 * 2**20
+"""A record of large states keeps fewer, as many as fit in this, but at least `FEWEST`. Shapes
+alone decide it, so the numbers are the same on every machine."""
+
+FEWEST = 8
 
 Advance = Callable[[jax.Array, jax.Array, Tree], Tree]
 
@@ -83,7 +89,9 @@ class Record(NamedTuple):
 
 def empty_record(y: Tree, max_steps: int) -> Record:
     """A record for states like `y`."""
-    slots = min(SLOTS, max_steps + max_steps % 2)
+    leaves = jax.tree.leaves(y)
+    afford = BYTES // sum(leaf.size * leaf.dtype.itemsize for leaf in leaves) // 2 * 2
+    slots = min(SLOTS, max(FEWEST, afford), max_steps + max_steps % 2)
     dtype = time_dtype(y)
     return Record(
         jax.tree.map(lambda leaf: jnp.zeros((slots + 1, *leaf.shape), leaf.dtype), y),
