@@ -60,7 +60,8 @@ from harness.interface import Batch, Control, DataInfo
 from harness.trial import *
 from harness_jax import JaxBackend
 
-trial = Trial(DatasetRef("none", "none"), "jax", FixedSolver("midpoint", 2), Model(hidden=(8,)))
+solver, model = FixedSolver("midpoint", 2), ModelSpec(hidden=(8,))
+trial = Trial(DatasetRef("none", "none"), "jax", solver, model)
 backend = JaxBackend()
 backend.prepare(trial, 1)
 import jax

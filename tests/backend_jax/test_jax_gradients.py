@@ -70,7 +70,7 @@ def test_direct_gradient_is_that_of_the_discrete_solution(
 
 @pytest.mark.parametrize(
     ("norm", "trace", "regularizer"),
-    [("mixed", "hutchinson", RNODE), ("rms_all", "exact", {}), ("mixed", "exact", RNODE)],
+    [("mixed", "hutchinson", RNODE), ("rms_all", "exact", {})],
 )
 def test_modes_agree_at_a_tight_tolerance(
     norm: Any,  # noqa: ANN401
@@ -82,6 +82,7 @@ def test_modes_agree_at_a_tight_tolerance(
 ) -> None:
     trial = replace(
         base_trial,
+        model=replace(base_trial.model, hidden=(7,)),
         solver=AdaptiveSolver("dopri5", rtol=1e-10, atol=1e-10, norm=norm),
         training=replace(base_trial.training, trace=trace),
         regularizer=regularizer,
@@ -161,17 +162,18 @@ def test_a_failed_backward_solve_is_reported_and_updates_nothing(
     base_trial: Trial, open_model: OpenModel, make_inputs: MakeInputs
 ) -> None:
     """The adjoint needs more steps than the solve itself; cut in between."""
-    trial = replace(base_trial, model=replace(base_trial.model, blocks=1))
+    small = replace(base_trial.model, hidden=(7,), blocks=1)
+    solver = AdaptiveSolver("bosh3", rtol=1e-5, atol=1e-5)
+    trial = replace(base_trial, model=small, solver=solver)
     batch, control = make_inputs(trial, DIM)
     model = open_model(trial, DIM)
     before = {k: 3 * v for k, v in model.arrays().items()}  # in an easy flow they need as many
     model.load_arrays(before)
     nfe = model.train_step(batch, control).fetch().nfe
     steps = nfe.accepted[0] + nfe.rejected[0]
-    assert nfe.backward[0] > 1 + 6 * steps, "the case no longer separates the two solves"
+    assert nfe.backward[0] > 1 + 3 * steps, "the case no longer separates the two solves"
     model.load_arrays(before)
-    assert isinstance(trial.solver, AdaptiveSolver)
-    few = replace(control, solver=replace(trial.solver, max_steps=steps))
+    few = replace(control, solver=replace(solver, max_steps=steps))
     state = model.state()
     report = model.train_step(batch, few).fetch()
     assert report.failure == "max_steps"
