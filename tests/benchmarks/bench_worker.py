@@ -1,6 +1,6 @@
 """One contender in a process of its own: takes a training step for each line on standard input.
 
-    python bench_worker.py CONTENDER WORKLOAD
+    python bench_worker.py CONTENDER WORKLOAD REFERENCE.npy
 
 Prints a JSON line when ready (set-up and compile time, error of log p against float64, memory) and
 one a step. A process each, because torch and jax do not share one and memory is to be told apart.
