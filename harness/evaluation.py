@@ -14,9 +14,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from harness.architecture import draw, noise_slots
 from harness.datasets.base import Dataset, Float, Rows, Split
 from harness.interface import Arrays, Batch, Control, Model
+from harness.noise import draw, noise_slots
 from harness.trial import TraceName, Trial
 
 __all__ = ["Evaluator", "Score", "SolveFailed"]

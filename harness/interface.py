@@ -73,7 +73,7 @@ class Batch:
 
     Arguments:
         x: [size, *event_shape] in the model's precision; for `Model.sample` an empty [0, ...].
-        noise: Arrays by slot (`harness.architecture.noise_slots`). Rademacher probes are int8.
+        noise: Arrays by slot (`harness.noise.noise_slots`). Rademacher probes are int8.
         condition: Optional per-example input of the dynamics, [size, width].
     """
 
@@ -93,8 +93,8 @@ class Control:
 
     Arguments:
         solver: Solver of this call; training and evaluation may differ.
-        trace: `exact` or `hutchinson`.
-        gradient: Gradient mode; read by `train_step` only.
+        trace: `exact`, `hutchinson` or `bottleneck`.
+        gradient: Gradient mode, never `auto`; read by `train_step` only.
         step: 0-based number of the optimiser step.
         lr: Learning rate of this step.
     """
@@ -115,12 +115,17 @@ class Nfe:
         backward: Evaluations of the adjoint ODE; empty in every other gradient mode.
         accepted: Accepted steps of the forward solve.
         rejected: Rejected steps of the forward solve.
+        vjp: Evaluations whose vector-Jacobian product a training step took, other than those of
+            the adjoint ODE.
+        recompute: Evaluations that the backward pass did again, mode `checkpoint` only.
     """
 
     forward: tuple[int, ...]
     backward: tuple[int, ...] = ()
     accepted: tuple[int, ...] = ()
     rejected: tuple[int, ...] = ()
+    vjp: tuple[int, ...] = ()
+    recompute: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -180,8 +185,12 @@ class Model(abc.ABC):
 
     @abc.abstractmethod
     def state(self) -> Arrays:
-        """Returns what exact resume needs beside `arrays`: `adam/m/<name>`, `adam/v/<name>`,
-        `adam/count` (int64, shape ()).
+        """Returns what exact resume needs beside `arrays`.
+
+        Moments `adam/m/<name>` and `adam/v/<name>` (for adamax the infinity norm) and `adam/count`
+        (int64, shape ()). With first steps `warm` also `warm/forward` and, in mode `adjoint`,
+        `warm/backward`: float64 [blocks], the power of two next to the largest step that each
+        block's solve accepted in the last training step, in units of s; 0 before the first.
         """
 
     @abc.abstractmethod

@@ -19,13 +19,13 @@ from typing import Any
 import numpy as np
 
 from harness.accounting import Totals
-from harness.architecture import draw, noise_slots
 from harness.checkpoint import Checkpoint
 from harness.datasets.base import Dataset, Rows
 from harness.errors import InputError, Problem
 from harness.evaluation import Evaluator, SolveFailed
 from harness.interface import Arrays, Batch, Control, Model, Pending, StepReport
 from harness.metrics.bits import bits_per_dim
+from harness.noise import draw, noise_slots
 from harness.records import dumps, now
 from harness.trial import Trial
 from harness.watch import Interrupted, TimedOut, Watch

@@ -1,7 +1,6 @@
 """A trial: one fully resolved point of the grid, and its identity.
 
-Plain frozen dataclasses, so that a worker needs neither pydantic nor YAML. The annotations carry
-the bounds; `harness.suite` lets pydantic enforce them on what a user wrote.
+Its parts are defined in `harness.spec` and can be imported from here.
 """
 
 from __future__ import annotations
@@ -10,26 +9,61 @@ import dataclasses
 import functools
 import hashlib
 import json
-import math
 import types
 import typing
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
-from harness.solvers import ADAPTIVE_SOLVERS, FIXED_SOLVERS
+from harness.bounds import Bound, Count, NonNegative, Positive
+from harness.spec import (
+    AdaptiveSolver,
+    BatchNorm,
+    DatasetRef,
+    EndTime,
+    EngineName,
+    Evaluation,
+    FixedSolver,
+    GradientName,
+    LayerName,
+    LibrarySolver,
+    ModelSpec,
+    NonlinearityName,
+    Optimizer,
+    Patience,
+    PrecisionName,
+    RegularizerName,
+    Schedule,
+    SolverSpec,
+    TraceName,
+    Training,
+)
 
 __all__ = [
     "SEMANTICS_VERSION",
     "AdaptiveSolver",
+    "BatchNorm",
     "Bound",
+    "Count",
     "DatasetRef",
     "EndTime",
+    "EngineName",
     "Evaluation",
     "FixedSolver",
+    "GradientName",
+    "LayerName",
+    "LibrarySolver",
     "ModelSpec",
+    "NonNegative",
+    "NonlinearityName",
     "Optimizer",
+    "Patience",
+    "Positive",
+    "PrecisionName",
+    "RegularizerName",
+    "Schedule",
     "SolverSpec",
+    "TraceName",
     "Training",
     "Trial",
     "canonical",
@@ -44,197 +78,6 @@ SEMANTICS_VERSION = 1
 
 
 @dataclass(frozen=True)
-class Bound:
-    """Limits of a number, as an annotation: `Annotated[float, Bound(above=0)]`."""
-
-    above: float | None = None
-    at_least: float | None = None
-    at_most: float | None = None
-
-    def __str__(self) -> str:
-        parts = []
-        if self.above is not None:
-            parts.append(f"greater than {self.above:g}")
-        if self.at_least is not None:
-            parts.append(f"at least {self.at_least:g}")
-        if self.at_most is not None:
-            parts.append(f"at most {self.at_most:g}")
-        return " and ".join(parts)
-
-    def check(self, value: float) -> float:
-        """Returns `value`, or raises ValueError naming the accepted range."""
-        if (
-            not math.isfinite(value)
-            or (self.above is not None and not value > self.above)
-            or (self.at_least is not None and not value >= self.at_least)
-            or (self.at_most is not None and not value <= self.at_most)
-        ):
-            raise ValueError(f"must be {self}")
-        return value
-
-    def __get_pydantic_core_schema__(self, source: Any, handler: Any) -> Any:  # noqa: ANN401
-        from pydantic_core import core_schema
-
-        return core_schema.no_info_after_validator_function(self.check, handler(source))
-
-    def __get_pydantic_json_schema__(self, core: Any, handler: Any) -> Any:  # noqa: ANN401
-        limits = {
-            "exclusiveMinimum": self.above,
-            "minimum": self.at_least,
-            "maximum": self.at_most,
-        }
-        return handler(core) | {key: value for key, value in limits.items() if value is not None}
-
-
-Positive = Annotated[float, Bound(above=0)]
-NonNegative = Annotated[float, Bound(at_least=0)]
-Count = Annotated[int, Bound(at_least=1)]
-
-# Strict: a string is never a number and an unknown key never passes. A dict is all that pydantic
-# needs, so no import of it here.
-_STRICT: dict[str, Any] = {"extra": "forbid", "strict": True}
-
-LayerName = Literal["concat", "concatsquash"]
-NonlinearityName = Literal["elu", "identity", "relu", "softplus", "square", "tanh"]
-RegularizerName = Literal["rnode.jacobian", "rnode.kinetic"]
-TraceName = Literal["exact", "hutchinson"]
-GradientName = Literal["adjoint", "direct"]
-PrecisionName = Literal["float32", "float64"]
-
-
-@dataclass(frozen=True)
-class DatasetRef:
-    """A dataset by name, pinned to the digest of its raw bytes and loader version."""
-
-    name: str
-    digest: str
-
-
-@dataclass(frozen=True)
-class EndTime:
-    """The end of the integration interval [0, T] of each block.
-
-    `fixed`: T is a constant. `inert`: T is stored and counted as a parameter but receives no
-    gradient, as in the released FFJORD code. `trained`: its square root is trained.
-    """
-
-    __pydantic_config__ = _STRICT
-
-    value: Positive = 1.0
-    mode: Literal["fixed", "inert", "trained"] = "fixed"
-
-
-@dataclass(frozen=True)
-class ModelSpec:
-    """The flow: `blocks` stacked ODE blocks, each with an MLP for its dynamics.
-
-    Arguments:
-        layer: How a layer sees the time.
-        hidden: Widths of the hidden layers; the outer widths are the data's.
-        nonlinearity: Between the layers, never after the last.
-        blocks: Number of stacked blocks ("flow steps" in the paper).
-        end_time: End of each block's integration interval.
-    """
-
-    __pydantic_config__ = _STRICT
-
-    layer: LayerName = "concatsquash"
-    hidden: tuple[Count, ...] = (64, 64, 64)
-    nonlinearity: NonlinearityName = "tanh"
-    blocks: Count = 1
-    end_time: EndTime = field(default_factory=EndTime)
-
-
-@dataclass(frozen=True)
-class AdaptiveSolver:
-    """An embedded Runge-Kutta pair under the shared step-size control (docs/numerics.md)."""
-
-    __pydantic_config__ = _STRICT
-
-    name: Literal[ADAPTIVE_SOLVERS]  # type: ignore[valid-type]
-    rtol: Positive = 1e-5
-    atol: Positive = 1e-5
-    first_step: Literal["heuristic", "whole"] | Annotated[float, Bound(above=0, at_most=1)] = (
-        "heuristic"
-    )
-    norm: Literal["mixed", "rms_all"] = "mixed"
-    max_steps: Count = 1000
-
-
-@dataclass(frozen=True)
-class FixedSolver:
-    """A Runge-Kutta method with `steps` equal steps of s in [0, 1]."""
-
-    __pydantic_config__ = _STRICT
-
-    name: Literal[FIXED_SOLVERS]  # type: ignore[valid-type]
-    steps: Count
-
-
-SolverSpec = AdaptiveSolver | FixedSolver
-
-
-@dataclass(frozen=True)
-class Optimizer:
-    """The optimiser and its learning rate."""
-
-    __pydantic_config__ = _STRICT
-
-    name: Literal["adam"] = "adam"
-    lr: Positive = 1e-3
-
-
-@dataclass(frozen=True)
-class Training:
-    """How a trial trains.
-
-    Arguments:
-        iterations: Number of optimiser steps.
-        batch: Examples a step.
-        optimizer: The optimiser.
-        trace: How the divergence is computed in training.
-        probe: Law of the Hutchinson probe.
-        validate_every: Steps between validations; 0 validates only at the end.
-        validation_rows: At most so many rows of the validation split are used; null means all.
-        keep: Evaluate the arrays of the best validation, or the last ones.
-        protocol: Name of the preset that supplied the defaults.
-    """
-
-    __pydantic_config__ = _STRICT
-
-    iterations: Count = 1000
-    batch: Count = 100
-    optimizer: Optimizer = field(default_factory=Optimizer)
-    trace: TraceName = "hutchinson"
-    probe: Literal["gaussian", "rademacher"] = "gaussian"
-    validate_every: Annotated[int, Bound(at_least=0)] = 200
-    validation_rows: Count | None = None
-    keep: Literal["best", "last"] = "best"
-    protocol: Literal["paper", "released-code"] | None = None
-
-
-@dataclass(frozen=True)
-class Evaluation:
-    """How a trial is evaluated.
-
-    Arguments:
-        trace: How the divergence is computed.
-        batch: Rows a solve; part of the identity, since all rows of a batch share their steps.
-        rows: At most so many test rows are used; null means all.
-        solver: Solver of the evaluation; null means the training solver.
-        samples: Number of model samples drawn for the report.
-    """
-
-    __pydantic_config__ = _STRICT
-
-    trace: TraceName = "exact"
-    batch: Count = 1000
-    rows: Count | None = None
-    solver: SolverSpec | None = None
-    samples: Annotated[int, Bound(at_least=0)] = 1000
-
-
-@dataclass(frozen=True)
 class Trial:
     """One point of the grid, fully resolved: it says everything that decides the numbers."""
 
@@ -246,6 +89,7 @@ class Trial:
     training: Training = field(default_factory=Training)
     evaluation: Evaluation = field(default_factory=Evaluation)
     gradient: GradientName = "adjoint"
+    engine: EngineName = "native"
     precision: PrecisionName = "float32"
     seed: int = 0
     shards: int = 1
@@ -348,6 +192,8 @@ def issubclass_safe(kind: Any, parent: type) -> bool:  # noqa: ANN401
 
 
 def _decode_union(kinds: tuple[Any, ...], value: Any) -> Any:  # noqa: ANN401
+    if isinstance(value, list):
+        return decode(next(kind for kind in kinds if typing.get_origin(kind) is tuple), value)
     if isinstance(value, dict):
         for kind in kinds:
             fields = dataclasses.fields(kind) if dataclasses.is_dataclass(kind) else ()

@@ -9,9 +9,9 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from harness.architecture import draw, noise_slots
 from harness.conformance.cases import DIM
 from harness.interface import Batch, Control, EvaluationReport, Model, Quantity
+from harness.noise import draw, noise_slots
 from harness.streams import Stream
 from harness.trial import Trial
 

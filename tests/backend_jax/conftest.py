@@ -12,8 +12,9 @@ from harness_jax.dynamics import Dynamics
 from harness_jax.gradients import EngineName
 from harness_jax.model import JaxModel
 
-from harness.architecture import draw, initial_arrays, noise_slots
+from harness.architecture import initial_arrays
 from harness.interface import Batch, Control, DataInfo
+from harness.noise import draw, noise_slots
 from harness.streams import Stream
 from harness.trial import AdaptiveSolver, DatasetRef, EndTime, ModelSpec, Trial
 

@@ -55,7 +55,7 @@ def test_one_precision_a_process(base_trial: Trial) -> None:
 _TRAIN = """
 import hashlib, sys
 import numpy as np
-from harness.architecture import draw, noise_slots
+from harness.noise import draw, noise_slots
 from harness.interface import Batch, Control, DataInfo
 from harness.trial import *
 from harness_jax import JaxBackend

@@ -12,9 +12,9 @@ import pytest
 from harness_jax.model import JaxModel
 from harness_jax.optimizers import adam_init, adam_step
 
-from harness.architecture import draw, noise_slots
 from harness.errors import BackendError
 from harness.interface import Batch, Control, DataInfo
+from harness.noise import draw, noise_slots
 from harness.streams import Stream
 from harness.trial import AdaptiveSolver, FixedSolver, GradientName, SolverSpec, Trial
 

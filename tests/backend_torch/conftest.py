@@ -11,8 +11,9 @@ from harness_torch.dynamics import Dynamics
 from harness_torch.model import TorchModel
 from torch import Tensor
 
-from harness.architecture import draw, initial_arrays, noise_slots
+from harness.architecture import initial_arrays
 from harness.interface import Batch, Control, DataInfo
+from harness.noise import draw, noise_slots
 from harness.streams import Stream
 from harness.trial import AdaptiveSolver, DatasetRef, EndTime, ModelSpec, Trial
 

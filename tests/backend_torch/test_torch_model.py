@@ -11,9 +11,9 @@ import torch
 from harness_torch.model import TorchModel
 from harness_torch.optimizers import Adam
 
-from harness.architecture import draw, noise_slots
 from harness.errors import BackendError
 from harness.interface import Batch, Control, DataInfo
+from harness.noise import draw, noise_slots
 from harness.streams import Stream
 from harness.trial import FixedSolver, GradientName, PrecisionName, Trial
 

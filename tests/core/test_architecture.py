@@ -11,18 +11,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from harness.architecture import (
-    array_specs,
-    draw,
-    initial_arrays,
-    layer_widths,
-    needs_probe,
-    noise_slots,
-    parameter_count,
-)
+from harness.architecture import array_specs, initial_arrays, parameter_count
+from harness.errors import BackendError
+from harness.noise import draw, needs_probe, noise_slots
+from harness.stages import Block, stages
 from harness.streams import Stream
 from harness.trial import (
     AdaptiveSolver,
+    BatchNorm,
     DatasetRef,
     EndTime,
     Evaluation,
@@ -108,8 +104,116 @@ def test_names_and_shapes_of_concat() -> None:
     ]
 
 
-def test_layer_widths_flatten_the_event() -> None:
-    assert layer_widths(ModelSpec(hidden=(7, 9)), (2, 3)) == [(6, 7), (7, 9), (9, 6)]
+# FFJORD, table 2 and section 4.2: three hidden layers of 64 filters, two blocks before and after
+# each squeeze, three scales for MNIST and four for CIFAR10; one end time a block.
+@pytest.mark.parametrize(
+    ("event_shape", "scales", "blocks", "count"),
+    [
+        pytest.param((1, 28, 28), 3, 10, 800_646, id="MNIST"),
+        pytest.param((3, 32, 32), 4, 14, 1_358_882, id="CIFAR10"),
+    ],
+)
+def test_parameter_counts_of_the_multiscale_models(
+    event_shape: tuple[int, ...], scales: int, blocks: int, count: int
+) -> None:
+    model = ModelSpec(
+        "concat", (64,) * 3, "softplus", 2, INERT, strides=(1, 1, 1, 1), scales=scales
+    )
+    assert sum(isinstance(s, Block) for s in stages(model, event_shape)) == blocks
+    assert parameter_count(model, event_shape) == count
+
+
+def test_a_net_flattens_the_event() -> None:
+    (block,) = stages(ModelSpec(hidden=(7, 9)), (2, 3))
+    assert isinstance(block, Block)
+    assert block.shape == (6,)
+    assert [(x.inputs, x.outputs) for x in block.layers] == [
+        ((6,), (7,)),
+        ((7,), (9,)),
+        ((9,), (6,)),
+    ]
+    assert (block.bottleneck, block.bottleneck_shape) == (1, (7,))
+
+
+def test_strides_halve_and_double_the_image() -> None:
+    model = ModelSpec("concatcoord", (5, 6, 7), strides=(1, 2, -2, 1))
+    (block,) = stages(model, (2, 8, 4))
+    assert isinstance(block, Block)
+    assert [x.outputs for x in block.layers] == [(5, 8, 4), (6, 4, 2), (7, 8, 4), (2, 8, 4)]
+    assert (block.bottleneck, block.bottleneck_shape) == (2, (6, 4, 2))
+    shapes = {s.name: s.shape for s in array_specs(model, (2, 8, 4))}
+    assert shapes["block0/layer0/weight"] == (5, 5, 3, 3)
+    assert shapes["block0/layer1/weight"] == (6, 8, 4, 4)
+    assert shapes["block0/layer2/weight"] == (7, 9, 4, 4)
+    bounds = {s.name: s.bound for s in array_specs(model, (2, 8, 4))}
+    # The fan-in of a transposed convolution, as PyTorch counts it: outputs times area.
+    assert bounds["block0/layer2/weight"] == pytest.approx((7 * 16) ** -0.5)
+    assert bounds["block0/layer2/bias"] == pytest.approx((7 * 16) ** -0.5)
+
+
+@pytest.mark.parametrize(
+    ("model", "shape", "message"),
+    [
+        (ModelSpec(hidden=(4,), strides=(1, 2)), (1, 8, 8), "must return the shape"),
+        (ModelSpec(hidden=(4,), strides=(2, -2)), (1, 7, 8), "must return the shape"),
+        (ModelSpec(hidden=(4,), strides=(1, 1)), (64,), "needs data of shape"),
+        (ModelSpec(hidden=(4,), strides=(1, 1), scales=3), (1, 6, 8), "comes down to 3x4"),
+    ],
+)
+def test_a_model_that_does_not_fit_its_data(
+    model: ModelSpec, shape: tuple[int, ...], message: str
+) -> None:
+    with pytest.raises(BackendError, match=message):
+        stages(model, shape)
+
+
+def test_stages_of_a_multiscale_model_with_norms() -> None:
+    model = ModelSpec(
+        hidden=(4,), strides=(1, 1), scales=2, blocks=1, batch_norm=BatchNorm(lag=0.5)
+    )
+    assert [(type(s).__name__, s.shape) for s in stages(model, (1, 4, 6))] == [
+        ("Norm", (1, 4, 6)),
+        ("Block", (1, 4, 6)),
+        ("Norm", (1, 4, 6)),
+        ("Squeeze", (1, 4, 6)),
+        ("Block", (4, 2, 3)),
+        ("Norm", (4, 2, 3)),
+        ("FactorOut", (4, 2, 3)),
+        ("Block", (2, 2, 3)),
+        ("Norm", (2, 2, 3)),
+    ]
+    names = [s.name for s in array_specs(model, (1, 4, 6)) if s.name.startswith("norm3/")]
+    assert names == [
+        f"norm3/{name}" for name in ("log_scale", "shift", "running_mean", "running_var", "steps")
+    ]
+
+
+def test_hypernets_and_zero_last_layers() -> None:
+    model = ModelSpec("hyper", (5,), zero_last=True)
+    specs = {s.name.removeprefix("block0/"): s for s in array_specs(model, (2,))}
+    assert specs["layer0/hyper1_weight"].shape == (5 + 10, 8)
+    assert (specs["layer0/hyper1_weight"].bound, specs["layer0/hyper1_bias"].std) == (None, 0.01)
+    assert specs["layer1/hyper1_bias"].std is None
+    image = array_specs(ModelSpec("hyper", (3,), strides=(1, 1)), (2, 4, 4))
+    assert {s.name: s.shape for s in image}["block0/layer0/hyper0_bias"] == (3 + 3 * 2 * 9,)
+
+
+def test_one_swish_beta_for_all_layers() -> None:
+    model = ModelSpec(hidden=(5, 5), nonlinearity="swish", blocks=2)
+    betas = [s for s in array_specs(model, (2,)) if "beta" in s.name]
+    assert [(s.name, s.shape, s.trainable, s.value) for s in betas] == [
+        ("swish_beta", (), True, 1.0)
+    ]
+
+
+def test_spectral_norm_keeps_unit_vectors_that_are_no_parameters() -> None:
+    model = ModelSpec(hidden=(5,), spectral_norm=True)
+    plain = replace(model, spectral_norm=False)
+    assert parameter_count(model, (2,)) == parameter_count(plain, (2,))
+    arrays = initial_arrays(trial(model=model, precision="float64"), (2,))
+    assert arrays["block0/layer0/weight_u"].shape == (5,)
+    assert np.linalg.norm(arrays["block0/layer0/weight_v"]) == pytest.approx(1, abs=1e-15)
+    assert "block0/layer0/gate_weight_u" not in arrays
 
 
 def fingerprint(arrays: Mapping[str, np.ndarray]) -> str:
@@ -142,7 +246,7 @@ def test_initial_values_fill_their_bounds() -> None:
         value = arrays[spec.name]
         assert value.shape == spec.shape
         if spec.bound is None:
-            assert value == np.float32(spec.value)
+            np.testing.assert_array_equal(value, np.float32(spec.value))
         else:
             assert np.abs(value).max() <= spec.bound
             if value.size >= 256:
@@ -184,6 +288,7 @@ def test_float32_values_are_the_rounded_float64_values() -> None:
         ("exact", {"rnode.jacobian": 0.01}, True),
         ("hutchinson", {}, True),
         ("hutchinson", {"rnode.kinetic": 0.01, "rnode.jacobian": 0.01}, True),
+        ("exact", {"ffjord.jfrob": 0.01, "jacobian_sum": 0.01}, True),
     ],
 )
 def test_training_slots(trace: Any, regularizer: Any, probed: bool) -> None:  # noqa: ANN401
@@ -194,6 +299,20 @@ def test_training_slots(trace: Any, regularizer: Any, probed: bool) -> None:  # 
     assert needs_probe(trace, tuple(regularizer)) is probed
     assert sorted(slots) == (["probe/0", "probe/1", "probe/2"] if probed else [])
     assert all(slot.shape == (10, 2) and slot.law == "gaussian" for slot in slots.values())
+
+
+def test_slots_of_the_bottleneck_and_of_times() -> None:
+    spec = trial(
+        model=ModelSpec(hidden=(5, 3)),
+        training=Training(trace="bottleneck", probe="rademacher"),
+        regularizer={"steer": 0.5, "tpr": 5.0},
+    )
+    slots = noise_slots(spec, (2,), "train", 10)
+    assert {k: (v.shape, v.law) for k, v in slots.items()} == {
+        "probe/0": ((10, 3), "rademacher"),
+        "end_time/0": ((), "uniform"),
+        "tpr_times/0": ((2,), "uniform"),
+    }
 
 
 def test_evaluation_ignores_regularizers() -> None:

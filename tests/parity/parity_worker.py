@@ -12,9 +12,9 @@ import sys
 import numpy as np
 from parity_cases import DIM, STEPS, trials
 
-from harness.architecture import draw, noise_slots
 from harness.backends import get_backend
 from harness.interface import Batch, Control, DataInfo, Model
+from harness.noise import draw, noise_slots
 from harness.streams import Stream
 from harness.trial import Trial
 

@@ -8,9 +8,10 @@ from dataclasses import dataclass
 import jax
 import numpy as np
 
-from harness.architecture import ArraySpec, array_specs
+from harness.architecture import array_specs
 from harness.errors import BackendError
 from harness.interface import Array, Arrays
+from harness.layer_arrays import ArraySpec
 from harness.trial import ModelSpec
 
 __all__ = ["BlockStack"]

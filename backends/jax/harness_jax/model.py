@@ -8,7 +8,7 @@ from typing import Any, final
 import jax
 import numpy as np
 
-from harness.architecture import initial_arrays, needs_probe
+from harness.architecture import initial_arrays
 from harness.errors import BackendError
 from harness.interface import (
     Array,
@@ -21,6 +21,7 @@ from harness.interface import (
     Pending,
     Quantity,
 )
+from harness.noise import needs_probe
 from harness.trial import Trial
 from harness_jax.arrays import BlockStack
 from harness_jax.flow import Flow
