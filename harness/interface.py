@@ -255,6 +255,26 @@ class Backend(abc.ABC):
             What was set and found, for `environment.json`: versions, threads, device kind.
         """
 
+    def choose(self, trial: Trial, data: DataInfo, device: str, cores: int) -> Mapping[str, str]:
+        """What the backend decides by itself and numbers may depend on, e.g. whether to compile.
+
+        Asked before the first attempt at a trial; the answer is stored, and `open` gets it in
+        every attempt. No framework needed.
+        """
+        return {}
+
     @abc.abstractmethod
-    def open(self, trial: Trial, data: DataInfo, device: str) -> Model:
-        """Builds the model of a trial with its initial arrays on `device` ("cpu" or "gpu")."""
+    def open(
+        self, trial: Trial, data: DataInfo, device: str, choices: Mapping[str, str] | None = None
+    ) -> Model:
+        """Builds the model of a trial with its initial arrays on `device` ("cpu" or "gpu").
+
+        Arguments:
+            trial: The trial, its gradient mode never `auto`.
+            data: Shape of an example.
+            device: Where it computes.
+            choices: What `choose` answered; None means to decide anew.
+
+        Raises:
+            BackendError: The model does not fit the data, or the device is not there.
+        """

@@ -61,7 +61,9 @@ class JaxBackend(Backend):
             "platform": devices[0].platform,
         }
 
-    def open(self, trial: Trial, data: DataInfo, device: str) -> Model:
+    def open(
+        self, trial: Trial, data: DataInfo, device: str, choices: Mapping[str, str] | None = None
+    ) -> Model:
         """Builds the model on `device`; see `Backend.open`."""
         import jax
 

@@ -61,7 +61,9 @@ class TorchBackend(Backend):
             "compile": "eager",
         }
 
-    def open(self, trial: Trial, data: DataInfo, device: str) -> Model:
+    def open(
+        self, trial: Trial, data: DataInfo, device: str, choices: Mapping[str, str] | None = None
+    ) -> Model:
         """Builds the model on `device`; see `Backend.open`.
 
         Raises:
