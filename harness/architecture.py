@@ -2,7 +2,8 @@
 
 Both backends build from this, from `harness.stages` and `harness.noise`, and from nothing else.
 Names: `block<i>/layer<j>/<array>` (harness.layer_arrays), `block<i>/sqrt_end_time`,
-`norm<i>/<array>`, and `swish_beta`, one for all layers of all blocks, as released.
+`norm<i>/<array>`, `swish_beta`, one for all layers of all blocks, as released, and `encoder/...`
+and `decoder/...` of an autoencoder (harness.autoencoder).
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from harness.autoencoder import autoencoder_arrays
 from harness.layer_arrays import ArraySpec, layer_arrays
 from harness.stages import Block, Norm, Shape, stages
 from harness.streams import Stream
@@ -25,14 +27,23 @@ matrices [out, everything else]. That of a vector is its norm; the matrices have
 [out] and `<name>_v`, unit vectors of a power iteration that turns once a training step."""
 
 
-def array_specs(model: ModelSpec, event_shape: Shape) -> list[ArraySpec]:
-    """Returns all arrays of a model, in the order of computation.
+def array_specs(
+    model: ModelSpec, event_shape: Shape, *, categorical: bool = False
+) -> list[ArraySpec]:
+    """Returns all arrays of a model.
+
+    Arguments:
+        model: The architecture.
+        event_shape: Shape of an example.
+        categorical: The pixels of an autoencoder's data are levels, not probabilities.
 
     Raises:
         BackendError: The model does not fit data of this shape.
     """
-    specs: list[ArraySpec] = []
-    for stage in stages(model, event_shape):
+    flow = stages(model, event_shape)
+    blocks = tuple(stage for stage in flow if isinstance(stage, Block))
+    specs = list(autoencoder_arrays(model, blocks, event_shape, categorical=categorical))
+    for stage in flow:
         if isinstance(stage, Block):
             specs += _block(model, stage)
         elif isinstance(stage, Norm):
@@ -44,7 +55,9 @@ def array_specs(model: ModelSpec, event_shape: Shape) -> list[ArraySpec]:
 
 def _block(model: ModelSpec, block: Block) -> Iterator[ArraySpec]:
     last = len(block.layers) - 1
-    for index, shape in enumerate(block.layers):
+    # Each example brings its own.
+    layers = () if model.posterior and model.posterior.amortization == "hyper" else block.layers
+    for index, shape in enumerate(layers):
         for spec in layer_arrays(model.layer, shape, f"block{block.index}/layer{index}"):
             yield ArraySpec(spec.name, spec.shape) if model.zero_last and index == last else spec
             kind = spec.name.rpartition("/")[2]
@@ -76,17 +89,20 @@ def _norm(norm: Norm) -> Iterator[ArraySpec]:
         yield ArraySpec(f"{prefix}/{name}", shape, trainable=False, counted=False, value=value)
 
 
-def parameter_count(model: ModelSpec, event_shape: Shape) -> int:
+def parameter_count(model: ModelSpec, event_shape: Shape, *, categorical: bool = False) -> int:
     """Number of parameters as papers count them: all trainable arrays and inert end times."""
-    return sum(math.prod(s.shape) for s in array_specs(model, event_shape) if s.counted)
+    specs = array_specs(model, event_shape, categorical=categorical)
+    return sum(math.prod(s.shape) for s in specs if s.counted)
 
 
-def initial_arrays(trial: Trial, event_shape: Shape) -> dict[str, np.ndarray]:
+def initial_arrays(
+    trial: Trial, event_shape: Shape, *, categorical: bool = False
+) -> dict[str, np.ndarray]:
     """Initial value of every array, in the trial's precision; a function of the seed alone."""
     dtype = np.float64 if trial.precision == "float64" else np.float32
     return {
         spec.name: _initial(spec, trial.seed).astype(dtype)
-        for spec in array_specs(trial.model, event_shape)
+        for spec in array_specs(trial.model, event_shape, categorical=categorical)
     }
 
 

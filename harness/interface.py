@@ -35,6 +35,7 @@ __all__ = [
     "Batch",
     "Control",
     "DataInfo",
+    "Likelihood",
     "Model",
     "Nfe",
     "Quantity",
@@ -44,7 +45,8 @@ __all__ = [
 
 Array = npt.NDArray[Any]
 Arrays = dict[str, Array]
-Quantity = Literal["log_prob", "encode", "regularizers"]
+Likelihood = Literal["bernoulli", "categorical", "density"]
+Quantity = Literal["elbo_terms", "encode", "log_prob", "reconstruct", "regularizers"]
 
 
 @dataclass(frozen=True)
@@ -61,10 +63,13 @@ class DataInfo:
     Arguments:
         name: Name of the dataset.
         event_shape: Shape of one example, e.g. (2,) or (1, 28, 28).
+        likelihood: `density`: a flow is fitted to the rows themselves. `bernoulli` and
+            `categorical`: images for an autoencoder, pixels 0 or 1, or k / 255 for level k.
     """
 
     name: str
     event_shape: tuple[int, ...]
+    likelihood: Likelihood = "density"
 
 
 @dataclass(frozen=True)
@@ -89,7 +94,8 @@ class Batch:
 
 @dataclass(frozen=True)
 class Control:
-    """How one call is computed; `step` and `lr` are traced, so changing them recompiles nothing.
+    """How one call is computed; `step`, `lr` and `kl_weight` are traced: changing them recompiles
+    nothing.
 
     Arguments:
         solver: Solver of this call; training and evaluation may differ.
@@ -97,6 +103,7 @@ class Control:
         gradient: Gradient mode, never `auto`; read by `train_step` only.
         step: 0-based number of the optimiser step.
         lr: Learning rate of this step.
+        kl_weight: Weight of the KL term of an autoencoder.
     """
 
     solver: SolverSpec
@@ -104,6 +111,7 @@ class Control:
     gradient: GradientName = "adjoint"
     step: int = 0
     lr: float = 0.0
+    kl_weight: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -134,7 +142,8 @@ class StepReport:
 
     Arguments:
         loss: nll plus the weighted regularizers, nats per example.
-        nll: Mean negative log-likelihood of the batch, nats.
+        nll: Mean negative log-likelihood of the batch, nats; of an autoencoder the reconstruction
+            plus `Control.kl_weight` times the KL term.
         regularizers: Unweighted batch means by name.
         nfe: Evaluation counts.
         failure: None, or why the solve did not finish (`max_steps`, `non-finite`, `underflow`);
@@ -162,7 +171,10 @@ class EvaluationReport:
 
     Arguments:
         values: By quantity: `log_prob` [size] nats; `encode` [size, *event_shape];
-            `regularizers/<name>` [size], each integral per example, unweighted.
+            `regularizers/<name>` [size], each integral per example, unweighted;
+            `elbo_terms/reconstruction` and `elbo_terms/kl` [size], -log p(x | z) and
+            log q(z0 | x) + a - log p(z) in nats, whose sum is the negative ELBO;
+            `reconstruct` [size, *event_shape], the Bernoulli means, or the likeliest level / 255.
         nfe: Evaluation counts (forward only).
         failure: As in `StepReport`.
     """
@@ -217,7 +229,8 @@ class Model(abc.ABC):
 
         Returns:
             A report with the quantity `sample` [n, *event_shape]; the log-density is not
-            integrated, and the error norm is over z alone.
+            integrated, and the error norm is over z alone. An autoencoder decodes its base sample
+            [n, latent] as in `reconstruct`; its flow, a posterior, takes no part.
         """
 
     @abc.abstractmethod

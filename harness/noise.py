@@ -42,14 +42,19 @@ def noise_slots(
     `probe/<block>` has one probe per example, drawn anew for each solve and fixed within it, in
     the shape of the block's state, or of its bottleneck for the trace of that name;
     `end_time/<block>` and `tpr_times/<block>` are one number, and `TPR_TIMES` of them, for the
-    whole batch; `base` is the base sample that `Model.sample` maps to data.
+    whole batch; `posterior` draws the z0 of an autoencoder; `base` is the base sample that
+    `Model.sample` maps to data, for an autoencoder its z.
     """
+    posterior = trial.model.posterior
     if purpose == "sample":
-        return {"base": NoiseSlot((size, *event_shape), "gaussian")}
+        base = event_shape if posterior is None else (posterior.latent,)
+        return {"base": NoiseSlot((size, *base), "gaussian")}
     trace = trial.training.trace if purpose == "train" else trial.evaluation.trace
     # Regularizers are integrated in training only, unless an evaluation asks for them.
     regularizer = tuple(trial.regularizer) if purpose == "train" else ()
     slots = {}
+    if posterior is not None:
+        slots["posterior"] = NoiseSlot((size, posterior.latent), "gaussian")
     for block in stages(trial.model, event_shape):
         if not isinstance(block, Block):
             continue

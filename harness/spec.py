@@ -27,6 +27,7 @@ __all__ = [
     "NonlinearityName",
     "Optimizer",
     "Patience",
+    "Posterior",
     "PrecisionName",
     "RegularizerName",
     "Schedule",
@@ -116,6 +117,25 @@ class BatchNorm:
 
 
 @dataclass(frozen=True)
+class Posterior:
+    """Makes the model a variational autoencoder whose posterior is the flow
+    (`harness.autoencoder`): q(z0 | x) is a Gaussian, and the flow takes z0 to z.
+
+    Arguments:
+        latent: Dimension of z.
+        amortization: What an example gives to the dynamics: nothing, biases, biases and a change
+            of low rank to every weight, or all weights.
+        rank: Of `low_rank`.
+    """
+
+    __pydantic_config__ = _STRICT
+
+    latent: Count = 64
+    amortization: Literal["bias", "hyper", "low_rank", "plain"] = "low_rank"
+    rank: Count = 64
+
+
+@dataclass(frozen=True)
 class ModelSpec:
     """The flow: `blocks` stacked ODE blocks, each with a net for its dynamics.
 
@@ -135,6 +155,7 @@ class ModelSpec:
         batch_norm: Moving batch norm between the blocks.
         spectral_norm: Every weight is divided by its largest singular value.
         zero_last: The last layer of each net starts at zero.
+        posterior: The flow is the posterior of a variational autoencoder.
     """
 
     __pydantic_config__ = _STRICT
@@ -150,6 +171,7 @@ class ModelSpec:
     batch_norm: BatchNorm | None = None
     spectral_norm: bool = False
     zero_last: bool = False
+    posterior: Posterior | None = None
 
 
 @dataclass(frozen=True)
@@ -252,6 +274,9 @@ class Schedule:
         warmup: Steps over which it rises linearly.
         drops: Steps at which it is multiplied by `factor`.
         factor: See `drops`, and `Patience.drops`.
+        kl_warmup: Steps over which the weight of the KL term of an autoencoder rises to 1: it is
+            (epochs begun) / (epochs of the warm-up), an epoch being `Training.validate_every`
+            steps, as in the released code.
     """
 
     __pydantic_config__ = _STRICT
@@ -259,6 +284,7 @@ class Schedule:
     warmup: Annotated[int, Bound(at_least=0)] = 0
     drops: tuple[Count, ...] = ()
     factor: Annotated[float, Bound(above=0, at_most=1)] = 0.1
+    kl_warmup: Annotated[int, Bound(at_least=0)] = 0
 
 
 @dataclass(frozen=True)
@@ -269,12 +295,14 @@ class Patience:
         drops: After more validations without gain than each of these, the learning rate is
             multiplied by `Schedule.factor` once more; it never rises again.
         stop: Training ends after more than so many; null means never.
+        after: Validations before this step are not counted, but can be the best.
     """
 
     __pydantic_config__ = _STRICT
 
     drops: tuple[Count, ...] = ()
     stop: Count | None = None
+    after: Annotated[int, Bound(at_least=0)] = 0
 
 
 @dataclass(frozen=True)

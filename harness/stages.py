@@ -96,11 +96,13 @@ Stage = Block | FactorOut | Norm | Squeeze
 
 
 def stages(model: ModelSpec, event_shape: Shape) -> tuple[Stage, ...]:
-    """Returns the stages of a flow from data to base.
+    """Returns the stages of a flow from data to base; that of an autoencoder is over its latent.
 
     Raises:
         BackendError: The model does not fit data of this shape.
     """
+    if model.posterior is not None:
+        event_shape = (model.posterior.latent,)
     shape: Shape = event_shape if model.strides is not None else (math.prod(event_shape),)
     if model.strides is not None and len(shape) != 3:
         raise BackendError(

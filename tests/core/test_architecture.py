@@ -23,6 +23,7 @@ from harness.trial import (
     EndTime,
     Evaluation,
     ModelSpec,
+    Posterior,
     Training,
     Trial,
 )
@@ -196,6 +197,38 @@ def test_hypernets_and_zero_last_layers() -> None:
     assert specs["layer1/hyper1_bias"].std is None
     image = array_specs(ModelSpec("hyper", (3,), strides=(1, 1)), (2, 4, 4))
     assert {s.name: s.shape for s in image}["block0/layer0/hyper0_bias"] == (3 + 3 * 2 * 9,)
+
+
+def test_arrays_of_an_autoencoder() -> None:
+    posterior = Posterior(latent=8, amortization="low_rank", rank=3)
+    model = ModelSpec("concat", (5,), blocks=2, posterior=posterior)
+    shapes = {s.name: s.shape for s in array_specs(model, (1, 28, 20), categorical=True)}
+    assert shapes["encoder/layer0/gate_weight"] == (32, 1, 5, 5)
+    assert shapes["encoder/layer5/weight"] == (256, 64, 7, 5)
+    assert shapes["encoder/variance/weight"] == (8, 256)
+    # U [8, 3], V [3, 5], bias [5]; U [5, 3], V [3, 8], bias [8].
+    assert shapes["encoder/block1/bias"] == (24 + 15 + 5 + 15 + 24 + 8,)
+    assert shapes["decoder/layer0/weight"] == (64, 8, 7, 5)
+    assert shapes["decoder/head1/weight"] == (256, 256, 1, 1)
+    assert shapes["block1/layer0/weight"] == (5, 9)
+    binary = {s.name: s.shape for s in array_specs(model, (1, 28, 28))}
+    assert binary["decoder/head0/weight"] == (1, 32, 1, 1)
+    spec = trial(model=model)
+    assert noise_slots(spec, (1, 28, 28), "train", 4)["posterior"].shape == (4, 8)
+    assert noise_slots(spec, (1, 28, 28), "train", 4)["probe/1"].shape == (4, 8)
+    assert noise_slots(spec, (1, 28, 28), "sample", 4)["base"].shape == (4, 8)
+
+
+def test_a_hyper_posterior_brings_all_weights() -> None:
+    model = ModelSpec("concat", (5,), posterior=Posterior(8, "hyper"))
+    shapes = {s.name: s.shape for s in array_specs(model, (1, 28, 28))}
+    assert not any(name.startswith("block0/layer") for name in shapes)
+    assert shapes["encoder/block0/bias"] == (5 + 9 * 5 + 8 + 6 * 8,)
+
+
+def test_an_autoencoder_needs_images() -> None:
+    with pytest.raises(BackendError, match="multiples of 4"):
+        array_specs(ModelSpec(posterior=Posterior()), (1, 28, 30))
 
 
 def test_one_swish_beta_for_all_layers() -> None:
