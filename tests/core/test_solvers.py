@@ -111,8 +111,19 @@ def test_error_weights_sum_to_zero(tableau: Tableau) -> None:
 
 def test_kinds_and_fsal() -> None:
     assert FIXED_SOLVERS == ("euler", "heun2", "midpoint", "rk4_38", "rk4_classic")
-    assert ADAPTIVE_SOLVERS == ("bosh3", "dopri5", "tsit5")
+    assert ADAPTIVE_SOLVERS == ("bosh3", "dopri5", "dopri8", "tsit5")
     assert {name for name, tableau in TABLEAUX.items() if tableau.fsal} == set(ADAPTIVE_SOLVERS)
+
+
+def test_dopri8_has_the_numbers_of_both_libraries() -> None:
+    """Printed by torchdiffeq 0.2.5 and diffrax 0.7.2, which agree in every coefficient."""
+    dopri8 = TABLEAUX["dopri8"]
+    assert dopri8.c[8] == 0.5648654513822595
+    assert dopri8.b[8] == -0.7597596138144609
+    assert dopri8.error is not None
+    assert dopri8.error[5] == 0.7731539478765578
+    assert dopri8.a[9][6] == 2.8478387641928005
+    assert dopri8.a[12][11] == 0.0
 
 
 @pytest.mark.parametrize(
@@ -128,6 +139,7 @@ def test_kinds_and_fsal() -> None:
         ("dopri5", 10, False, 61),
         ("dopri5", 10, True, 62),
         ("tsit5", 1, True, 8),
+        ("dopri8", 2, True, 28),
     ],
 )
 def test_evaluations_by_hand(name: str, steps: int, heuristic: bool, expected: int) -> None:
@@ -162,7 +174,8 @@ def test_counted_evaluations_and_convergence(tableau: Tableau) -> None:
         return y * math.cos(s)
 
     errors = []
-    for steps in (8, 16):
+    # An error of order 8 at 16 steps is rounding.
+    for steps in (4, 8) if tableau.order > 5 else (8, 16):
         calls = 0
         errors.append(abs(float(_integrate(tableau, f, steps)[0]) - math.exp(math.sin(1.0))))
         assert calls == tableau.evaluations(steps, heuristic=False)
