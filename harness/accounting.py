@@ -10,7 +10,10 @@ import numpy as np
 
 from harness.interface import StepReport
 
-__all__ = ["Tally", "Totals"]
+__all__ = ["NFE_KINDS", "Tally", "Totals"]
+
+NFE_KINDS = ("forward", "backward", "vjp", "recompute")
+"""Evaluations of a training step that are counted apart (`harness.interface.Nfe`)."""
 
 
 @dataclass
@@ -45,16 +48,19 @@ class Tally:
         return tally
 
 
+def _empty() -> dict[str, Tally]:
+    return {kind: Tally() for kind in NFE_KINDS}
+
+
 @dataclass
 class Totals:
     """Trainer state beside the arrays: exact resume and the record both need it.
 
     Arguments:
         step: Finished optimiser steps.
-        forward: Evaluations of the forward solve in training, summed over blocks, a step each.
-        backward: Evaluations of the adjoint ODE; empty in other gradient modes.
-        window_forward: `forward` since the last line of metrics.jsonl.
-        window_backward: `backward` since then.
+        nfe: Evaluations in training by kind, summed over blocks, a step each; a kind that the
+            gradient mode does not have stays empty.
+        window: `nfe` since the last line of metrics.jsonl.
         rejected: Rejected steps of all forward solves.
         step_s: Seconds of every training step but the first of each attempt, data excluded.
         first_step_s: Seconds of the first step of the first attempt.
@@ -67,14 +73,14 @@ class Totals:
         val_step: Its step; -1 before the first.
         best_val_nll: Of the best validation.
         best_step: Its step.
+        stale: Validations without gain since then.
+        lr_drops: Drops of the learning rate that patience has made.
         val_rows: Rows of a validation.
     """
 
     step: int = 0
-    forward: Tally = field(default_factory=Tally)
-    backward: Tally = field(default_factory=Tally)
-    window_forward: Tally = field(default_factory=Tally)
-    window_backward: Tally = field(default_factory=Tally)
+    nfe: dict[str, Tally] = field(default_factory=_empty)
+    window: dict[str, Tally] = field(default_factory=_empty)
     rejected: int = 0
     step_s: list[float] = field(default_factory=list)
     first_step_s: float | None = None
@@ -87,15 +93,17 @@ class Totals:
     val_step: int = -1
     best_val_nll: float | None = None
     best_step: int = -1
+    stale: int = 0
+    lr_drops: int = 0
     val_rows: int = 0
 
     def count(self, report: StepReport) -> None:
         """Takes in the evaluations of one training step."""
-        self.forward.add(sum(report.nfe.forward))
-        self.window_forward.add(sum(report.nfe.forward))
-        if report.nfe.backward:
-            self.backward.add(sum(report.nfe.backward))
-            self.window_backward.add(sum(report.nfe.backward))
+        for kind in NFE_KINDS:
+            counts = getattr(report.nfe, kind)
+            if counts:
+                self.nfe[kind].add(sum(counts))
+                self.window[kind].add(sum(counts))
         self.rejected += sum(report.nfe.rejected)
 
     def time_step(self, seconds: float, first: bool) -> None:
@@ -108,7 +116,7 @@ class Totals:
 
     def open_window(self) -> None:
         """Begins the counts of the next line of metrics.jsonl."""
-        self.window_forward, self.window_backward = Tally(), Tally()
+        self.window = _empty()
 
     def step_quartiles(self) -> dict[str, Any] | None:
         """Quartiles of the steady steps in s, None if there was none."""
@@ -133,9 +141,10 @@ class Totals:
         """Restores what `to_json` returned.
 
         Raises:
-            TypeError: The values are of another version.
+            KeyError, TypeError: The values are of another version.
         """
         tallies = {
-            name: Tally(**value) for name, value in values.items() if isinstance(value, dict)
+            name: {kind: Tally(**tally) for kind, tally in values[name].items()}
+            for name in ("nfe", "window")
         }
         return Totals(**{**values, **tallies, "step_s": [float(s) for s in step_s]})

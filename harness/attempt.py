@@ -155,10 +155,7 @@ class Attempt:
                 "val_s": totals.val_s,
             }
             memory["peak_host_bytes"] = totals.peak_host_bytes
-            nfe["train"] = {
-                "forward": totals.forward.summary(),
-                "backward": totals.backward.summary(),
-            }
+            nfe["train"] = {kind: tally.summary() for kind, tally in totals.nfe.items()}
             nfe["train_rejected"] = totals.rejected
         # A part of a GPU is shared by definition.
         shared = self.trainer is None or self.trainer.totals.shared or self.resources.gpus % 1 > 0

@@ -17,7 +17,7 @@ from harness.records import dumps, replace
 
 __all__ = ["Checkpoint", "newest"]
 
-VERSION = 1
+VERSION = 2
 _NAME = "checkpoint/checkpoint.safetensors"
 
 

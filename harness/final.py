@@ -72,6 +72,9 @@ def measure(trainer: Trainer, attempt: Path) -> Final:
         _add_bits(final.metrics, dataset.info.event_shape)
     parameters = parameter_count(trial.model, dataset.info.event_shape)
     final.metrics["parameters"] = {"value": parameters, "unit": "count", "n": 1}
+    final.metrics["steps"] = {"value": totals.step, "unit": "count", "n": 1}
+    if trainer.stopped_early:
+        final.message = f"stopped at step {totals.step}: {totals.stale} validations without gain"
     trainer.watch.report(stage="sampling")
     _write_samples(final, evaluator, attempt)
     return final
@@ -109,7 +112,7 @@ def _write_samples(final: Final, evaluator: Evaluator, attempt: Path) -> None:
         if dataset.info.event_shape == (2,):
             arrays |= evaluator.grid(evaluator.chunks("test", trial.evaluation.rows))
     except SolveFailed as error:
-        final.message = str(error)
+        final.message = "; ".join(filter(None, (final.message, str(error))))
     if arrays:
         shape = json.dumps(dataset.image_shape)
         replace(attempt / "samples.safetensors", pack(arrays, {"image_shape": shape}))

@@ -11,7 +11,7 @@ __all__ = ["METRICS", "Budget", "Gate", "Resources"]
 
 METRICS = (
     *("test_nll", "val_nll", "train_nll", "test_bits_per_dim", "gaussian_nll"),
-    *("gaussian_bits_per_dim", "parameters"),
+    *("gaussian_bits_per_dim", "parameters", "steps"),
 )
 """Names under `metrics` of a record."""
 

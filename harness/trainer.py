@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from harness.accounting import Totals
+from harness.accounting import NFE_KINDS, Totals
 from harness.checkpoint import Checkpoint
 from harness.datasets.base import Dataset, Rows
 from harness.errors import InputError, Problem
@@ -27,6 +27,7 @@ from harness.interface import Arrays, Batch, Control, Model, Pending, StepReport
 from harness.metrics.bits import bits_per_dim
 from harness.noise import draw, noise_slots
 from harness.records import dumps, now
+from harness.schedule import drops_made, is_over, kl_weight, learning_rate
 from harness.trial import Trial
 from harness.watch import Interrupted, TimedOut, Watch
 
@@ -101,7 +102,7 @@ class Trainer:
         self._before_s = self.totals.elapsed_s
         self._pending: list[Pending] = []
         self._last: StepReport | None = None
-        self._log_volume = 0.0
+        self._log_volume = self._lr = 0.0
         self._first = True
         self._line_at = self._saved_at = time.perf_counter()
         self._line_step = self.totals.step
@@ -118,8 +119,13 @@ class Trainer:
     def _dataset(self) -> Dataset:
         return self.evaluator.dataset
 
+    @property
+    def stopped_early(self) -> bool:
+        """True if patience has ended the training."""
+        return is_over(self.trial.training.patience, self.totals.stale)
+
     def train(self) -> None:
-        """Runs all steps and validations that are left.
+        """Runs all steps and validations that are left, unless patience ends it.
 
         Raises:
             SolveFailed: A solve did not finish, or the loss is not finite.
@@ -136,7 +142,7 @@ class Trainer:
             while True:
                 if val and self._validation_is_due():
                     self._validate(val)
-                if totals.step == settings.iterations:
+                if totals.step == settings.iterations or self.stopped_early:
                     break
                 self._step()
                 slow = time.perf_counter() - self._line_at > self._cadence.log_s
@@ -161,19 +167,20 @@ class Trainer:
         return Batch(rows.x.astype(precision), noise)
 
     def _control(self) -> Control:
-        training = self.trial.training
+        training, step = self.trial.training, self.totals.step
         return Control(
             self.trial.solver,
             training.trace,
             self.trial.gradient,
-            self.totals.step,
-            training.optimizer.lr,
+            step,
+            learning_rate(training, step, self.totals.lr_drops),
+            kl_weight(training, step),
         )
 
     def _compile(self) -> None:
         """Compiles the step, and the evaluations by doing each once, so no other timing has it."""
         start = time.perf_counter()
-        if self.totals.step < self.trial.training.iterations:
+        if self.totals.step < self.trial.training.iterations and not self.stopped_early:
             self._model.compile(self._batch(), self._control())
         self.evaluator.warm_up()
         self._model.synchronize()
@@ -182,6 +189,7 @@ class Trainer:
     def _step(self) -> None:
         """One optimiser step; its data are made before the clock starts."""
         batch, control = self._batch(), self._control()
+        self._lr = control.lr
         self._model.synchronize()
         start = time.perf_counter()
         self._pending.append(self._model.train_step(batch, control))
@@ -210,14 +218,13 @@ class Trainer:
         steps = totals.step - self._line_step
         if report is None or not steps:
             return
-        forward, backward = totals.window_forward.mean, totals.window_backward.mean
+        nfe = {f"nfe_{kind}": totals.window[kind].mean for kind in NFE_KINDS}
         line: dict[str, Any] = {
             "loss": report.loss - self._log_volume,
             "nll": report.nll - self._log_volume,
             **{f"reg/{name}": value for name, value in report.regularizers.items()},
-            "nfe_forward": forward,
-            "nfe_backward": backward,
-            "lr": self.trial.training.optimizer.lr,
+            **nfe,
+            "lr": self._lr,
         }
         self._append({name: value for name, value in line.items() if value is not None})
         totals.open_window()
@@ -225,7 +232,7 @@ class Trainer:
         self.watch.report(
             step=totals.step,
             loss=line["loss"],
-            nfe=(forward or 0.0) + (backward or 0.0),
+            nfe=(nfe["nfe_forward"] or 0.0) + (nfe["nfe_backward"] or 0.0),
             step_s=elapsed / steps,
         )
 
@@ -253,10 +260,7 @@ class Trainer:
         self._model.synchronize()
         totals.val_s += time.perf_counter() - start
         totals.val_nll, totals.val_step, totals.val_rows = score.nll, totals.step, score.n
-        if totals.best_val_nll is None or score.nll < totals.best_val_nll:
-            totals.best_val_nll, totals.best_step = score.nll, totals.step
-            if self.trial.training.keep == "best":
-                self.best = self._model.arrays()
+        self._judge(score.nll)
         line = {"val_nll": score.nll}
         if self._dataset.bits_per_dim:
             line["val_bits_per_dim"] = bits_per_dim(score.nll, self._dataset.info.event_shape)
@@ -264,6 +268,17 @@ class Trainer:
         # The pace of training does not include validation.
         self._line_at += time.perf_counter() - start
         self.save()
+
+    def _judge(self, val_nll: float) -> None:
+        """Keeps the best arrays; what a validation without gain leads to, patience says."""
+        training, totals = self.trial.training, self.totals
+        if totals.best_val_nll is None or val_nll < totals.best_val_nll:
+            totals.best_val_nll, totals.best_step, totals.stale = val_nll, totals.step, 0
+            if training.keep == "best":
+                self.best = self._model.arrays()
+        elif totals.step >= training.patience.after:
+            totals.stale += 1
+            totals.lr_drops = drops_made(training.patience, totals.stale, totals.lr_drops)
 
     def save(self) -> None:
         """Writes a checkpoint."""

@@ -71,7 +71,8 @@ def test_a_checkpoint_is_replaced_not_added_to(tmp_path: Path) -> None:
 )
 def test_totals_survive_json(step_s: list[float], step: int, value: float) -> None:
     totals = Totals(step=step, step_s=step_s, val_nll=value, shared=True)
-    totals.forward = Tally.of([step, 3])
+    totals.nfe["forward"] = Tally.of([step, 3])
+    totals.stale, totals.lr_drops = 3, 1
     copy = Totals.from_json(json.loads(json.dumps(totals.to_json())), step_s)
     assert copy == totals
 
@@ -90,10 +91,14 @@ def test_counts_by_hand() -> None:
     totals = Totals()
     for forward, backward in (((7, 5), (3, 3)), ((9, 5), (4, 4))):
         totals.count(StepReport(0.0, 0.0, {}, Nfe(forward, backward, (2, 2), (1, 0))))
-    assert totals.forward.summary() == {"mean": 13.0, "max": 14, "n": 2}
-    assert totals.backward.summary() == {"mean": 7.0, "max": 8, "n": 2}
+    assert totals.nfe["forward"].summary() == {"mean": 13.0, "max": 14, "n": 2}
+    assert totals.nfe["backward"].summary() == {"mean": 7.0, "max": 8, "n": 2}
+    assert totals.nfe["vjp"].summary() is None
     assert totals.rejected == 2
     totals.open_window()
-    assert totals.window_forward.mean is None
-    assert totals.forward.n == 2
-    assert Totals().backward.summary() is None
+    assert totals.window["forward"].mean is None
+    assert totals.nfe["forward"].n == 2
+    totals.count(StepReport(0.0, 0.0, {}, Nfe((7, 5), vjp=(6, 4), recompute=(6, 5))))
+    assert totals.nfe["backward"].n == 2
+    assert totals.nfe["vjp"].summary() == {"mean": 10.0, "max": 10, "n": 1}
+    assert totals.window["recompute"].mean == 11.0

@@ -58,14 +58,19 @@ def test_a_trial_leaves_a_whole_record(tmp_path: Path) -> None:
     ]
     assert (result["status"], result["attempts"]) == ("ok", 1)
     metrics = result["metrics"]
-    assert set(metrics) == {"test_nll", "train_nll", "val_nll", "gaussian_nll", "parameters"}
+    assert set(metrics) == {
+        *("test_nll", "train_nll", "val_nll", "gaussian_nll", "parameters", "steps")
+    }
     assert {name: metrics[name]["n"] for name in metrics} == {
         "test_nll": 100,
         "train_nll": 100,
         "gaussian_nll": 100,
         "val_nll": 64,
         "parameters": 1,
+        "steps": 1,
     }
+    assert metrics["steps"]["value"] == trial.training.iterations
+    assert result["message"] is None
     assert metrics["test_nll"]["unit"] == "nats"
     timing = result["timing"]
     assert timing["step_s"]["n"] == trial.training.iterations - 1
@@ -96,6 +101,8 @@ def test_counts_follow_from_the_steps_whenever_they_are_fetched(tmp_path: Path) 
     train = records[0]["nfe"]["train"]
     assert train["forward"] == {"mean": sum(forward) / 25, "max": 9, "n": 25}
     assert train["backward"] == {"mean": 6.0, "max": 6, "n": 25}
+    assert train["vjp"] == {"mean": 5.0, "max": 5, "n": 25}
+    assert train["recompute"] == {"mean": 4.0, "max": 4, "n": 25}
     assert records[0]["nfe"]["train_rejected"] == 12
     assert records[0]["nfe"]["test"] == {"forward": {"mean": 8.0, "max": 8, "n": 2}}
     assert records[0]["nfe"]["sample"] == {"forward": {"mean": 9.0, "max": 9, "n": 1}}
@@ -108,7 +115,8 @@ def test_lines_of_training_and_validation(tmp_path: Path) -> None:
     assert [line["step"] for line in lines if "loss" in line] == [10, 20, 25]
     assert [line["step"] for line in lines if "val_nll" in line] == [10, 20, 25]
     assert lines[0].keys() == {
-        *("step", "timestamp_ms", "train_s", "loss", "nll", "nfe_forward", "nfe_backward", "lr")
+        *("step", "timestamp_ms", "train_s", "loss", "nll", "lr"),
+        *("nfe_forward", "nfe_backward", "nfe_vjp", "nfe_recompute"),
     }
     # The mean of 7 + step % 3 over steps 0 to 9, then over 10 to 19, then over 20 to 24.
     assert [line["nfe_forward"] for line in lines if "loss" in line] == [7.9, 8.0, 8.0]

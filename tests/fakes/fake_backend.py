@@ -52,7 +52,9 @@ class FakeBackend(Backend):
     def prepare(self, trial: Trial, cores: int) -> Mapping[str, Any]:
         return {"threads": cores, "engine": "numpy"}
 
-    def open(self, trial: Trial, data: DataInfo, device: str) -> Model:
+    def open(
+        self, trial: Trial, data: DataInfo, device: str, choices: Mapping[str, str] | None = None
+    ) -> Model:
         return _FakeModel(trial, data)
 
 
@@ -65,6 +67,9 @@ class _FakeModel(Model):
         own = behaviour.get("seeds", {}).get(str(trial.seed), {})
         self._behaviour = {**behaviour, **own}
         self._seed = trial.seed
+        self._warm: Array | None = None
+        if getattr(trial.solver, "first_step", None) == "warm":
+            self._warm = np.zeros(1)
 
     def arrays(self) -> Arrays:
         return {name: array.copy() for name, array in self._arrays.items()}
@@ -73,10 +78,13 @@ class _FakeModel(Model):
         self._arrays = {name: arrays[name].copy() for name in self._arrays}
 
     def state(self) -> Arrays:
-        return {f"velocity/{name}": array.copy() for name, array in self._velocity.items()}
+        state = {f"velocity/{name}": array.copy() for name, array in self._velocity.items()}
+        return state if self._warm is None else {**state, "warm/forward": self._warm.copy()}
 
     def load_state(self, state: Mapping[str, Array]) -> None:
         self._velocity = {name: state[f"velocity/{name}"].copy() for name in self._velocity}
+        if self._warm is not None:
+            self._warm = state["warm/forward"].copy()
 
     def compile(self, batch: Batch, control: Control) -> None:
         return
@@ -90,15 +98,20 @@ class _FakeModel(Model):
         z, log_prob = self._transform(batch.x)
         nll = -float(np.mean(log_prob, dtype=np.float64))
         # The probe makes the step depend on the noise that it was given.
-        probe = np.mean(batch.noise["probe/0"], axis=0)
+        probe = np.mean(batch.noise["probe/0"], axis=0).reshape(self._arrays["m"].shape)
         gradients = {
             "m": -np.mean(z * np.exp(-self._arrays["s"]), axis=0) + 0.01 * probe,
             "s": 1 - np.mean(z * z, axis=0),
         }
+        if self._warm is not None:
+            # The step before decides what this one finds.
+            gradients["m"] = gradients["m"] + 0.1 * self._warm.astype(z.dtype)
+            self._warm = np.array([2.0 ** -(control.step % 4)])
         for name, gradient in gradients.items():
             self._velocity[name] = (0.9 * self._velocity[name] + gradient).astype(gradient.dtype)
             self._arrays[name] = self._arrays[name] - control.lr * self._velocity[name]
-        nfe = Nfe((7 + control.step % 3,), (6,), (2,), (control.step % 2,))
+        # No gradient mode has all four; here every one can be told apart.
+        nfe = Nfe((7 + control.step % 3,), (6,), (2,), (control.step % 2,), (5,), (4,))
         return _Done(StepReport(nll, nll, {}, nfe, failure))
 
     def evaluate(
@@ -116,7 +129,8 @@ class _FakeModel(Model):
     def _transform(self, x: Array) -> tuple[Array, Array]:
         z = (x - self._arrays["m"]) * np.exp(-self._arrays["s"])
         constant = 0.5 * math.log(2 * math.pi)
-        return z, np.sum(-0.5 * z * z - constant - self._arrays["s"], axis=-1)
+        terms = -0.5 * z * z - constant - self._arrays["s"]
+        return z, np.sum(terms.reshape(len(x), -1), axis=-1)
 
     def _fails_now(self) -> bool:
         """Counts failures across processes in a folder of marks."""
