@@ -9,6 +9,7 @@ from typing import get_args
 import numpy as np
 import pytest
 import torch
+from harness_torch.control import Inputs
 from harness_torch.dynamics import Augmented, Dynamics
 from torch import Tensor
 
@@ -18,6 +19,7 @@ from harness.trial import LayerName, ModelSpec, NonlinearityName
 
 DIM = 4
 T = torch.tensor(0.3, dtype=torch.float64)
+MakeArrays = Callable[[ModelSpec, int], dict[str, Tensor]]
 MakeDynamics = Callable[[ModelSpec, int], Dynamics]
 NETS = [
     (layer, nonlinearity)
@@ -28,6 +30,11 @@ NETS = [
 
 def _normal(name: str, *shape: int) -> Tensor:
     return torch.tensor(Stream(1, name).normal(shape))
+
+
+def _inputs(arrays: dict[str, Tensor], T: float, eps: Tensor | None) -> Inputs:
+    zero, one = torch.zeros((), dtype=torch.float64), torch.ones((), dtype=torch.float64)
+    return Inputs(arrays, T * one, eps, zero, one)
 
 
 def _jacobians(dynamics: Dynamics, z: Tensor) -> Tensor:
@@ -63,13 +70,14 @@ def test_all_passes_against_autodiff(
 @pytest.mark.parametrize("trace", ["exact", "hutchinson"])
 @pytest.mark.parametrize("names", [(), ("rnode.jacobian",)])
 def test_one_backward_pass_differentiates_the_divergence(
-    trace: str, names: tuple[str, ...], make_dynamics: MakeDynamics
+    trace: str, names: tuple[str, ...], make_dynamics: MakeDynamics, block_arrays: MakeArrays
 ) -> None:
     """Its gradient equals that of a divergence built by autodiff and differentiated twice."""
-    dynamics = make_dynamics(ModelSpec("concatsquash", (6, 5), "softplus"), DIM)
+    model = ModelSpec("concatsquash", (6, 5), "softplus")
+    dynamics = make_dynamics(model, DIM)
     z, eps = _normal("z", 3, DIM).requires_grad_(), _normal("eps", 3, DIM)
-    augmented = Augmented(trace, names, eps)  # type: ignore[arg-type]
-    _, rates = augmented.field(dynamics, torch.tensor(1.0, dtype=torch.float64))(0.3, z)
+    augmented = Augmented(model.layer, model.nonlinearity, trace, names)  # type: ignore[arg-type]
+    _, rates = augmented(_inputs(block_arrays(model, DIM), 1.0, eps), T, z)
     found = torch.autograd.grad(-rates[0].sum(), z)[0]
 
     f = dynamics.value(T, z)
@@ -83,15 +91,19 @@ def test_one_backward_pass_differentiates_the_divergence(
 
 
 @pytest.mark.parametrize("law", ["normal", "rademacher"])
-def test_hutchinson_is_unbiased(law: str, make_dynamics: MakeDynamics) -> None:
+def test_hutchinson_is_unbiased(
+    law: str, make_dynamics: MakeDynamics, block_arrays: MakeArrays
+) -> None:
     """z-test of the mean over 4000 probes at one point; |z| < 4 fails by chance once in 16 000,
     and the seed is fixed.
     """
     count = 4000
-    dynamics = make_dynamics(ModelSpec("concatsquash", (6, 5), "tanh"), DIM)
+    model = ModelSpec("concatsquash", (6, 5), "tanh")
+    dynamics = make_dynamics(model, DIM)
     z = _normal("z", 1, DIM).expand(count, DIM)
     eps = torch.tensor(getattr(Stream(2, "eps"), law)((count, DIM))).double()
-    _, rates = Augmented("hutchinson", (), eps).field(dynamics, T)(1.0, z)
+    augmented = Augmented(model.layer, model.nonlinearity, "hutchinson")
+    _, rates = augmented(_inputs(block_arrays(model, DIM), 0.3, eps), torch.ones_like(T), z)
     estimates = (-rates[0] / T).numpy()
     exact = float(dynamics.value_and_trace(T, z[:1])[1])
     error = np.std(estimates, ddof=1) / np.sqrt(count)
@@ -99,7 +111,7 @@ def test_hutchinson_is_unbiased(law: str, make_dynamics: MakeDynamics) -> None:
     assert abs(estimates.mean() - exact) < 4 * error
 
 
-def test_a_missing_probe_is_named(make_dynamics: MakeDynamics) -> None:
-    dynamics = make_dynamics(ModelSpec("concat", (6,)), DIM)
+def test_a_missing_probe_is_named(block_arrays: MakeArrays) -> None:
+    inputs = _inputs(block_arrays(ModelSpec("concat", (6,)), DIM), 1.0, None)
     with pytest.raises(BackendError, match="no probe"):
-        Augmented("hutchinson", (), None).field(dynamics, T)(0.0, _normal("z", 3, DIM))
+        Augmented("concat", "tanh", "hutchinson")(inputs, T, _normal("z", 3, DIM))

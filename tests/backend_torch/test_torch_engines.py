@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 import torch
 from harness_torch import torchdiffeq_engine
-from harness_torch.control import Field, Rates
-from harness_torch.dynamics import Augmented, Dynamics
+from harness_torch.control import BoundField, Field, Inputs, Rates
+from harness_torch.dynamics import Augmented
 from harness_torch.solve import solve
 from torch import Tensor
 from torchdiffeq import odeint
@@ -19,51 +19,58 @@ from harness.streams import Stream
 from harness.trial import AdaptiveSolver, FixedSolver, ModelSpec, SolverSpec
 
 DIM = 3
-MakeDynamics = Callable[[ModelSpec, int], Dynamics]
+Problem = tuple[Field, Inputs, Tensor, Tensor]
 
 
 def _leaves(u: Tensor, q: Tensor) -> Sequence[Tensor]:
     return u, q[0]
 
 
-class Recorded:
+class Recorded(Field):
     """A field with the times of its calls."""
 
     def __init__(self, field: Field) -> None:
         self.field = field
         self.times: list[float] = []
 
-    def __call__(self, s: float, u: Tensor) -> Rates:
-        self.times.append(s)
-        return self.field(s, u)
+    def bind(self, inputs: Inputs) -> BoundField:
+        bound = self.field.bind(inputs)
+
+        def field(s: Tensor, u: Tensor) -> Rates:
+            self.times.append(float(s))
+            return bound(s, u)
+
+        return field
 
 
 @pytest.fixture
-def problem(make_dynamics: MakeDynamics) -> tuple[Field, Tensor, Tensor]:
+def problem(block_arrays: Callable[[ModelSpec, int], dict[str, Tensor]]) -> Problem:
     """A stiff-ish flow: rejections occur."""
     x = torch.tensor(Stream(3, "x").normal((8, DIM)))
     eps = torch.tensor(Stream(3, "eps").normal((8, DIM)))
-    dynamics = make_dynamics(ModelSpec("concatsquash", (16, 16), "tanh"), DIM)
-    field = Augmented("hutchinson", (), eps).field(dynamics, torch.tensor(9.0).double())
-    return field, x, torch.zeros(1, 8, dtype=torch.float64)
+    zero, one = torch.zeros((), dtype=torch.float64), torch.ones((), dtype=torch.float64)
+    arrays = block_arrays(ModelSpec("concatsquash", (16, 16), "tanh"), DIM)
+    inputs = Inputs(arrays, 9 * one, eps, zero, one)
+    field = Augmented("concatsquash", "tanh", "hutchinson")
+    return field, inputs, x, torch.zeros(1, 8, dtype=torch.float64)
 
 
 @pytest.mark.parametrize("name", ["dopri5", "bosh3"])
 @pytest.mark.parametrize("tolerance", [1e-3, 1e-6])
 @pytest.mark.parametrize("first", ["heuristic", "whole"])
 def test_adaptive_steps_are_torchdiffeqs_own(
-    name: str, tolerance: float, first: str, problem: tuple[Field, Tensor, Tensor]
+    name: str, tolerance: float, first: str, problem: Problem
 ) -> None:
     """The method of that name in torchdiffeq, tuple state, default norm and its own first step."""
-    field, x, q = problem
+    field, inputs, x, q = problem
     ours, theirs = Recorded(field), Recorded(field)
     solver: Any = AdaptiveSolver(name, rtol=tolerance, atol=tolerance, first_step=first)  # type: ignore[arg-type]
-    end = solve(ours, x, q, solver, _leaves)
+    end = solve(ours, inputs, x, q, solver, _leaves)
     options: dict[str, Any] = {"step_t": torch.tensor([0.0, 1.0]).double()}
     if first == "whole":
         options["first_step"] = 1.0
     us, qs = odeint(
-        lambda t, state: theirs(float(t), state[0]),
+        lambda t, state: theirs(inputs, t, state[0]),
         (x, q),
         torch.tensor([0.0, 1.0]).double(),
         rtol=tolerance,
@@ -79,12 +86,12 @@ def test_adaptive_steps_are_torchdiffeqs_own(
     torch.testing.assert_close(end.q, qs[-1], rtol=1e-11, atol=1e-11)
 
 
-def test_fixed_steps_are_torchdiffeqs_own(problem: tuple[Field, Tensor, Tensor]) -> None:
-    field, x, q = problem
+def test_fixed_steps_are_torchdiffeqs_own(problem: Problem) -> None:
+    field, inputs, x, q = problem
     ours, theirs = Recorded(field), Recorded(field)
-    end = solve(ours, x, q, FixedSolver("rk4_38", 5), _leaves)
+    end = solve(ours, inputs, x, q, FixedSolver("rk4_38", 5), _leaves)
     us, qs = odeint(
-        lambda t, state: theirs(float(t), state[0]),
+        lambda t, state: theirs(inputs, t, state[0]),
         (x, q),
         torch.tensor([0.0, 1.0]).double(),
         method="rk4",
@@ -103,12 +110,10 @@ def _spec(name: str, norm: str = "mixed") -> SolverSpec:
 
 @pytest.mark.parametrize("norm", ["mixed", "rms_all"])
 @pytest.mark.parametrize("name", TABLEAUX)
-def test_engines_agree_on_every_tableau(
-    name: str, norm: str, problem: tuple[Field, Tensor, Tensor]
-) -> None:
-    field, x, q = problem
-    ours = solve(field, x, q, _spec(name, norm), _leaves)
-    theirs = torchdiffeq_engine.solve(field, x, q, _spec(name, norm), _leaves)
+def test_engines_agree_on_every_tableau(name: str, norm: str, problem: Problem) -> None:
+    field, inputs, x, q = problem
+    ours = solve(field, inputs, x, q, _spec(name, norm), _leaves)
+    theirs = torchdiffeq_engine.solve(field, inputs, x, q, _spec(name, norm), _leaves)
     for quantity in ("evaluations", "accepted", "rejected", "failure"):
         assert getattr(ours, quantity) == getattr(theirs, quantity), quantity
     assert ours.first_step == pytest.approx(theirs.first_step, rel=1e-14)
@@ -116,20 +121,20 @@ def test_engines_agree_on_every_tableau(
     torch.testing.assert_close(ours.q, theirs.q, rtol=1e-11, atol=1e-11)
 
 
-def test_engines_agree_on_the_gradient(problem: tuple[Field, Tensor, Tensor]) -> None:
-    field, x, q = problem
+def test_engines_agree_on_the_gradient(problem: Problem) -> None:
+    field, inputs, x, q = problem
     gradients = []
     for engine in (solve, torchdiffeq_engine.solve):
         x.requires_grad_()
-        end = engine(field, x, q, _spec("dopri5"), _leaves)
+        end = engine(field, inputs, x, q, _spec("dopri5"), _leaves)
         gradients.append(torch.autograd.grad(end.q.sum() + end.u.square().sum(), x)[0])
     torch.testing.assert_close(gradients[0], gradients[1], rtol=1e-10, atol=1e-10)
 
 
 @pytest.mark.parametrize("engine", [solve, torchdiffeq_engine.solve])
-def test_engines_report_failures_alike(engine: Any, problem: tuple[Field, Tensor, Tensor]) -> None:  # noqa: ANN401
-    field, x, q = problem
+def test_engines_report_failures_alike(engine: Any, problem: Problem) -> None:  # noqa: ANN401
+    field, inputs, x, q = problem
     few = AdaptiveSolver("dopri5", rtol=1e-6, atol=1e-6, max_steps=2)
-    assert engine(field, x, q, few, _leaves).failure == "max_steps"
+    assert engine(field, inputs, x, q, few, _leaves).failure == "max_steps"
     whole = AdaptiveSolver("dopri5", first_step="whole")
-    assert engine(field, x * torch.nan, q, whole, _leaves).failure == "non-finite"
+    assert engine(field, inputs, x * torch.nan, q, whole, _leaves).failure == "non-finite"

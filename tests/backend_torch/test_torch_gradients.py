@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from harness_torch.dynamics import Augmented, Dynamics
-from harness_torch.gradients import BlockArrays, Counts, solve_block
+from harness_torch.control import Inputs
+from harness_torch.dynamics import Augmented
+from harness_torch.gradients import Counts, solve_block
 from harness_torch.model import TorchModel
 from harness_torch.solve import solve
 from torch import Tensor, nn
@@ -116,18 +117,17 @@ def test_an_inert_end_time_gets_no_gradient(
 class _Reference(nn.Module):
     """The same right-hand side as torchdiffeq's adjoint wants it, with its calls counted."""
 
-    def __init__(self, arrays: Mapping[str, Tensor], model: ModelSpec, eps: Tensor) -> None:
+    def __init__(self, field: Augmented, inputs: Inputs) -> None:
         super().__init__()
-        self.names = list(arrays)
-        self.values = nn.ParameterList(arrays.values())
-        self.model, self.augmented = model, Augmented("hutchinson", (), eps)
+        self.names = list(inputs.arrays)
+        self.values = nn.ParameterList(inputs.arrays.values())
+        self.field, self.inputs = field, inputs
         self.calls = 0
 
     def forward(self, t: Tensor, state: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
         self.calls += 1
         arrays = dict(zip(self.names, self.values, strict=True))
-        dynamics = Dynamics(self.model.layer, self.model.nonlinearity, arrays)
-        dz, dq = self.augmented.field(dynamics, torch.tensor(2.0).double())(float(t), state[0])
+        dz, dq = self.field(self.inputs._replace(arrays=arrays), t, state[0])
         return dz, dq[0]
 
 
@@ -143,17 +143,14 @@ def test_the_adjoint_is_torchdiffeqs(
     eps = torch.tensor(Stream(3, "eps").normal((6, DIM)))
     arrays = {k: v.requires_grad_() for k, v in block_arrays(model, DIM).items()}
     solver = AdaptiveSolver("dopri5", rtol=tolerance, atol=tolerance, first_step=0.1)
-    counts, augmented = Counts(), Augmented("hutchinson", (), eps)
-    block = BlockArrays(
-        arrays,
-        torch.tensor(2.0).double(),
-        lambda a, T: augmented.field(Dynamics("concatsquash", "softplus", a), T),
-        solve,
-    )
-    z, q = solve_block(block, x, torch.zeros(1, 6).double(), solver, "adjoint", counts)
+    zero, one = torch.zeros((), dtype=torch.float64), torch.ones((), dtype=torch.float64)
+    inputs = Inputs(arrays, 2 * one, eps, zero, one)
+    counts, field = Counts(), Augmented(model.layer, model.nonlinearity, "hutchinson")
+    start = (x, torch.zeros(1, 6).double())
+    z, q = solve_block(field, inputs, *start, solver, "adjoint", counts, solve)
     ours = torch.autograd.grad(z.square().sum() + q.sum(), list(arrays.values()))
 
-    reference = _Reference(arrays, model, eps)
+    reference = _Reference(field, inputs)
     steps = {"first_step": 0.1, "step_t": torch.tensor([0.0, 1.0]).double()}
 
     def norm(leaves: tuple[Tensor, ...]) -> Tensor:

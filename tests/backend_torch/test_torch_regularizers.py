@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-from functools import partial
+from dataclasses import dataclass
+from typing import Any
 
 import pytest
 import torch
-from harness_torch.control import Rates
-from harness_torch.dynamics import Augmented, Dynamics
+from harness_torch.control import BoundField, Field, Inputs, Rates
+from harness_torch.dynamics import Augmented
 from harness_torch.regularizers import INTEGRANDS
 from harness_torch.solve import solve
 from torch import Tensor
@@ -18,14 +19,15 @@ from harness.trial import AdaptiveSolver, RegularizerName, TraceName
 SOLVER = AdaptiveSolver("dopri5", rtol=1e-10, atol=1e-10)
 
 
-def _linear(matrix: list[list[float]]) -> Dynamics:
-    """f(t, z) = A z, as a net of one layer."""
+def _linear(matrix: list[list[float]], T: float, eps: Tensor) -> Inputs:
+    """f(t, z) = A z over [0, T], as a net of one layer."""
     weight = torch.tensor(matrix, dtype=torch.float64)
     arrays = {
         "layer0/weight": torch.cat([torch.zeros(len(weight), 1).double(), weight], dim=1),
         "layer0/bias": torch.zeros(len(weight), dtype=torch.float64),
     }
-    return Dynamics("concat", "identity", arrays)
+    zero, one = torch.zeros((), dtype=torch.float64), torch.ones((), dtype=torch.float64)
+    return Inputs(arrays, T * one, eps, zero, one)
 
 
 def test_integrands_at_a_point() -> None:
@@ -46,10 +48,10 @@ def test_integrals_along_a_linear_flow(trace: TraceName) -> None:
     z = torch.tensor([[1.0, 2.0], [-0.5, 0.3]], dtype=torch.float64)
     eps = torch.tensor([[1.0, -1.0], [0.5, 2.0]], dtype=torch.float64)
     names: tuple[RegularizerName, ...] = ("rnode.jacobian", "rnode.kinetic")
-    dynamics = _linear([[rates[0], 0.0], [0.0, rates[1]]])
-    field = Augmented(trace, names, eps).field(dynamics, torch.tensor(T, dtype=torch.float64))
+    inputs = _linear([[rates[0], 0.0], [0.0, rates[1]]], T, eps)
+    field = Augmented("concat", "identity", trace, names)
     q = torch.zeros(3, 2, dtype=torch.float64)
-    end = solve(field, z, q, SOLVER, lambda u, q: (u, q[0]))
+    end = solve(field, inputs, z, q, SOLVER, lambda u, q: (u, q[0]))
 
     for row in range(2):
         z1 = [float(z[row, d]) * math.exp(rates[d] * T) for d in range(2)]
@@ -65,16 +67,25 @@ def test_integrals_along_a_linear_flow(trace: TraceName) -> None:
         assert end.q[:, row].tolist() == pytest.approx([a, jacobian, kinetic], rel=1e-8)
 
 
+@dataclass(frozen=True)
+class _Wild(Field):
+    """u' = -u, with an integral that oscillates fast."""
+
+    size: float
+
+    def bind(self, inputs: Any) -> BoundField:  # noqa: ANN401
+        def field(s: Tensor, u: Tensor) -> Rates:
+            wild = torch.full((len(u),), self.size * math.sin(1e3 * float(s)), dtype=u.dtype)
+            return -u, torch.stack([-u.sum(1), wild])
+
+        return field
+
+
 def test_regularizers_stay_out_of_the_step_size_control() -> None:
     """A second integral that oscillates fast changes no step."""
-
-    def field(s: float, u: Tensor, size: float) -> Rates:
-        wild = torch.full((len(u),), size * math.sin(1e3 * s), dtype=u.dtype)
-        return -u, torch.stack([-u.sum(1), wild])
-
     u, q = torch.ones(3, 2, dtype=torch.float64), torch.zeros(2, 3, dtype=torch.float64)
     steps = []
     for size in (0.0, 1e3):
-        end = solve(partial(field, size=size), u, q, SOLVER, lambda u, q: (u, q[0]))
+        end = solve(_Wild(size), (), u, q, SOLVER, lambda u, q: (u, q[0]))
         steps.append((end.accepted, end.rejected))
     assert steps[0] == steps[1]

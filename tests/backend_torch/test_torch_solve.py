@@ -5,13 +5,13 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Sequence
-from dataclasses import replace
-from typing import Literal
+from dataclasses import dataclass, replace
+from typing import Any, Literal
 
 import pytest
 import torch
-from harness_torch.control import Field, Leaves, Rates, first_step, next_step
-from harness_torch.solve import Solution, reverse, solve
+from harness_torch.control import BoundField, Field, Leaves, Rates, first_step, next_step
+from harness_torch.solve import Reversed, Solution, solve
 from torch import Tensor
 from torchdiffeq._impl.misc import _optimal_step_size, _select_initial_step
 
@@ -23,16 +23,29 @@ FIRST_STEPS: tuple[FirstStep, ...] = ("heuristic", "whole", 0.3)
 LOOSE = AdaptiveSolver("dopri5", rtol=1e-3, atol=1e-3)
 
 
-class Counted:
+@dataclass(frozen=True)
+class FieldOf(Field):
+    """The field of a function (s, u) -> rates, without inputs."""
+
+    function: BoundField
+
+    def bind(self, inputs: Any) -> BoundField:  # noqa: ANN401
+        return self.function
+
+
+class Counted(Field):
     """du/ds = rate u, dq/ds = sum u, with every call noted."""
 
     def __init__(self, rate: float = -1.0) -> None:
         self.rate = rate
         self.times: list[float] = []
 
-    def __call__(self, s: float, u: Tensor) -> Rates:
-        self.times.append(s)
-        return self.rate * u, u.sum(1)[None]
+    def bind(self, inputs: Any) -> BoundField:  # noqa: ANN401
+        def field(s: Tensor, u: Tensor) -> Rates:
+            self.times.append(float(s))
+            return self.rate * u, u.sum(1)[None]
+
+        return field
 
 
 def both(u: Tensor, q: Tensor) -> Sequence[Tensor]:
@@ -40,13 +53,14 @@ def both(u: Tensor, q: Tensor) -> Sequence[Tensor]:
 
 
 def run(
-    field: Field,
+    field: Field | BoundField,
     solver: AdaptiveSolver | FixedSolver,
     leaves: Leaves = both,
     h0: float | None = None,
 ) -> Solution:
     u = torch.tensor([[1.0, 2.0], [3.0, -1.0]], dtype=torch.float64)
-    return solve(field, u, torch.zeros(1, 2, dtype=torch.float64), solver, leaves, h0)
+    field = field if isinstance(field, Field) else FieldOf(field)
+    return solve(field, (), u, torch.zeros(1, 2, dtype=torch.float64), solver, leaves, h0)
 
 
 @pytest.mark.parametrize("first", FIRST_STEPS)
@@ -78,7 +92,7 @@ def test_a_solve_counted_by_hand() -> None:
     dopri5 takes 1 + 1 + 6 x 7 evaluations.
     """
 
-    def still(s: float, u: Tensor) -> Rates:
+    def still(s: Tensor, u: Tensor) -> Rates:
         return torch.zeros_like(u), torch.zeros_like(u[:, :1].T)
 
     end = run(still, LOOSE)
@@ -93,7 +107,7 @@ def test_order_of_convergence(name: str) -> None:
     pairs of order 5, whose leading error is small.
     """
 
-    def field(s: float, u: Tensor) -> Rates:
+    def field(s: Tensor, u: Tensor) -> Rates:
         return 4 * u * (1 - u), u.sum(1)[None]
 
     u = torch.tensor([[0.1]], dtype=torch.float64)
@@ -105,19 +119,19 @@ def test_order_of_convergence(name: str) -> None:
         # An embedded pair runs with fixed steps too, if every first step is the whole of a part.
         y, p = u, q
         if name in FIXED_SOLVERS:
-            y = solve(field, y, p, replace(solver, name=name), both).u
+            y = solve(FieldOf(field), (), y, p, replace(solver, name=name), both).u
         else:
             pair = AdaptiveSolver(name, rtol=1e3, atol=1e3, first_step="whole")
             for i in range(steps):
                 part = _part(field, i / steps, 1 / steps)
-                y = solve(part, y, p, pair, both).u
+                y = solve(FieldOf(part), (), y, p, pair, both).u
         errors.append(abs(float(y) - exact))
     order = math.log2(errors[0] / errors[1])
     assert -0.4 < order - TABLEAUX[name].order < 0.8
 
 
-def _part(field: Field, start: float, length: float) -> Field:
-    def part(s: float, u: Tensor) -> Rates:
+def _part(field: BoundField, start: float, length: float) -> BoundField:
+    def part(s: Tensor, u: Tensor) -> Rates:
         du, dq = field(start + length * s, u)
         return length * du, length * dq
 
@@ -177,7 +191,7 @@ def test_reversed_field_undoes_the_field() -> None:
     field = Counted(1.5)
     tight = replace(LOOSE, rtol=1e-10, atol=1e-10)
     there = run(field, tight)
-    back = solve(reverse(field), there.u, there.q, tight, both)
+    back = solve(Reversed(field), (), there.u, there.q, tight, both)
     start = torch.tensor([[1.0, 2.0], [3.0, -1.0]], dtype=torch.float64)
     torch.testing.assert_close(back.u, start, rtol=1e-8, atol=1e-8)
     torch.testing.assert_close(back.q, torch.zeros_like(back.q), rtol=0, atol=1e-8)
@@ -186,7 +200,7 @@ def test_reversed_field_undoes_the_field() -> None:
 def test_failures_are_data() -> None:
     assert run(Counted(-80.0), replace(LOOSE, max_steps=3)).failure == "max_steps"
 
-    def blows_up(s: float, u: Tensor) -> Rates:
+    def blows_up(s: Tensor, u: Tensor) -> Rates:
         return u * (math.inf if s > 0.5 else 1.0), u.sum(1)[None]
 
     assert run(blows_up, LOOSE).failure == "non-finite"
@@ -195,7 +209,7 @@ def test_failures_are_data() -> None:
 
     signs = itertools.cycle((1.0, -1.0))
 
-    def no_function(s: float, u: Tensor) -> Rates:
+    def no_function(s: Tensor, u: Tensor) -> Rates:
         size = 1e30 * next(signs) if s > 0.5 else 0.0
         return torch.full_like(u, size), u.sum(1)[None]
 

@@ -6,7 +6,7 @@ anything built from them. The released FFJORD code differentiates an autodiff pa
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
@@ -14,11 +14,11 @@ from torch import Tensor
 
 from harness.errors import BackendError
 from harness.trial import LayerName, NonlinearityName, RegularizerName, TraceName
-from harness_torch.control import Field, Rates
+from harness_torch.control import BoundField, Field, Inputs, Rates
 from harness_torch.layers import LAYERS, NONLINEARITIES, Affine
 from harness_torch.regularizers import INTEGRANDS, NEEDS_COTANGENT
 
-__all__ = ["Augmented", "Dynamics"]
+__all__ = ["Augmented", "Dynamics", "Velocity"]
 
 
 class Dynamics:
@@ -87,32 +87,63 @@ def _basis(z: Tensor) -> Tensor:
 
 
 @dataclass(frozen=True)
-class Augmented:
-    """What one solve integrates beside z: -Tr(df/dz) and the regularizers.
+class Velocity(Field):
+    """dz/ds = T span f(T (start + span s), z) alone, without integrals.
 
     Arguments:
+        layer: Name of the layer.
+        nonlinearity: Name of the function between layers.
+    """
+
+    layer: LayerName
+    nonlinearity: NonlinearityName
+
+    def bind(self, inputs: Inputs) -> BoundField:
+        """See `Field.bind`."""
+        dynamics = Dynamics(self.layer, self.nonlinearity, inputs.arrays)
+        scale, origin = inputs.T * inputs.span, inputs.T * inputs.start
+
+        def field(s: Tensor, z: Tensor) -> Rates:
+            f = dynamics.value(torch.addcmul(origin, scale, s), z)
+            return scale * f, z.new_zeros((0, len(z)))
+
+        return field
+
+
+@dataclass(frozen=True)
+class Augmented(Field):
+    """What one solve integrates: z, -Tr(df/dz) and the regularizers.
+
+    Arguments:
+        layer: Name of the layer.
+        nonlinearity: Name of the function between layers.
         trace: `exact`, or `hutchinson`: eps^T J eps (M. Hutchinson, A stochastic estimator of the
             trace of the influence matrix, 1989).
         regularizers: Names of further integrands.
-        probe: eps [batch, D], fixed within the solve; None if nothing needs one.
     """
 
+    layer: LayerName
+    nonlinearity: NonlinearityName
     trace: TraceName
-    regularizers: Sequence[RegularizerName]
-    probe: Tensor | None
+    regularizers: tuple[RegularizerName, ...] = ()
 
-    def field(self, dynamics: Dynamics, T: Tensor) -> Field:
-        """(s, z) -> T f, and T (-divergence, integrands...) as rows, at t = T s."""
+    def bind(self, inputs: Inputs) -> BoundField:
+        """(s, z) -> T span f, and T span (-divergence, integrands...) as rows, at t = T (start +
+        span s).
+        """
+        dynamics = Dynamics(self.layer, self.nonlinearity, inputs.arrays)
+        scale, origin = inputs.T * inputs.span, inputs.T * inputs.start
 
-        def field(s: float, z: Tensor) -> Rates:
-            f, divergence, cotangent = self._derivatives(dynamics, T * s, z)
+        def field(s: Tensor, z: Tensor) -> Rates:
+            t = torch.addcmul(origin, scale, s)
+            f, divergence, cotangent = self._derivatives(dynamics, t, z, inputs.probe)
             rates = [INTEGRANDS[name](f, cotangent) for name in self.regularizers]
-            return T * f, T * torch.stack([-divergence, *rates])
+            return scale * f, scale * torch.stack([-divergence, *rates])
 
         return field
 
     def _derivatives(
-        self, dynamics: Dynamics, t: Tensor, z: Tensor
+        self, dynamics: Dynamics, t: Tensor, z: Tensor, probe: Tensor | None
     ) -> tuple[Tensor, Tensor, Tensor | None]:
         """f, its divergence, and eps^T J if a regularizer reads it."""
         wants_cotangent = not NEEDS_COTANGENT.isdisjoint(self.regularizers)
@@ -120,16 +151,17 @@ class Augmented:
             if not wants_cotangent:
                 return *dynamics.value_and_trace(t, z), None
             f, columns = dynamics.value_and_tangents(t, z, _basis(z))
-            cotangent = torch.einsum("kbd,bd->bk", columns, self._eps())
+            cotangent = torch.einsum("kbd,bd->bk", columns, _eps(probe))
             return f, columns.diagonal(dim1=0, dim2=2).sum(dim=1), cotangent
-        eps = self._eps()
+        eps = _eps(probe)
         if wants_cotangent:
             f, cotangent = dynamics.value_and_cotangent(t, z, eps)
             return f, (cotangent * eps).sum(dim=1), cotangent
         f, tangents = dynamics.value_and_tangents(t, z, eps[None])
         return f, (tangents[0] * eps).sum(dim=1), None
 
-    def _eps(self) -> Tensor:
-        if self.probe is None:
-            raise BackendError("the batch has no probe, but the trace or a regularizer needs one")
-        return self.probe
+
+def _eps(probe: Tensor | None) -> Tensor:
+    if probe is None:
+        raise BackendError("the batch has no probe, but the trace or a regularizer needs one")
+    return probe

@@ -15,10 +15,10 @@ import torch
 from torch import Tensor
 
 from harness.trial import GradientName, ModelSpec, RegularizerName, SolverSpec, TraceName
-from harness_torch.control import Field, Rates
-from harness_torch.dynamics import Augmented, Dynamics
-from harness_torch.gradients import BlockArrays, Counts, solve_block
-from harness_torch.solve import Solve, reverse
+from harness_torch.control import Field, Inputs
+from harness_torch.dynamics import Augmented, Velocity
+from harness_torch.gradients import Counts, solve_block
+from harness_torch.solve import Reversed, Solve
 
 __all__ = ["Flow", "Terms", "log_standard_normal"]
 
@@ -92,8 +92,9 @@ class Flow:
         counts = [Counts() for _ in range(self.model.blocks)]
         z = x
         for index, count in enumerate(counts):
-            block = self._block(index, Augmented(trace, names, probes.get(f"probe/{index}")))
-            z, q = solve_block(block, z, q, solver, mode, count)
+            inputs = self._inputs(index, probes.get(f"probe/{index}"))
+            field = Augmented(self.model.layer, self.model.nonlinearity, trace, tuple(names))
+            z, q = solve_block(field, inputs, z, q, solver, mode, count, self.solve)
             if count.failure:
                 return Terms(z, q[0], q[1:], counts, count.failure)
         return Terms(z, q[0], q[1:], counts, None)
@@ -104,39 +105,28 @@ class Flow:
         counts = [Counts() for _ in range(self.model.blocks)]
         none = z.new_zeros((0, len(z)))
         failure = None
+        field: Field = Velocity(self.model.layer, self.model.nonlinearity)
+        if inverse:
+            field = Reversed(field)
         for index in reversed(range(len(counts))) if inverse else range(len(counts)):
-            field = self._velocity(index)
-            solution = self.solve(
-                reverse(field) if inverse else field, z, none, solver, lambda u, q: (u,)
-            )
+            inputs = self._inputs(index, None)
+            solution = self.solve(field, inputs, z, none, solver, _state_alone)
             counts[index].add_forward(solution)
             z, failure = solution.u, solution.failure
             if failure:
                 break
         return Terms(z, none, none, counts, failure)
 
-    def _arrays(self, block: int) -> tuple[dict[str, Tensor], Tensor]:
-        """Arrays of one block's dynamics, by name without the block, and its end time T."""
+    def _inputs(self, block: int, probe: Tensor | None) -> Inputs:
+        """What one block's dynamics are a function of."""
         prefix = f"block{block}/"
         arrays = {
             k.removeprefix(prefix): v for k, v in self.arrays.items() if k.startswith(prefix)
         }
-        return arrays, arrays.pop(SQRT_END_TIME).square()
+        T = arrays.pop(SQRT_END_TIME).square()
+        return Inputs(arrays, T, probe, T.new_zeros(()), T.new_ones(()))
 
-    def _dynamics(self, arrays: Mapping[str, Tensor]) -> Dynamics:
-        return Dynamics(self.model.layer, self.model.nonlinearity, arrays)
 
-    def _block(self, index: int, augmented: Augmented) -> BlockArrays:
-        arrays, T = self._arrays(index)
-        return BlockArrays(
-            arrays, T, lambda a, T: augmented.field(self._dynamics(a), T), self.solve
-        )
-
-    def _velocity(self, index: int) -> Field:
-        arrays, T = self._arrays(index)
-        dynamics = self._dynamics(arrays)
-
-        def field(s: float, z: Tensor) -> Rates:
-            return T * dynamics.value(T * s, z), z.new_zeros((0, len(z)))
-
-        return field
+def _state_alone(u: Tensor, q: Tensor) -> Sequence[Tensor]:
+    """The error norm of a solve without integrals."""
+    return (u,)

@@ -17,48 +17,46 @@ step that the forward solve started with:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from harness.trial import GradientName, SolverSpec
-from harness_torch.control import Field, Rates
+from harness_torch.control import BoundField, Field, Inputs, Rates
 from harness_torch.solve import Solution, Solve
 
-__all__ = ["BlockArrays", "Counts", "forward_leaves", "solve_block"]
-
-FieldOf = Callable[[Mapping[str, Tensor], Tensor], Field]
-"""(arrays, T) -> field of a block."""
-
-
-@dataclass(frozen=True)
-class BlockArrays:
-    """What a block's field depends on.
-
-    Arguments:
-        trained: Trainable arrays of the dynamics, by name.
-        T: End time, 0-dimensional; carries gradient only if it is trained.
-        field_of: Builds the field from such arrays and such an end time.
-        solve: The engine.
-    """
-
-    trained: Mapping[str, Tensor]
-    T: Tensor
-    field_of: FieldOf
-    solve: Solve
+__all__ = ["Counts", "forward_leaves", "solve_block"]
 
 
 @dataclass
 class Counts:
-    """What the solves of one block took; the adjoint's entries arrive during the backward pass."""
+    """What the solves of one block took; those of the backward pass arrive with it.
+
+    Arguments:
+        forward: Evaluations of the forward solve.
+        accepted: Its accepted steps.
+        rejected: Its rejected steps.
+        backward: Evaluations of the adjoint ODE.
+        vjp: Evaluations that the backward pass differentiates, modes `direct` and `checkpoint`.
+        recompute: Evaluations that the backward pass does again, mode `checkpoint`.
+        largest: Largest accepted step of the forward solve, in units of its s.
+        largest_backward: Of the adjoint solve.
+        proposed: What the controller proposed for the last step, before it was cut to land.
+        failure: Why a solve did not finish.
+    """
 
     forward: int = 0
     accepted: int = 0
     rejected: int = 0
     backward: int = 0
+    vjp: int = 0
+    recompute: int = 0
+    largest: float = 0.0
+    largest_backward: float = 0.0
+    proposed: float = 0.0
     failure: str | None = None
 
     def add_forward(self, solution: Solution) -> None:
@@ -66,6 +64,8 @@ class Counts:
         self.forward = solution.evaluations
         self.accepted = solution.accepted
         self.rejected = solution.rejected
+        self.largest = solution.largest_step
+        self.proposed = solution.proposed
         self.failure = solution.failure
 
 
@@ -74,35 +74,57 @@ def forward_leaves(u: Tensor, q: Tensor) -> Sequence[Tensor]:
     return u, q[0]
 
 
+class _Settings(NamedTuple):
+    """How a block is solved; see `solve_block`."""
+
+    field: Field
+    solver: SolverSpec
+    engine: Solve
+    counts: Counts
+    h0: float | None
+    h0_backward: float | None
+    names: tuple[str, ...]
+
+
 def solve_block(
-    block: BlockArrays,
+    field: Field,
+    inputs: Inputs,
     z: Tensor,
     q: Tensor,
     solver: SolverSpec,
     mode: GradientName | None,
     counts: Counts,
+    engine: Solve,
+    h0: float | None = None,
+    h0_backward: float | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """Solves one block from data towards base.
+    """Solves one block from data towards base. Gradients flow to z, q, `inputs.arrays` and
+    `inputs.T`.
 
     Arguments:
-        block: The block.
-        z: State, [batch, D].
+        field: The augmented dynamics.
+        inputs: What they are a function of.
+        z: State, [batch, ...].
         q: a in row 0, then one row a regularizer; [1 + regularizers, batch].
         solver: Method and tolerances.
         mode: Gradient mode; None if no gradient is wanted.
         counts: Receives the counts.
+        engine: Who takes the steps.
+        h0: Replaces the solver's rule for the first step; costs no evaluation.
+        h0_backward: Likewise for the adjoint solve, which else starts as the forward solve did.
 
     Returns:
         z and q at s = 1.
     """
     if mode == "adjoint":
-        inputs = (z, q, block.T, *block.trained.values())
-        end: tuple[Tensor, Tensor] = _Adjoint.apply(block, solver, counts, *inputs)  # type: ignore[no-untyped-call]
+        names = tuple(inputs.arrays)
+        settings = _Settings(field, solver, engine, counts, h0, h0_backward, names)
+        fixed = (inputs.probe, inputs.start, inputs.span)
+        leaves = (z, q, inputs.T, *inputs.arrays.values())
+        end: tuple[Tensor, Tensor] = _Adjoint.apply(settings, *fixed, *leaves)  # type: ignore[no-untyped-call]
         return end
     with torch.set_grad_enabled(mode == "direct"):
-        solution = block.solve(
-            block.field_of(block.trained, block.T), z, q, solver, forward_leaves
-        )
+        solution = engine(field, inputs, z, q, solver, forward_leaves, h0)
     counts.add_forward(solution)
     return solution.u, solution.q
 
@@ -113,88 +135,126 @@ class _Adjoint(torch.autograd.Function):
     @staticmethod
     def forward(
         ctx: Any,  # noqa: ANN401
-        block: BlockArrays,
-        solver: SolverSpec,
-        counts: Counts,
+        settings: _Settings,
+        probe: Tensor | None,
+        start: Tensor,
+        span: Tensor,
         z: Tensor,
         q: Tensor,
         T: Tensor,
         *arrays: Tensor,
     ) -> tuple[Tensor, Tensor]:
-        solution = block.solve(block.field_of(block.trained, T), z, q, solver, forward_leaves)
-        counts.add_forward(solution)
-        ctx.block, ctx.solver, ctx.counts = block, solver, counts
-        ctx.first_step = solution.first_step
-        ctx.save_for_backward(solution.u, solution.q, T, *arrays)
+        inputs = Inputs(dict(zip(settings.names, arrays, strict=True)), T, probe, start, span)
+        solution = settings.engine(
+            settings.field, inputs, z, q, settings.solver, forward_leaves, settings.h0
+        )
+        settings.counts.add_forward(solution)
+        ctx.settings, ctx.first_step = settings, solution.first_step
+        ctx.save_for_backward(solution.u, solution.q, probe, start, span, T, *arrays)
         return solution.u, solution.q
 
     @staticmethod
     def backward(ctx: Any, a_z: Tensor, a_q: Tensor) -> Any:  # noqa: ANN401
-        z, q, T, *arrays = ctx.saved_tensors
-        leaves = [x.detach().requires_grad_() for x in arrays]
-        T_leaf = T.detach().requires_grad_(ctx.needs_input_grad[5])
-        inputs = [*leaves, T_leaf] if T_leaf.requires_grad else leaves
-        named = dict(zip(ctx.block.trained, leaves, strict=True))
-        with torch.enable_grad():
-            field = ctx.block.field_of(named, T_leaf)
-        adjoint = _AdjointOde(field, inputs, a_q)
-        solution = ctx.block.solve(
-            adjoint,
+        settings: _Settings = ctx.settings
+        z, q, probe, start, span, T, *arrays = ctx.saved_tensors
+        inputs = Inputs(dict(zip(settings.names, arrays, strict=True)), T, probe, start, span)
+        *_, trained_T = ctx.needs_input_grad[:7]
+        wanted = ctx.needs_input_grad[7:]
+        trained = tuple(name for name, yes in zip(settings.names, wanted, strict=True) if yes)
+        field = AdjointField(settings.field, trained, trained_T)
+        sizes = (a_q.shape[1], a_q.shape[1], *(x.numel() for x in field.trained_of(inputs)))
+        solution = settings.engine(
+            field,
+            AdjointInputs(inputs, a_q),
             torch.stack([z, a_z]),
-            adjoint.initial(q),
-            ctx.solver,
-            adjoint.error_leaves,
-            ctx.first_step,
+            torch.cat([q[0], a_q[0], q.new_zeros(sum(sizes[2:]))]),
+            settings.solver,
+            AdjointLeaves(sizes),
+            ctx.first_step if settings.h0_backward is None else settings.h0_backward,
         )
-        ctx.counts.backward = solution.evaluations
-        ctx.counts.failure = ctx.counts.failure or solution.failure
-        gradients = adjoint.gradients(solution.q)
-        a_T = gradients.pop() if T_leaf.requires_grad else None
-        return None, None, None, solution.u[1], a_q, a_T, *gradients
+        settings.counts.backward += solution.evaluations
+        settings.counts.largest_backward = solution.largest_step
+        settings.counts.failure = settings.counts.failure or solution.failure
+        parts = torch.split(solution.q, sizes)[2:]
+        found = iter(
+            [part.view_as(x) for part, x in zip(parts, field.trained_of(inputs), strict=True)]
+        )
+        a_arrays = [next(found) if yes else None for yes in wanted]
+        a_T = next(found) if trained_T else None
+        return None, None, None, None, solution.u[1], a_q, a_T, *a_arrays
 
 
-class _AdjointOde:
-    """The adjoint ODE over its own time 1 - s, from 0 to 1: u = (z, a_z) stacked, q = (a, a_a,
-    adjoints of the inputs) flat.
-
-    Arguments:
-        field: The block's field, built from `inputs`.
-        inputs: What gets a gradient; leaves that require one.
-        a_q: Adjoint of q, constant along the path; [1 + regularizers, batch].
+class AdjointInputs(NamedTuple):
+    """Inputs of the adjoint ODE: those of the field, and the adjoint of q, which is constant along
+    the path; [1 + regularizers, batch].
     """
 
-    def __init__(self, field: Field, inputs: Sequence[Tensor], a_q: Tensor) -> None:
-        self._field, self._inputs, self._a_q = field, inputs, a_q
-        batch = a_q.shape[1]
-        self._sizes = [batch, batch, *(x.numel() for x in inputs)]
+    inputs: Inputs
+    a_q: Tensor
 
-    def __call__(self, elapsed: float, u: Tensor) -> Rates:
-        z, a_z = u.detach().unbind()
-        z.requires_grad_()
+
+@dataclass(frozen=True)
+class AdjointField(Field):
+    """The adjoint ODE over its own time 1 - s, from 0 to 1: u = (z, a_z) stacked, q = (a, a_a,
+    adjoints of what is trained) flat.
+
+    Arguments:
+        field: The block's field.
+        trained: Names of the arrays that get a gradient.
+        trained_T: Whether the end time gets one; it comes last.
+    """
+
+    field: Field
+    trained: tuple[str, ...]
+    trained_T: bool
+
+    def trained_of(self, inputs: Inputs) -> list[Tensor]:
+        """What gets a gradient."""
+        arrays = [inputs.arrays[name] for name in self.trained]
+        return [*arrays, inputs.T] if self.trained_T else arrays
+
+    def bind(self, inputs: AdjointInputs) -> BoundField:
+        """See `Field.bind`."""
+        T = inputs.inputs.T.detach().requires_grad_(self.trained_T)
+        arrays = dict(inputs.inputs.arrays)
+        for name in self.trained:
+            arrays[name] = arrays[name].detach().requires_grad_()
+        own = inputs.inputs._replace(arrays=arrays, T=T)
         with torch.enable_grad():
-            dz, dq = self._field(1 - elapsed, z)
-        # Evaluations share the graph of what does not depend on the time, so it must survive; the
-        # rest is freed with dz and dq.
-        vjp_z, *vjp = torch.autograd.grad(
-            (dz, dq),
-            (z, *self._inputs),
-            (a_z, self._a_q),
-            retain_graph=True,
-            materialize_grads=True,
-        )
-        da = dq[0].detach()
-        rates = torch.cat([-da, torch.zeros_like(da), *(x.reshape(-1) for x in vjp)])
-        return torch.stack([-dz.detach(), vjp_z]), rates
+            bound = self.field.bind(own)
+        leaves = self.trained_of(own)
 
-    def initial(self, q: Tensor) -> Tensor:
-        """The integrals at s = 1: a as the forward solve left it, a_a, zeros."""
-        return torch.cat([q[0], self._a_q[0], q.new_zeros(sum(self._sizes[2:]))])
+        def adjoint_field(elapsed: Tensor, u: Tensor) -> Rates:
+            z, a_z = u.detach().unbind()
+            z.requires_grad_()
+            with torch.enable_grad():
+                dz, dq = bound(1 - elapsed, z)
+            # Evaluations share the graph of what does not depend on the time, so it must survive;
+            # the rest is freed with dz and dq.
+            vjp_z, *vjp = torch.autograd.grad(
+                (dz, dq),
+                (z, *leaves),
+                (a_z, inputs.a_q),
+                retain_graph=True,
+                materialize_grads=True,
+            )
+            da = dq[0].detach()
+            rates = torch.cat([-da, torch.zeros_like(da), *(x.reshape(-1) for x in vjp)])
+            return torch.stack([-dz.detach(), vjp_z]), rates
 
-    def error_leaves(self, u: Tensor, q: Tensor) -> Sequence[Tensor]:
-        """z, a_z, a, a_a and the adjoint of each input."""
-        return *u.unbind(), *torch.split(q, self._sizes)
+        return adjoint_field
 
-    def gradients(self, q: Tensor) -> list[Tensor]:
-        """The adjoints of the inputs, in their shapes."""
-        parts = torch.split(q, self._sizes)[2:]
-        return [part.view_as(x) for part, x in zip(parts, self._inputs, strict=True)]
+
+@dataclass(frozen=True)
+class AdjointLeaves:
+    """What the error norm of the adjoint solve sees: z, a_z, a, a_a and the adjoint of each input.
+
+    Arguments:
+        sizes: Entries of each part of q.
+    """
+
+    sizes: tuple[int, ...]
+
+    def __call__(self, u: Tensor, q: Tensor) -> Sequence[Tensor]:
+        """See `harness_torch.control.Leaves`."""
+        return *u.unbind(), *torch.split(q, self.sizes)

@@ -16,14 +16,16 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
+from harness.errors import BackendError
 from harness.solvers import TABLEAUX, Tableau
 from harness.trial import AdaptiveSolver, FixedSolver, SolverSpec
 from harness_torch.control import (
+    BoundField,
     Field,
     Leaves,
     Norm,
@@ -32,9 +34,10 @@ from harness_torch.control import (
     first_step,
     next_step,
     scaled,
+    time_like,
 )
 
-__all__ = ["Solution", "Solve", "reverse", "solve"]
+__all__ = ["Reversed", "Solution", "Solve", "solve"]
 
 
 @dataclass(frozen=True)
@@ -48,6 +51,8 @@ class Solution:
         accepted: Accepted steps.
         rejected: Rejected steps.
         first_step: Size of the first attempted step.
+        largest_step: The largest accepted step; 0 if there was none.
+        proposed: What the controller proposed for the last step, before it was cut to land.
         failure: None, or `max_steps`, `non-finite` or `underflow`; u and q are then where the
             solve stopped.
     """
@@ -58,6 +63,8 @@ class Solution:
     accepted: int
     rejected: int
     first_step: float
+    largest_step: float
+    proposed: float
     failure: str | None = None
 
 
@@ -67,6 +74,7 @@ class Solve(Protocol):
     def __call__(
         self,
         field: Field,
+        inputs: Any,  # noqa: ANN401
         u: Tensor,
         q: Tensor,
         solver: SolverSpec,
@@ -77,6 +85,7 @@ class Solve(Protocol):
 
         Arguments:
             field: The right-hand side.
+            inputs: What it is a function of.
             u: Initial state.
             q: Initial integrals.
             solver: Method and tolerances.
@@ -85,29 +94,40 @@ class Solve(Protocol):
         """
 
 
-def reverse(field: Field) -> Field:
+@dataclass(frozen=True)
+class Reversed(Field):
     """The field that runs from s = 1 to 0, over its own time 0 to 1."""
 
-    def reversed_field(s: float, u: Tensor) -> Rates:
-        du, dq = field(1.0 - s, u)
-        return -du, -dq
+    field: Field
 
-    return reversed_field
+    def bind(self, inputs: Any) -> BoundField:  # noqa: ANN401
+        """See `Field.bind`."""
+        bound = self.field.bind(inputs)
+
+        def reversed_field(s: Tensor, u: Tensor) -> Rates:
+            du, dq = bound(1.0 - s, u)
+            return -du, -dq
+
+        return reversed_field
 
 
 def solve(
     field: Field,
+    inputs: Any,  # noqa: ANN401
     u: Tensor,
     q: Tensor,
     solver: SolverSpec,
     leaves: Leaves,
     h0: float | None = None,
 ) -> Solution:
-    """See `Solve`. Differentiable in u, q and what the field depends on, if gradients are on."""
+    """See `Solve`. Differentiable in u, q and the inputs, if gradients are on."""
     tableau = TABLEAUX[solver.name]
+    bound = field.bind(inputs)
     if isinstance(solver, FixedSolver):
-        return _fixed(field, u, q, tableau, solver.steps)
-    return _adaptive(field, u, q, tableau, solver, error_norm(solver.norm, leaves), h0)
+        return _fixed(bound, u, q, tableau, solver.steps)
+    if not isinstance(solver, AdaptiveSolver):
+        raise BackendError(f"no tableau of the name '{solver.name}'")
+    return _adaptive(bound, u, q, tableau, solver, error_norm(solver.norm, leaves), h0)
 
 
 def _add(y: Tensor, h: float, weights: Sequence[float], ks: Sequence[Tensor]) -> Tensor:
@@ -123,30 +143,31 @@ def _add(y: Tensor, h: float, weights: Sequence[float], ks: Sequence[Tensor]) ->
 
 
 def _stages(
-    field: Field, tableau: Tableau, s: float, h: float, end: float, u: Tensor, first: Rates
+    field: BoundField, tableau: Tableau, s: float, h: float, end: float, u: Tensor, first: Rates
 ) -> tuple[Tensor, list[Tensor], list[Tensor]]:
     """Evaluates the stages of one step; returns the last stage value and all rates of u and q."""
     dus, dqs = [first[0]], [first[1]]
     stage = u
     for row, node in zip(tableau.a[1:], tableau.c[1:], strict=True):
         stage = _add(u, h, row, dus)
-        du, dq = field(end if node == 1 else s + node * h, stage)
+        du, dq = field(time_like(end if node == 1 else s + node * h, u), stage)
         dus.append(du)
         dqs.append(dq)
     return stage, dus, dqs
 
 
-def _fixed(field: Field, u: Tensor, q: Tensor, tableau: Tableau, steps: int) -> Solution:
+def _fixed(field: BoundField, u: Tensor, q: Tensor, tableau: Tableau, steps: int) -> Solution:
     h = 1 / steps
     for step in range(steps):
         s = step / steps
-        _, dus, dqs = _stages(field, tableau, s, h, (step + 1) / steps, u, field(s, u))
+        first = field(time_like(s, u), u)
+        _, dus, dqs = _stages(field, tableau, s, h, (step + 1) / steps, u, first)
         u, q = _add(u, h, tableau.b, dus), _add(q, h, tableau.b, dqs)
-    return Solution(u, q, tableau.evaluations(steps, heuristic=False), steps, 0, h)
+    return Solution(u, q, tableau.evaluations(steps, heuristic=False), steps, 0, h, h, h)
 
 
 def _adaptive(
-    field: Field,
+    field: BoundField,
     u: Tensor,
     q: Tensor,
     tableau: Tableau,
@@ -155,11 +176,11 @@ def _adaptive(
     h0: float | None,
 ) -> Solution:
     """The loop for an FSAL pair; every pair of harness.solvers is one."""
-    rates = field(0.0, u)
-    heuristic = h0 is None and solver.first_step == "heuristic"
+    rates = field(time_like(0.0, u), u)
+    heuristic = h0 is None and solver.first_step in ("heuristic", "warm")
     if h0 is None:
         h0 = first_step(field, u, q, rates, solver, norm)
-    s, h, accepted, rejected = 0.0, h0, 0, 0
+    s, h, proposed, largest, accepted, rejected = 0.0, h0, h0, 0.0, 0, 0
     failure = None if math.isfinite(h) else "non-finite"
     while s < 1 and failure is None:
         if accepted + rejected == solver.max_steps:
@@ -168,7 +189,7 @@ def _adaptive(
         if s + h == s:
             failure = "underflow"
             break
-        end = min(s + h, 1.0)
+        end, proposed = min(s + h, 1.0), h
         if end == 1:
             h = 1 - s
         u1, dus, dqs = _stages(field, tableau, s, h, end, u, rates)
@@ -181,10 +202,11 @@ def _adaptive(
         if ratio <= 1:
             s, u, q, rates = end, u1, q1, (dus[-1], dqs[-1])
             accepted += 1
+            largest = max(largest, h)
         else:
             rejected += 1
         if math.isnan(ratio):
             failure = "non-finite"
         h = next_step(h, ratio, tableau)
     evaluations = tableau.evaluations(accepted + rejected, heuristic)
-    return Solution(u, q, evaluations, accepted, rejected, h0, failure)
+    return Solution(u, q, evaluations, accepted, rejected, h0, largest, proposed, failure)

@@ -17,18 +17,30 @@ from torchdiffeq._impl.odeint import SOLVERS
 from torchdiffeq._impl.rk_common import RKAdaptiveStepsizeODESolver, _ButcherTableau
 from torchdiffeq._impl.solvers import FixedGridODESolver
 
+from harness.errors import BackendError
 from harness.solvers import TABLEAUX, Tableau
-from harness.trial import FixedSolver, SolverSpec
-from harness_torch.control import Field, Leaves, Norm, Rates, error_norm, first_step
+from harness.trial import AdaptiveSolver, FixedSolver, SolverSpec
+from harness_torch.control import (
+    BoundField,
+    Field,
+    Leaves,
+    Norm,
+    Rates,
+    error_norm,
+    first_step,
+    time_like,
+)
 from harness_torch.solve import Solution
 
 __all__ = ["solve"]
 
 PREFIX = "harness:"
+_CALLBACKS = ("callback_step", "callback_accept_step", "callback_reject_step")
 
 
 def solve(
     field: Field,
+    inputs: Any,  # noqa: ANN401
     u: Tensor,
     q: Tensor,
     solver: SolverSpec,
@@ -37,15 +49,16 @@ def solve(
 ) -> Solution:
     """See `harness_torch.solve.Solve`."""
     tableau = TABLEAUX[solver.name]
-    watched = _Watched(field)
+    bound = field.bind(inputs)
+    watched = _Watched(bound)
     if isinstance(solver, FixedSolver):
         h0, heuristic, tolerances = 1 / solver.steps, False, {}
         options: dict[str, Any] = {"grid_constructor": _grid(solver.steps)}
-    else:
+    elif isinstance(solver, AdaptiveSolver):
         norm = error_norm(solver.norm, leaves)
-        heuristic = h0 is None and solver.first_step == "heuristic"
+        heuristic = h0 is None and solver.first_step in ("heuristic", "warm")
         if h0 is None:
-            h0 = first_step(field, u, q, field(0.0, u), solver, norm)
+            h0 = first_step(bound, u, q, bound(time_like(0.0, u), u), solver, norm)
         tolerances = {"rtol": solver.rtol, "atol": solver.atol}
         options = {
             "norm": _tensor_norm(norm),
@@ -53,6 +66,8 @@ def solve(
             "step_t": torch.tensor([0.0, 1.0], dtype=torch.float64, device=u.device),
             "max_num_steps": solver.max_steps,
         }
+    else:
+        raise BackendError(f"no tableau of the name '{solver.name}'")
     times = torch.tensor([0.0, 1.0], dtype=torch.float64, device=u.device)
     failure = None
     try:
@@ -64,23 +79,38 @@ def solve(
         failure = "max_steps" if "max_num_steps" in str(error) else watched.failure()
     steps = watched.steps
     evaluations = tableau.evaluations(steps, heuristic)
-    return Solution(u, q, evaluations, steps - watched.rejected, watched.rejected, h0, failure)
+    return Solution(
+        u,
+        q,
+        evaluations,
+        steps - watched.rejected,
+        watched.rejected,
+        h0,
+        watched.largest or h0,
+        watched.proposed or h0,
+        failure,
+    )
 
 
 class _Watched:
     """The field as torchdiffeq calls it, with its callbacks."""
 
-    def __init__(self, field: Field) -> None:
+    def __init__(self, field: BoundField) -> None:
         self._field = field
         self._last: Rates | None = None
         self.steps = self.rejected = 0
+        self.largest = self.proposed = 0.0
 
     def __call__(self, t: Tensor, state: Rates) -> Rates:
-        self._last = self._field(float(t), state[0])
+        self._last = self._field(t.to(state[0].dtype), state[0])
         return self._last
 
     def callback_step(self, t0: Tensor, y0: Tensor, dt: Tensor) -> None:
         self.steps += 1
+        self.proposed = float(dt)
+
+    def callback_accept_step(self, t0: Tensor, y0: Tensor, dt: Tensor) -> None:
+        self.largest = max(self.largest, float(dt))
 
     def callback_reject_step(self, t0: Tensor, y0: Tensor, dt: Tensor) -> None:
         self.rejected += 1
@@ -141,7 +171,7 @@ def _fixed_class(name: str, method: Tableau) -> type[Any]:
         "order": method.order,
         "_step_func": step,
         # torchdiffeq warns of callbacks that a solver never calls.
-        "valid_callbacks": classmethod(lambda cls: {"callback_step", "callback_reject_step"}),
+        "valid_callbacks": classmethod(lambda cls: set(_CALLBACKS)),
     }
     return type(name, (FixedGridODESolver,), members)
 
