@@ -12,8 +12,9 @@ from typing import Any, Literal
 
 from harness import datasets
 from harness.backends import get_backend
-from harness.checkpoint import newest
-from harness.environment import describe, scrub
+from harness.checkpoint import Checkpoint, newest
+from harness.choices import settle
+from harness.environment import describe, scrub, with_choices
 from harness.errors import HarnessError
 from harness.evaluation import Evaluator, SolveFailed
 from harness.final import measure
@@ -90,28 +91,25 @@ class Attempt:
     def _train(
         self, backend: Backend | None, earlier: list[Path], cadence: Cadence | None
     ) -> str | None:
-        trial, timing = self.trial, self.timing
+        trial, timing, cores = self.trial, self.timing, len(self.lease.cores)
         backend = backend or get_backend(trial.backend)
         self.watch.report(stage="importing", iterations=trial.training.iterations)
         with _timed(timing, "import_s"):
-            prepared = backend.prepare(trial, len(self.lease.cores))
+            prepared = backend.prepare(trial, cores)
         device: Literal["cpu", "gpu"] = "gpu" if self.resources.gpus else "cpu"
-        self.environment = describe(trial, backend, prepared, len(self.lease.cores), device)
-        fingerprint = self.environment["numerics_fingerprint"]
-        found = newest(earlier)
+        self.environment = describe(trial, backend, prepared, cores, device)
         self.lost_s = sum((lost_seconds(path) for path in earlier), 0.0)
-        resumed = None
-        if found is not None:
-            source, resumed = found
-            same = resumed.bitwise and resumed.fingerprint == fingerprint
-            self.environment["resumed"] = "bitwise" if same else "not bitwise"
-            self._carry_over(source, resumed.totals.step)
-        replace(self.attempt / "environment.json", dumps(self.environment, indent=1))
         self.watch.report(stage="loading data")
         with _timed(timing, "data_s"):
             dataset = datasets.load(trial.dataset.name, trial.dataset.digest)
+        info = dataset.info
+        chosen = settle(self.folder, trial, backend, info, device, self.resources, cores)
+        trial = chosen.trial
+        self.environment = with_choices(self.environment, trial.gradient, chosen.backend)
+        resumed = self._resumed(earlier)
+        replace(self.attempt / "environment.json", dumps(self.environment, indent=1))
         with _timed(timing, "build_s"):
-            model = backend.open(trial, dataset.info, device)
+            model = backend.open(trial, info, device, chosen.backend)
         try:
             evaluator = Evaluator(trial, model, dataset, self.watch.check)
             self.trainer = trainer = Trainer(
@@ -121,7 +119,7 @@ class Attempt:
                 self.watch,
                 cadence or Cadence.from_environment(),
                 resumed,
-                fingerprint,
+                self.environment["numerics_fingerprint"],
                 self.lease.alone,
             )
             trainer.train()
@@ -132,6 +130,18 @@ class Attempt:
         finally:
             self.device_bytes = model.peak_device_bytes()
             model.close()
+
+    def _resumed(self, earlier: list[Path]) -> Checkpoint | None:
+        """The checkpoint to go on from; says in the environment whether that is exact."""
+        found = newest(earlier)
+        if found is None:
+            return None
+        source, checkpoint = found
+        same = checkpoint.fingerprint == self.environment["numerics_fingerprint"]
+        bitwise = checkpoint.bitwise and same
+        self.environment["resumed"] = "bitwise" if bitwise else "not bitwise"
+        self._carry_over(source, checkpoint.totals.step)
+        return checkpoint
 
     def _carry_over(self, source: Path, step: int) -> None:
         """Copies the lines of an earlier attempt up to the checkpoint: one file has all."""

@@ -21,7 +21,7 @@ import harness
 from harness.interface import Backend
 from harness.trial import Trial
 
-__all__ = ["describe", "fingerprint", "scrub"]
+__all__ = ["describe", "fingerprint", "scrub", "with_choices"]
 
 _ISA = (
     *("avx", "avx2", "fma", "avx512f", "avx512bw", "avx512vl", "avx512_vnni", "avx512_bf16"),
@@ -86,12 +86,20 @@ def describe(
                 "variables": {k: v for k, v in variables.items() if k != "CUDA_VISIBLE_DEVICES"},
                 "cpu_model": model,
                 "isa": isa,
-                "gradient": trial.gradient,
                 "precision": trial.precision,
             }
         ),
     }
     return {name: scrub(value) for name, value in found.items()}
+
+
+def with_choices(
+    environment: Mapping[str, Any], gradient: str, choices: Mapping[str, str]
+) -> dict[str, Any]:
+    """Adds the gradient mode and the backend's choices, also to the numerics fingerprint."""
+    chosen = {"gradient": gradient, "choices": dict(choices)}
+    numerics = {"before": environment["numerics_fingerprint"], **chosen}
+    return {**environment, **chosen, "numerics_fingerprint": fingerprint(numerics)}
 
 
 _SCALARS = (str, int, float, bool)

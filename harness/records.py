@@ -2,6 +2,7 @@
 
     <root>/trials/<trial_id>/
         spec.json                     enough to run the trial alone
+        choices.json                  what the first attempt decided for all (harness.choices)
         attempt-<id>/                 metrics.jsonl checkpoint/ environment.json log.txt ...
         result.json                   the commit point: the first commit wins
         replaced-<ms>/                results that a later run set aside
@@ -182,6 +183,11 @@ class TrialFolder:
         """The commit point."""
         return self.path / "result.json"
 
+    @property
+    def choices(self) -> Path:
+        """What the first attempt decided for all."""
+        return self.path / "choices.json"
+
     def attempt(self, attempt_id: str) -> Path:
         """Folder of an attempt."""
         return self.path / f"attempt-{attempt_id}"
@@ -229,8 +235,8 @@ class TrialFolder:
         Arguments:
             attempts: Set the attempts aside as well, so that the trial starts anew.
         """
-        old = [self.result] if self.result.exists() else []
-        old += self.attempts() if attempts else []
+        old = [self.result, *([self.choices] if attempts else [])]
+        old = [path for path in old if path.exists()] + (self.attempts() if attempts else [])
         if not old:
             return
         place = self.path / f"replaced-{now()}"

@@ -11,7 +11,7 @@ import pytest
 from fake_backend import FakeBackend
 from fakes import fake_trial
 
-from harness.environment import describe, scrub
+from harness.environment import describe, scrub, with_choices
 
 
 def _describe(cores: int = 1, **prepared: object) -> dict[str, Any]:
@@ -47,6 +47,19 @@ def test_numerics_fingerprint_follows_what_changes_numbers(
         replace(fake_trial(), precision="float64"), FakeBackend(), {"threads": 1}, 1, "cpu"
     )
     assert other["numerics_fingerprint"] != first["numerics_fingerprint"]
+
+
+def test_choices_are_part_of_the_numerics_fingerprint_and_of_nothing_else() -> None:
+    found = _describe()
+    chosen = [
+        with_choices(found, gradient, choices)
+        for gradient in ("direct", "checkpoint")
+        for choices in ({}, {"compile": "yes"})
+    ]
+    assert len({each["numerics_fingerprint"] for each in chosen}) == 4
+    assert {each["hardware_fingerprint"] for each in chosen} == {found["hardware_fingerprint"]}
+    assert chosen[1]["gradient"] == "direct"
+    assert chosen[1]["choices"] == {"compile": "yes"}
 
 
 def test_hardware_fingerprint_is_the_same_for_all_frameworks() -> None:

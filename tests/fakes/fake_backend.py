@@ -2,7 +2,8 @@
 
 What it does beside computing is read from the environment variable FAKE_BEHAVIOUR, JSON:
 `sleep_s` seconds a step; `fail` one of the names in `_FAILURES` at training step `at`, in as many
-processes as `times` says (counted in the folder `marks`); `seeds` gives other values by seed.
+processes as `times` says (counted in the folder `marks`); `choices` is what `choose` answers
+(`{"rounding": "up"}` changes the numbers); `seeds` gives other values by seed.
 """
 
 from __future__ import annotations
@@ -52,21 +53,33 @@ class FakeBackend(Backend):
     def prepare(self, trial: Trial, cores: int) -> Mapping[str, Any]:
         return {"threads": cores, "engine": "numpy"}
 
+    def choose(self, trial: Trial, data: DataInfo, device: str, cores: int) -> Mapping[str, str]:
+        assert trial.gradient != "auto"
+        choices: Mapping[str, str] = _behaviour().get("choices", {})
+        return choices
+
     def open(
         self, trial: Trial, data: DataInfo, device: str, choices: Mapping[str, str] | None = None
     ) -> Model:
-        return _FakeModel(trial, data)
+        assert trial.gradient != "auto"
+        return _FakeModel(trial, data, choices or {})
+
+
+def _behaviour() -> dict[str, Any]:
+    behaviour: dict[str, Any] = json.loads(os.environ.get("FAKE_BEHAVIOUR", "{}"))
+    return behaviour
 
 
 class _FakeModel(Model):
-    def __init__(self, trial: Trial, data: DataInfo) -> None:
+    def __init__(self, trial: Trial, data: DataInfo, choices: Mapping[str, str]) -> None:
         shape, kind = data.event_shape, trial.precision
         self._arrays: Arrays = {"m": np.zeros(shape, kind), "s": np.ones(shape, kind)}
         self._velocity: Arrays = {name: np.zeros(shape, kind) for name in ("m", "s")}
-        behaviour = json.loads(os.environ.get("FAKE_BEHAVIOUR", "{}"))
+        behaviour = _behaviour()
         own = behaviour.get("seeds", {}).get(str(trial.seed), {})
         self._behaviour = {**behaviour, **own}
         self._seed = trial.seed
+        self._factor = 1.5 if choices.get("rounding") == "up" else 1.0
         self._warm: Array | None = None
         if getattr(trial.solver, "first_step", None) == "warm":
             self._warm = np.zeros(1)
@@ -107,9 +120,10 @@ class _FakeModel(Model):
             # The step before decides what this one finds.
             gradients["m"] = gradients["m"] + 0.1 * self._warm.astype(z.dtype)
             self._warm = np.array([2.0 ** -(control.step % 4)])
+        rate = self._factor * control.lr
         for name, gradient in gradients.items():
             self._velocity[name] = (0.9 * self._velocity[name] + gradient).astype(gradient.dtype)
-            self._arrays[name] = self._arrays[name] - control.lr * self._velocity[name]
+            self._arrays[name] = self._arrays[name] - rate * self._velocity[name]
         # No gradient mode has all four; here every one can be told apart.
         nfe = Nfe((7 + control.step % 3,), (6,), (2,), (control.step % 2,), (5,), (4,))
         return _Done(StepReport(nll, nll, {}, nfe, failure))

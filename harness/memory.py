@@ -1,0 +1,140 @@
+"""Whether backpropagation through a solve fits the memory at hand: an estimate, framework-free.
+
+It decides `gradient: auto` (docs/numerics.md, 6) and errs towards too much: mode `checkpoint`
+costs one more evaluation for each that mode `direct` keeps, running out of memory costs the trial.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import subprocess
+from collections.abc import Iterable
+from contextlib import suppress
+from pathlib import Path
+from typing import Literal
+
+from harness.solvers import TABLEAUX
+from harness.stages import Block, Shape, stages
+from harness.trial import AdaptiveSolver, FixedSolver, LibrarySolver, SolverSpec, Trial
+
+__all__ = ["SHARE", "affordable_gradient", "kept_bytes", "memory_at_hand"]
+
+SHARE = 0.5
+"""Part of the memory at hand that `direct` may fill; arrays, moments and data have the rest."""
+EVALUATIONS = 300
+"""Bound on the evaluations of an adaptive solve, a block: FFJORD's flows take 50 to 200 at the
+paper's tolerances."""
+_LIBRARY_STAGES = 8
+"""Bound on the stages of a library's fixed-step method."""
+
+_FULL_JACOBIAN = frozenset({"ffjord.jdiag", "ffjord.jfrob", "ffjord.joffdiag"})
+_NO_JACOBIAN = frozenset(
+    {"ffjord.l1", "ffjord.l2", "kinetic_sum", "rnode.kinetic", "steer", "tpr"}
+)
+
+
+def affordable_gradient(
+    trial: Trial, event_shape: Shape, at_hand: int | None
+) -> Literal["checkpoint", "direct"]:
+    """`direct` if what it keeps fits its share of `at_hand` bytes; if that is not known, not."""
+    if at_hand is None or kept_bytes(trial, event_shape) > SHARE * at_hand:
+        return "checkpoint"
+    return "direct"
+
+
+def kept_bytes(trial: Trial, event_shape: Shape) -> int:
+    """Bytes that one training step keeps in mode `direct`: a bound.
+
+    An evaluation keeps, for every output of a layer, 3 numbers and 2 more for each tangent that
+    goes along (measured in torch, direct mode: 1 to 3, and 2), and the weights once.
+
+    Raises:
+        BackendError: The model does not fit data of this shape.
+    """
+    item = 8 if trial.precision == "float64" else 4
+    evaluations = _evaluations(trial.solver)
+    kept = 0
+    for block in stages(trial.model, event_shape):
+        if isinstance(block, Block):
+            outputs = sum(math.prod(layer.outputs) for layer in block.layers)
+            weights = sum(
+                layer.inputs[0] * layer.outputs[0] * layer.kernel**2 for layer in block.layers
+            )
+            tangents = _tangents(trial, math.prod(block.shape))
+            kept += evaluations * (trial.training.batch * outputs * (3 + 2 * tangents) + weights)
+    return kept * item
+
+
+def _evaluations(solver: SolverSpec) -> int:
+    if isinstance(solver, FixedSolver):
+        return TABLEAUX[solver.name].evaluations(solver.steps, heuristic=False)
+    if isinstance(solver, LibrarySolver) and solver.steps is not None:
+        return solver.steps * _LIBRARY_STAGES
+    if isinstance(solver, AdaptiveSolver):
+        most = TABLEAUX[solver.name].evaluations(solver.max_steps, heuristic=True)
+        return min(EVALUATIONS, most)
+    return EVALUATIONS
+
+
+def _tangents(trial: Trial, dimensions: int) -> int:
+    """Products with the Jacobian that an evaluation takes."""
+    tangents = dimensions if trial.training.trace == "exact" else 1
+    names: Iterable[str] = trial.regularizer
+    for name in names:
+        if name in _FULL_JACOBIAN:
+            tangents += dimensions
+        elif name.startswith("taylor_"):
+            tangents += int(name.removeprefix("taylor_"))
+        elif name not in _NO_JACOBIAN:
+            tangents += 1
+    return tangents
+
+
+def memory_at_hand(device: Literal["cpu", "gpu"], gpus: float, cores: int) -> int | None:
+    """Bytes that a trial may count on, None if they cannot be found out.
+
+    On a GPU its share of the device; on the host the share of its cores in what is available, so
+    that trials beside it have theirs.
+    """
+    if device == "gpu":
+        total = _gpu_bytes()
+        return None if total is None else int(total * min(1.0, gpus))
+    available = _host_bytes()
+    share = min(1.0, cores / (os.cpu_count() or 1))
+    return None if available is None else int(available * share)
+
+
+def _gpu_bytes() -> int | None:
+    """Memory of the first GPU that this process may see, asked of its driver."""
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")[0].strip()
+    command = ["nvidia-smi", "--query-gpu=memory.total", "--format=csv,noheader,nounits"]
+    try:
+        done = subprocess.run(
+            command + (["-i", visible] if visible else []),
+            capture_output=True,
+            text=True,
+            timeout=30,
+            check=True,
+        )
+        return int(done.stdout.splitlines()[0]) * 2**20
+    except (OSError, ValueError, IndexError, subprocess.SubprocessError):
+        return None
+
+
+def _host_bytes() -> int | None:
+    """What the system has available, within the limit of this process's control group."""
+    found = []
+    with suppress(OSError, ValueError, IndexError):
+        for line in Path("/proc/meminfo").read_text(encoding="utf-8").splitlines():
+            if line.startswith("MemAvailable:"):
+                found.append(int(line.split()[1]) * 1024)
+    for limit, used in (
+        ("memory.max", "memory.current"),
+        ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes"),
+    ):
+        folder = Path("/sys/fs/cgroup")
+        with suppress(OSError, ValueError):
+            most = int((folder / limit).read_text(encoding="utf-8"))
+            found.append(max(0, most - int((folder / used).read_text(encoding="utf-8"))))
+    return min(found, default=None)

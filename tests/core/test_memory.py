@@ -1,0 +1,105 @@
+"""The estimate that decides `gradient: auto`, by hand."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from harness.memory import SHARE, affordable_gradient, kept_bytes, memory_at_hand
+from harness.trial import (
+    AdaptiveSolver,
+    DatasetRef,
+    FixedSolver,
+    LibrarySolver,
+    ModelSpec,
+    SolverSpec,
+    Training,
+    Trial,
+)
+
+BASE = Trial(
+    DatasetRef("x", "0"),
+    "torch",
+    FixedSolver("rk4_38", 8),
+    ModelSpec("concat", (5, 7)),
+    training=Training(batch=10),
+)
+# 8 steps of 4 evaluations; outputs of 5, 7 and 3 for 10 examples; weights of 3 x 5, 5 x 7, 7 x 3.
+OUTPUTS, WEIGHTS = 10 * (5 + 7 + 3), 15 + 35 + 21
+
+
+def test_fixed_steps_by_hand() -> None:
+    assert kept_bytes(BASE, (3,)) == 32 * (OUTPUTS * 5 + WEIGHTS) * 4
+    assert kept_bytes(replace(BASE, precision="float64"), (3,)) == 2 * kept_bytes(BASE, (3,))
+    two = replace(BASE, model=replace(BASE.model, blocks=2))
+    assert kept_bytes(two, (3,)) == 2 * kept_bytes(BASE, (3,))
+
+
+@pytest.mark.parametrize(
+    ("trace", "regularizer", "tangents"),
+    [
+        ("hutchinson", {}, 1),
+        ("bottleneck", {}, 1),
+        ("exact", {}, 3),
+        ("hutchinson", {"rnode.kinetic": 1.0, "ffjord.l1": 1.0, "tpr": 1.0, "steer": 0.1}, 1),
+        ("hutchinson", {"rnode.jacobian": 1.0, "rnode.directional": 1.0}, 3),
+        ("exact", {"ffjord.jfrob": 1.0}, 6),
+        ("hutchinson", {"taylor_3": 1.0}, 4),
+    ],
+)
+def test_every_product_with_the_jacobian_keeps_its_tangents(
+    trace: str, regularizer: dict[str, float], tangents: int
+) -> None:
+    trial = replace(
+        BASE,
+        training=replace(BASE.training, trace=trace),
+        regularizer=regularizer,  # type: ignore[arg-type]
+    )
+    assert kept_bytes(trial, (3,)) == 32 * (OUTPUTS * (3 + 2 * tangents) + WEIGHTS) * 4
+
+
+@pytest.mark.parametrize(
+    ("solver", "evaluations"),
+    [
+        (AdaptiveSolver("dopri5"), 300),
+        (AdaptiveSolver("dopri5", max_steps=10), 62),
+        (LibrarySolver("diffrax:Kvaerno5"), 300),
+        (LibrarySolver("torchdiffeq:explicit_adams", steps=10), 80),
+    ],
+)
+def test_bounds_on_evaluations(solver: SolverSpec, evaluations: int) -> None:
+    one = kept_bytes(BASE, (3,)) // 32
+    assert kept_bytes(replace(BASE, solver=solver), (3,)) == evaluations * one
+
+
+def test_images_count_every_pixel() -> None:
+    model = ModelSpec("concat", (8,), strides=(2, -2))
+    trial = replace(BASE, model=model)
+    # [8, 2, 2] after the first layer, [1, 4, 4] after the last; kernels of 4 x 4.
+    assert kept_bytes(trial, (1, 4, 4)) == 32 * (10 * (32 + 16) * 5 + 2 * 8 * 16) * 4
+
+
+def test_direct_where_it_fits_its_share() -> None:
+    kept = kept_bytes(BASE, (3,))
+    assert affordable_gradient(BASE, (3,), int(kept / SHARE)) == "direct"
+    assert affordable_gradient(BASE, (3,), int(kept / SHARE) - 1) == "checkpoint"
+    assert affordable_gradient(BASE, (3,), None) == "checkpoint"
+
+
+def test_memory_at_hand_follows_the_share(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("harness.memory._host_bytes", lambda: 1000)
+    monkeypatch.setattr("harness.memory._gpu_bytes", lambda: 800)
+    monkeypatch.setattr("os.cpu_count", lambda: 4)
+    assert memory_at_hand("cpu", 0.0, 1) == 250
+    assert memory_at_hand("cpu", 0.0, 8) == 1000
+    assert memory_at_hand("gpu", 0.5, 1) == 400
+    assert memory_at_hand("gpu", 2.0, 1) == 800
+    monkeypatch.setattr("harness.memory._gpu_bytes", lambda: None)
+    assert memory_at_hand("gpu", 1.0, 1) is None
+
+
+def test_the_memory_of_this_host_is_found() -> None:
+    found = memory_at_hand("cpu", 0.0, 10**6)
+    assert found is not None
+    assert found > 10**7
