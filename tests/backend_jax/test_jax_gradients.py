@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from harness_jax.control import Tree
+from harness_jax.control import Inputs, Tree
 from harness_jax.gradients import get_engine, new_ledger, solve_block
 from harness_jax.model import JaxModel
 
@@ -133,21 +133,30 @@ def test_the_adjoint_counts_its_calls(solver: Any) -> None:  # noqa: ANN401
     """
     calls: list[float] = []
 
-    def field(s: Tree, y: Tree, inputs: Tree, fixed: Tree) -> Tree:
+    def field(inputs: Inputs, s: jax.Array, z: jax.Array) -> tuple[jax.Array, jax.Array]:
         jax.debug.callback(lambda s: calls.append(float(s)), s)
-        return jnp.tanh(3 * inputs * y[0]), y[0].sum(axis=1) * inputs
+        assert inputs.T is not None
+        return jnp.tanh(3 * inputs.T * z), z.sum(axis=1)[None] * inputs.T
 
-    def loss(inputs: jax.Array, ledger: jax.Array) -> tuple[jax.Array, Tree]:
-        y0 = (jnp.ones((2, 2)), jnp.zeros(2))
-        (z, a), stats = solve_block(
-            get_engine("native"), "adjoint", field, y0, inputs, None, ledger[0], solver
+    def loss(T: jax.Array, ledger: jax.Array) -> tuple[jax.Array, Tree]:
+        z, q, stats = solve_block(
+            get_engine("native"),
+            "adjoint",
+            field,
+            Inputs(T=T),
+            Inputs(),
+            jnp.ones((2, 2)),
+            jnp.zeros((1, 2)),
+            solver,
+            ledger=ledger[0],
         )
-        return jnp.sum(z) + jnp.sum(a), stats
+        return jnp.sum(z) + jnp.sum(q), stats
 
     gradient = jax.jit(jax.grad(loss, argnums=(0, 1), has_aux=True))
     (_, ledger), stats = gradient(jnp.asarray(0.7), new_ledger(1))
     jax.effects_barrier()  # type: ignore[no-untyped-call]
-    backward, failure = (int(entry) for entry in ledger[0])
+    backward, failure = (int(entry) for entry in ledger[0, :2])
+    assert 0 < ledger[0, 2] <= 1
     assert len(calls) == int(stats.evaluations) + backward
     assert failure == 0
     if isinstance(solver, FixedSolver):

@@ -35,11 +35,11 @@ class Counted:
 
     def __call__(self, s: Tree, y: Tree, inputs: Tree, fixed: Tree) -> Tree:
         jax.debug.callback(lambda s: self.times.append(float(s)), s)
-        return self.rate * y[0], y[0].sum(axis=1)
+        return self.rate * y[0], y[0].sum(axis=1)[None]
 
 
 def state() -> Tree:
-    return jnp.asarray([[1.0, 2.0], [3.0, -1.0]]), jnp.zeros(2)
+    return jnp.asarray([[1.0, 2.0], [3.0, -1.0]]), jnp.zeros((1, 2))
 
 
 def run(
@@ -77,6 +77,24 @@ def test_a_given_first_step_costs_no_evaluation() -> None:
     assert stats.evaluations == len(field.times) == 1 + 6 * (stats.accepted + stats.rejected)
 
 
+def test_a_first_step_of_zero_leaves_it_to_the_rule() -> None:
+    field = Counted()
+    by_rule, given = run(field, LOOSE)[1], run(field, LOOSE, h0=0.0)[1]
+    assert by_rule == given
+    assert given.evaluations == 2 + 6 * (given.accepted + given.rejected)
+
+
+def test_the_largest_and_the_last_proposed_step() -> None:
+    """A constant z from h = 1e-6 on: after 6 steps s = 0.111111; the seventh is proposed as 1 and cut
+    to land.
+    """
+    _, stats = run(lambda s, y, inputs, fixed: jax.tree.map(jnp.zeros_like, y), LOOSE)
+    assert stats.proposed == pytest.approx(1)
+    assert stats.largest == pytest.approx(1 - 0.111111)
+    _, stats = run(Counted(), FixedSolver("euler", 4))
+    assert (stats.proposed, stats.largest) == (0.25, 0.25)
+
+
 @pytest.mark.parametrize("name", FIXED_SOLVERS)
 def test_fixed_counts_are_calls(name: str) -> None:
     field = Counted()
@@ -101,12 +119,12 @@ def test_order_of_convergence(name: str) -> None:
     """Halving the step divides the error of z' = 4 z (1 - z) by 2^order."""
 
     def field(s: Tree, y: Tree, inputs: Tree, fixed: Tree) -> Tree:
-        return 4 * y[0] * (1 - y[0]), y[0].sum(axis=1)
+        return 4 * y[0] * (1 - y[0]), y[0].sum(axis=1)[None]
 
     exact = 1 / (1 + 9 * math.exp(-4))
     errors = []
     for steps in (16, 32):
-        start = (jnp.asarray([[0.1]]), jnp.zeros(1))
+        start = (jnp.asarray([[0.1]]), jnp.zeros((1, 1)))
         solver = FixedSolver(name, steps)
         (z, _), _ = jax.jit(solve, static_argnums=(0, 4, 5))(
             field, start, None, None, solver, state_leaves
@@ -134,7 +152,7 @@ def _reference(solver: AdaptiveSolver) -> tuple[int, int]:
         pairs = list(zip(weights, ks, strict=False))
         return [leaf + h * sum(w * k[i] for w, k in pairs) for i, leaf in enumerate(y)]
 
-    y = [np.asarray(leaf) for leaf in state()]
+    y = [np.asarray(leaf) for leaf in state_leaves(state())]
     h = 1.0
     if solver.first_step == "heuristic":
         f0 = field(y)
@@ -168,7 +186,7 @@ def test_steps_are_those_of_the_written_rules(
     solver = AdaptiveSolver(name, rtol=1e-5, atol=1e-6, first_step=first)
 
     def field(s: Tree, y: Tree, inputs: Tree, fixed: Tree) -> Tree:
-        return 5 * jnp.sin(4 * y[0]), y[0].sum(axis=1)
+        return 5 * jnp.sin(4 * y[0]), y[0].sum(axis=1)[None]
 
     stats = run(field, solver)[1]
     assert (int(stats.accepted), int(stats.rejected)) == _reference(solver)
@@ -177,7 +195,7 @@ def test_steps_are_those_of_the_written_rules(
 
 
 def test_mixed_norm_is_the_larger_leaf_and_rms_all_one_mean() -> None:
-    y = (jnp.full((2, 3), 2.0), jnp.full(2, 5.0), jnp.full(2, 1e9))
+    y = (jnp.full((2, 3), 2.0), jnp.asarray([[5.0, 5.0], [1e9, 1e9]]))
     assert error_norm("mixed", state_leaves)(y) == pytest.approx(5.0)
     expected = math.sqrt((6 * 4 + 2 * 25) / 8)
     assert error_norm("rms_all", state_leaves)(y) == pytest.approx(expected)
@@ -205,12 +223,12 @@ def test_failures_are_data() -> None:
 
     def bursts(s: Tree, y: Tree, inputs: Tree, fixed: Tree) -> Tree:
         """Grows without bound towards s = 1/2: no step size is small enough."""
-        return jnp.full_like(y[0], 1) / (0.5 - s) ** 3, y[0].sum(axis=1)
+        return jnp.full_like(y[0], 1) / (0.5 - s) ** 3, y[0].sum(axis=1)[None]
 
     assert failure(bursts, replace(LOOSE, max_steps=2_000)) == "underflow"
 
     def infinite(s: Tree, y: Tree, inputs: Tree, fixed: Tree) -> Tree:
-        return y[0] * jnp.where(s > 0.5, jnp.inf, 1.0), y[0].sum(axis=1)
+        return y[0] * jnp.where(s > 0.5, jnp.inf, 1.0), y[0].sum(axis=1)[None]
 
     assert failure(infinite, LOOSE) == "non-finite"
 
@@ -231,7 +249,7 @@ def test_gradient_does_not_depend_on_the_size_of_the_record(
     """With 4 slots for some 40 steps, most states are recomputed in the backward pass."""
 
     def field(s: Tree, y: Tree, inputs: Tree, fixed: Tree) -> Tree:
-        return jnp.sin(inputs * y[0] + 20 * s), jnp.cos(y[0]).sum(axis=1)
+        return jnp.sin(inputs * y[0] + 20 * s), jnp.cos(y[0]).sum(axis=1)[None]
 
     def loss(y: Tree, inputs: Tree) -> tuple[jax.Array, jax.Array]:
         (z, a), stats = solve_direct(field, y, inputs, None, solver, state_leaves)

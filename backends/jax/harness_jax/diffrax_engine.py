@@ -24,14 +24,14 @@ from harness_jax.control import (
     MAX_STEPS,
     NON_FINITE,
     UNDERFLOW,
-    Field,
     Leaves,
+    Rates,
     Stats,
     Tree,
     all_finite,
+    choose_first_step,
     error_norm,
     evaluations,
-    first_step,
     time_dtype,
 )
 from harness_jax.record import SLOTS
@@ -40,7 +40,24 @@ __all__ = ["erk", "solve", "solve_direct"]
 
 
 def solve(
-    field: Field,
+    rates: Rates,
+    y0: Tree,
+    inputs: Tree,
+    fixed: Tree,
+    solver: SolverSpec,
+    leaves: Leaves,
+    h0: jax.Array | None = None,
+    *,
+    rule: bool = True,
+) -> tuple[Tree, Stats]:
+    """Integrates from s = 0 to 1; not to be differentiated. See `harness_jax.solve.solve`."""
+    return _diffeqsolve(
+        rates, y0, inputs, fixed, solver, leaves, h0, rule, adjoint=diffrax.ForwardMode()
+    )
+
+
+def solve_direct(
+    rates: Rates,
     y0: Tree,
     inputs: Tree,
     fixed: Tree,
@@ -48,18 +65,9 @@ def solve(
     leaves: Leaves,
     h0: jax.Array | None = None,
 ) -> tuple[Tree, Stats]:
-    """Integrates from s = 0 to 1; not to be differentiated. See `harness_jax.solve.solve`."""
-    return _diffeqsolve(
-        field, y0, inputs, fixed, solver, leaves, h0, adjoint=diffrax.ForwardMode()
-    )
-
-
-def solve_direct(
-    field: Field, y0: Tree, inputs: Tree, fixed: Tree, solver: SolverSpec, leaves: Leaves
-) -> tuple[Tree, Stats]:
     """As `solve`, differentiable in y0 and inputs by backpropagation through the steps."""
     adjoint = diffrax.RecursiveCheckpointAdjoint(checkpoints=min(SLOTS, _max_steps(solver)))
-    return _diffeqsolve(field, y0, inputs, fixed, solver, leaves, None, adjoint=adjoint)
+    return _diffeqsolve(rates, y0, inputs, fixed, solver, leaves, h0, True, adjoint=adjoint)
 
 
 @functools.cache
@@ -93,6 +101,27 @@ def _max_steps(solver: SolverSpec) -> int:
     return solver.max_steps if isinstance(solver, AdaptiveSolver) else solver.steps
 
 
+class _Watched(diffrax.AbstractStepSizeController[Any, Any]):
+    """Notes what `Stats` wants to know: its state ends with the size of the step under way before
+    it is cut to land on the end, and the largest accepted one.
+    """
+
+    inner: diffrax.AbstractStepSizeController[Any, Any]
+
+    def wrap(self, direction: Any) -> _Watched:  # noqa: ANN401
+        return _Watched(self.inner.wrap(direction))
+
+    def init(self, terms: Any, t0: Any, *rest: Any) -> tuple[Any, Any]:  # noqa: ANN401
+        end, state = self.inner.init(terms, t0, *rest)
+        return end, (state, end - t0, end - t0, jnp.zeros_like(end - t0))
+
+    def adapt_step_size(self, t0: Any, t1: Any, *rest: Any) -> tuple[Any, ...]:  # noqa: ANN401
+        *others, (inner, _, under_way, largest) = rest
+        keep, start, end, jump, inner, result = self.inner.adapt_step_size(t0, t1, *others, inner)
+        largest = jnp.where(keep, jnp.maximum(largest, t1 - t0), largest)
+        return keep, start, end, jump, (inner, under_way, end - start, largest), result
+
+
 def _controller(
     solver: AdaptiveSolver, leaves: Leaves, dtype: np.dtype[Any]
 ) -> diffrax.AbstractStepSizeController[Any, Any]:
@@ -112,41 +141,42 @@ def _controller(
 
 
 def _diffeqsolve(
-    field: Field,
+    rates: Rates,
     y0: Tree,
     inputs: Tree,
     fixed: Tree,
     solver: SolverSpec,
     leaves: Leaves,
     h0: jax.Array | None,
+    rule: bool,
     *,
     adjoint: diffrax.AbstractAdjoint,
 ) -> tuple[Tree, Stats]:
     dtype = time_dtype(y0)
     zero = jnp.zeros((), dtype)
-    heuristic = False
+    heuristic = jnp.asarray(False)
     solver_state: Tree = None
     controller: diffrax.AbstractStepSizeController[Any, Any] = diffrax.ConstantStepSize()
     if isinstance(solver, AdaptiveSolver):
-        heuristic = h0 is None and solver.first_step == "heuristic"
-        f0 = field(zero, y0, inputs, fixed)
-        if h0 is None:
-            norm = error_norm(solver.norm, leaves)
-            h0 = first_step(lambda s, y: field(s, y, inputs, fixed), y0, f0, solver, norm)
+        f0 = rates(zero, y0, inputs, fixed)
+        h0, heuristic = choose_first_step(
+            lambda s, y: rates(s, y, inputs, fixed), y0, f0, solver, leaves, h0, rule
+        )
         controller, solver_state = _controller(solver, leaves, dtype), (jnp.asarray(False), f0)
     else:
         h0 = jnp.asarray(1 / solver.steps, dtype)
+    controller = _Watched(controller)
     start = jnp.asarray(h0)
     healthy = ~jnp.isnan(start)
     solution = diffrax.diffeqsolve(
-        diffrax.ODETerm(lambda s, y, args: field(jnp.asarray(s), y, *args)),
+        diffrax.ODETerm(lambda s, y, args: rates(jnp.asarray(s), y, *args)),
         erk(solver.name),
         t0=zero,
         t1=jnp.ones((), dtype),
         dt0=lax.stop_gradient(jnp.where(healthy, start, jnp.ones_like(start))),
         y0=y0,
         args=(inputs, fixed),
-        saveat=diffrax.SaveAt(t1=True),
+        saveat=diffrax.SaveAt(t1=True, controller_state=True),
         stepsize_controller=controller,
         adjoint=adjoint,
         max_steps=_max_steps(solver),
@@ -157,6 +187,7 @@ def _diffeqsolve(
     failure = jnp.where(solution.result == diffrax.RESULTS.max_steps_reached, MAX_STEPS, 0)
     failure = jnp.where(solution.result == diffrax.RESULTS.dt_min_reached, UNDERFLOW, failure)
     failure = jnp.where(healthy & all_finite(end), failure, NON_FINITE)
+    _, proposed, _, largest = solution.controller_state
     accepted = jnp.asarray(solution.stats["num_accepted_steps"], jnp.int32)
     rejected = jnp.asarray(solution.stats["num_rejected_steps"], jnp.int32)
     return end, Stats(
@@ -164,5 +195,7 @@ def _diffeqsolve(
         rejected=rejected,
         evaluations=evaluations(solver, accepted + rejected, heuristic),
         first_step=start,
+        proposed=proposed,
+        largest=largest,
         failure=failure.astype(jnp.int32),
     )

@@ -19,7 +19,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from harness.trial import GradientName, ModelSpec, RegularizerName, SolverSpec, TraceName
-from harness_jax.control import Stats, Tree, state_leaves
+from harness_jax.control import Inputs, Stats
 from harness_jax.dynamics import Augmented, Dynamics
 from harness_jax.gradients import Engine, solve_block
 
@@ -46,18 +46,48 @@ class Terms(NamedTuple):
     stats: Stats
 
 
-class Inputs(NamedTuple):
-    """What a block's field depends on; the end time is here if it is trained, else in `Fixed`."""
+@dataclass(frozen=True)
+class Density:
+    """The field of a block with its divergence and regularizers; equal blocks have equal fields.
 
-    arrays: Stacked
-    T: jax.Array | None
+    Arguments:
+        model: The architecture.
+        trace: `exact` or `hutchinson`.
+        regularizers: Names of the integrals, in the order of the rows of q after a.
+    """
+
+    model: ModelSpec
+    trace: TraceName
+    regularizers: tuple[RegularizerName, ...] = ()
+
+    def __call__(self, inputs: Inputs, s: jax.Array, z: jax.Array) -> tuple[jax.Array, jax.Array]:
+        """T (f, (-divergence, integrands...)) at t = T s, both times the span of the piece."""
+        dynamics, T, s = _at(self.model, inputs, s)
+        augmented = Augmented(self.trace, self.regularizers, inputs.probe)
+        dz, *dq = augmented.rates(dynamics, T, s, z)
+        return inputs.span * dz, inputs.span * jnp.stack(dq)
 
 
-class Fixed(NamedTuple):
-    """What a block's field depends on without a gradient."""
+@dataclass(frozen=True)
+class Transport:
+    """The field of a block alone, from data to base or with `inverse` from base to data."""
 
-    T: jax.Array | None
-    eps: jax.Array | None
+    model: ModelSpec
+    inverse: bool
+
+    def __call__(self, inputs: Inputs, s: jax.Array, z: jax.Array) -> tuple[jax.Array, jax.Array]:
+        """T f at t = T s, or -T f at t = T (1 - s); no rows of integrals."""
+        dynamics, T, s = _at(self.model, inputs, s)
+        sign, t = (-T, T * (1 - s)) if self.inverse else (T, T * s)
+        return inputs.span * sign * dynamics.value(t, z), jnp.zeros((0, len(z)), z.dtype)
+
+
+def _at(model: ModelSpec, inputs: Inputs, s: jax.Array) -> tuple[Dynamics, jax.Array, jax.Array]:
+    """The dynamics, T, and s as the whole block counts it."""
+    if inputs.arrays is None or inputs.T is None or inputs.start is None or inputs.span is None:
+        raise ValueError("a field lacks an input")
+    dynamics = Dynamics(model.layer, model.nonlinearity, inputs.arrays)
+    return dynamics, inputs.T, inputs.start + inputs.span * s
 
 
 def log_standard_normal(z: jax.Array) -> jax.Array:
@@ -103,50 +133,40 @@ class Flow:
             ledger: `gradients.new_ledger(blocks)`, if `mode` is not None.
             regularize: Carry the regularizer integrals as well.
         """
-        names = self.regularizers if regularize else ()
+        names = tuple(self.regularizers) if regularize else ()
+        field = Density(self.model, trace, names)
 
-        def field(s: jax.Array, y: Tree, inputs: Inputs, fixed: Fixed) -> Tree:
-            augmented = Augmented(trace, names, fixed.eps)
-            return augmented.rates(self._dynamics(inputs), _end_time(inputs, fixed), s, y[0])
+        def block(
+            y: tuple[jax.Array, jax.Array], own: tuple[Inputs, Inputs, jax.Array | None]
+        ) -> tuple[tuple[jax.Array, jax.Array], Stats]:
+            inputs, fixed, row = own
+            z, q, stats = solve_block(
+                self.engine, mode, field, inputs, fixed, *y, solver, ledger=row
+            )
+            return (z, q), stats
 
-        def block(y: Tree, own: tuple[Inputs, Fixed, jax.Array | None]) -> tuple[Tree, Stats]:
-            return solve_block(self.engine, mode, field, y, *own, solver)
-
-        zeros = jnp.zeros(x.shape[:1], x.dtype)
-        start = (x, zeros, *(zeros for _ in names))
-        (z, a, *r), stats = lax.scan(block, start, (*self._split(arrays, probes), ledger))
-        return Terms(z, a, r, stats)
+        q = jnp.zeros((1 + len(names), len(x)), x.dtype)
+        (z, q), stats = lax.scan(block, (x, q), (*self._split(arrays, probes), ledger))
+        return Terms(z, q[0], list(q[1:]), stats)
 
     def transport(
         self, arrays: Stacked, z: jax.Array, solver: SolverSpec, *, inverse: bool
     ) -> tuple[jax.Array, Stats]:
         """Maps x to z, or with `inverse` z to x, without the density; the norm is over z alone."""
+        field = Transport(self.model, inverse)
+        q = jnp.zeros((0, len(z)), z.dtype)
 
-        def field(s: jax.Array, y: Tree, inputs: Inputs, fixed: Fixed) -> Tree:
-            T = _end_time(inputs, fixed)
-            sign, t = (-T, T * (1 - s)) if inverse else (T, T * s)
-            return (sign * self._dynamics(inputs).value(t, y[0]),)
+        def block(z: jax.Array, own: tuple[Inputs, Inputs]) -> tuple[jax.Array, Stats]:
+            z, _, stats = solve_block(self.engine, None, field, *own, z, q, solver)
+            return z, stats
 
-        def block(y: Tree, own: tuple[Inputs, Fixed]) -> tuple[Tree, Stats]:
-            return self.engine.solve(field, y, *own, solver, state_leaves)
+        return lax.scan(block, z, self._split(arrays, None), reverse=inverse)
 
-        (end,), stats = lax.scan(block, (z,), self._split(arrays, None), reverse=inverse)
-        return end, stats
-
-    def _dynamics(self, inputs: Inputs) -> Dynamics:
-        return Dynamics(self.model.layer, self.model.nonlinearity, inputs.arrays)
-
-    def _split(self, arrays: Stacked, probes: jax.Array | None) -> tuple[Inputs, Fixed]:
-        """Splits the arrays by whether a gradient is wanted."""
+    def _split(self, arrays: Stacked, probes: jax.Array | None) -> tuple[Inputs, Inputs]:
+        """Inputs of all blocks, by whether a gradient is wanted."""
         rest = {name: array for name, array in arrays.items() if name != SQRT_END_TIME}
         T = arrays[SQRT_END_TIME] ** 2
+        fixed = Inputs(probe=probes, start=jnp.zeros_like(T), span=jnp.ones_like(T))
         if self.model.end_time.mode == "trained":
-            return Inputs(rest, T), Fixed(None, probes)
-        return Inputs(rest, None), Fixed(T, probes)
-
-
-def _end_time(inputs: Inputs, fixed: Fixed) -> jax.Array:
-    T = fixed.T if inputs.T is None else inputs.T
-    if T is None:
-        raise ValueError("a block without an end time")
-    return T
+            return Inputs(rest, T), fixed
+        return Inputs(rest), fixed._replace(T=T)

@@ -16,7 +16,7 @@ step that the forward solve started with:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Literal, NamedTuple
 
 import jax
@@ -24,7 +24,7 @@ import jax.numpy as jnp
 
 from harness.trial import GradientName, SolverSpec
 from harness_jax import solve
-from harness_jax.control import Field, Stats, Tree, state_leaves
+from harness_jax.control import Field, Inputs, Rates, Stats, Tree, join, state_leaves
 
 __all__ = ["Engine", "EngineName", "get_engine", "new_ledger", "solve_block"]
 
@@ -55,96 +55,117 @@ def get_engine(name: EngineName) -> Engine:
 
 
 def new_ledger(blocks: int) -> jax.Array:
-    """Zeros [blocks, 2] whose cotangent, after a backward pass in mode `adjoint`, holds the
-    evaluations and the failure code of each block's backward solve.
+    """Zeros [blocks, 3] whose cotangent, after a backward pass in mode `adjoint`, holds of each
+    block's backward solve the evaluations, the failure code and the largest accepted step.
 
     A backward pass has no other way to say anything but gradients.
     """
-    return jnp.zeros((blocks, 2))
+    return jnp.zeros((blocks, 3))
 
 
 def solve_block(
     engine: Engine,
     mode: GradientName | None,
     field: Field,
-    y0: Tree,
-    inputs: Tree,
-    fixed: Tree,
-    ledger: jax.Array | None,
+    inputs: Inputs,
+    fixed: Inputs,
+    z: jax.Array,
+    q: jax.Array,
     solver: SolverSpec,
-) -> tuple[Tree, Stats]:
-    """Solves one block from data towards base.
+    *,
+    ledger: jax.Array | None = None,
+    h0: jax.Array | None = None,
+    backward_h0: jax.Array | None = None,
+) -> tuple[jax.Array, jax.Array, Stats]:
+    """Solves one block, or a piece of it; differentiable in z, q and inputs.
 
     Arguments:
         engine: Who takes the steps.
         mode: Gradient mode; None if no gradient is wanted.
-        field: dy/ds of the state y = (z, a, r...); it may depend on z alone.
-        y0: The state at s = 0.
+        field: Right-hand side.
         inputs: What the field depends on and gets a gradient.
         fixed: What it depends on else.
-        ledger: A row of `new_ledger`, read by mode `adjoint`.
+        z: State at s = 0, [batch, ...].
+        q: Its integrals, [rows, batch].
         solver: Method and tolerances.
+        ledger: A row of `new_ledger`, needed by mode `adjoint`.
+        h0: First step in place of the solver's rule, at no cost; 0 or None leaves it to the rule.
+        backward_h0: First step of the adjoint solve; 0 or None means that of the forward solve.
+
+    Returns:
+        z and q at s = 1, and what the solve did.
     """
-    if mode == "direct":
-        return engine.solve_direct(field, y0, inputs, fixed, solver, state_leaves)
+    rates = _rates(field)
     if mode == "adjoint":
-        return _solve_adjoint(engine, field, y0, inputs, fixed, ledger, solver)
-    return engine.solve(field, y0, inputs, fixed, solver, state_leaves)
+        (z, q), stats = _solve_adjoint(
+            engine, field, (z, q), inputs, fixed, solver, ledger, h0, backward_h0
+        )
+    else:
+        solve = engine.solve if mode is None else engine.solve_direct
+        (z, q), stats = solve(rates, (z, q), inputs, fixed, solver, state_leaves, h0)
+    return z, q, stats
+
+
+def _rates(field: Field) -> Rates:
+    """The field over states (z, q)."""
+    return lambda s, y, inputs, fixed: field(join(inputs, fixed), s, y[0])
 
 
 def _solve_adjoint(
     engine: Engine,
     field: Field,
     y0: Tree,
-    inputs: Tree,
-    fixed: Tree,
-    ledger: jax.Array | None,
+    inputs: Inputs,
+    fixed: Inputs,
     solver: SolverSpec,
+    *extras: jax.Array | None,
 ) -> tuple[Tree, Stats]:
     """Two solves: forward, and backward for the gradient."""
 
     @jax.custom_vjp
-    def run(y0: Tree, inputs: Tree, fixed: Tree, ledger: Tree) -> tuple[Tree, Stats]:
-        del ledger
-        return engine.solve(field, y0, inputs, fixed, solver, state_leaves)
+    def run(y0: Tree, inputs: Inputs, fixed: Inputs, *extras: Tree) -> tuple[Tree, Stats]:
+        _, h0, _ = extras
+        return engine.solve(_rates(field), y0, inputs, fixed, solver, state_leaves, h0)
 
-    def forward(y0: Tree, inputs: Tree, fixed: Tree, ledger: Tree) -> tuple[Tree, Tree]:
-        y1, stats = run(y0, inputs, fixed, ledger)
-        return (y1, stats), (y1[:2], stats.first_step, inputs, fixed)
+    def forward(y0: Tree, inputs: Inputs, fixed: Inputs, *extras: Tree) -> tuple[Tree, Tree]:
+        (z, q), stats = run(y0, inputs, fixed, *extras)
+        _, _, h0 = extras
+        if h0 is None:
+            h0 = jnp.zeros_like(stats.first_step)
+        h0 = jnp.where(h0 == 0, stats.first_step, h0)
+        return ((z, q), stats), ((z, q[:1]), h0, inputs, fixed)
 
-    def backward(saved: Tree, cotangents: Tree) -> tuple[Tree, Tree, None, jax.Array]:
+    def backward(saved: Tree, cotangents: Tree) -> tuple[Tree, ...]:
         y1, h0, inputs, fixed = saved
-        (a_z, a_a, *a_r), _ = cotangents
+        (a_z, a_q), _ = cotangents
         zero = jax.tree.map(jnp.zeros_like, inputs)
-        (_, (a_z, a_a), gradient), stats = engine.solve(
-            _adjoint_field(field),
-            (y1, (a_z, a_a), zero),
+        (_, (a_z, _), gradient), stats = engine.solve(
+            _adjoint_rates(field),
+            (y1, (a_z, a_q[:1]), zero),
             inputs,
-            (fixed, a_r),
+            (fixed, a_q),
             solver,
-            _adjoint_leaves,
+            jax.tree.leaves,
             h0,
+            rule=False,
         )
-        entries = jnp.stack([stats.evaluations, stats.failure]).astype(new_ledger(1).dtype)
-        return (a_z, a_a, *a_r), gradient, None, entries
+        entries = [stats.evaluations, stats.failure, stats.largest]
+        dtype = new_ledger(1).dtype
+        row = jnp.stack([entry.astype(dtype) for entry in entries])
+        return (a_z, a_q), gradient, None, row, None, None
 
     run.defvjp(forward, backward)
-    return run(y0, inputs, fixed, ledger)
+    return run(y0, inputs, fixed, *extras)
 
 
-def _adjoint_field(field: Field) -> Field:
+def _adjoint_rates(field: Field) -> Rates:
     """The adjoint ODE over u = 1 - s; its state is ((z, a), (a_z, a_a), adjoints of inputs)."""
 
-    def augmented(u: jax.Array, y: Tree, inputs: Tree, rest: Tree) -> Tree:
-        fixed, a_r = rest
+    def augmented(u: jax.Array, y: Tree, inputs: Inputs, rest: Tree) -> Tree:
+        fixed, a_q = rest
         (z, _), (a_z, a_a), _ = y
-        (dz, da, *_), vjp = jax.vjp(lambda z, inputs: field(1 - u, (z,), inputs, fixed), z, inputs)
-        vjp_z, vjp_inputs = vjp((a_z, a_a, *a_r))
-        return (-dz, -da), (vjp_z, jnp.zeros_like(a_a)), vjp_inputs
+        (dz, dq), vjp = jax.vjp(lambda z, inputs: field(join(inputs, fixed), 1 - u, z), z, inputs)
+        vjp_z, vjp_inputs = vjp((a_z, a_q))
+        return (-dz, -dq[:1]), (vjp_z, jnp.zeros_like(a_a)), vjp_inputs
 
     return augmented
-
-
-def _adjoint_leaves(y: Tree) -> Sequence[jax.Array]:
-    """z, a, a_z, a_a and the adjoint of each input."""
-    return jax.tree.leaves(y)

@@ -27,7 +27,7 @@ class Outcome(NamedTuple):
         nll: Mean negative log-likelihood.
         means: Unweighted batch means of the regularizers.
         stats: Of the forward solves; entries [blocks].
-        ledger: Evaluations and failure codes of the backward solves, [blocks, 2].
+        ledger: Of the backward solves, see `new_ledger`; [blocks, 3].
     """
 
     loss: jax.Array

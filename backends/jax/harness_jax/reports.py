@@ -32,7 +32,7 @@ class PendingStep(Pending):
     def fetch(self) -> StepReport:
         """Waits for the step."""
         done = jax.device_get(self._outcome)
-        backward = done.ledger.astype(int) if self._adjoint else np.zeros((0, 2), int)
+        backward = done.ledger.astype(int) if self._adjoint else np.zeros((0, 3), int)
         codes = [*done.stats.failure, *backward[:, 1]]
         if not np.isfinite(done.loss):
             codes.append(NON_FINITE)

@@ -22,15 +22,15 @@ from harness_jax.control import (
     MAX_STEPS,
     NON_FINITE,
     UNDERFLOW,
-    Field,
     Leaves,
     Norm,
+    Rates,
     Stats,
     Tree,
     all_finite,
+    choose_first_step,
     error_norm,
     evaluations,
-    first_step,
     next_step,
     scaled,
     time_dtype,
@@ -44,7 +44,36 @@ Flow = Callable[[jax.Array, Tree], Tree]
 
 
 def solve(
-    field: Field,
+    rates: Rates,
+    y0: Tree,
+    inputs: Tree,
+    fixed: Tree,
+    solver: SolverSpec,
+    leaves: Leaves,
+    h0: jax.Array | None = None,
+    *,
+    rule: bool = True,
+) -> tuple[Tree, Stats]:
+    """Integrates from s = 0 to 1; not to be differentiated.
+
+    Arguments:
+        rates: The right-hand side.
+        y0: Initial state.
+        inputs: Differentiable inputs of the right-hand side.
+        fixed: Its other inputs.
+        solver: Method and tolerances.
+        leaves: What the error norm sees.
+        h0: Replaces the solver's rule for the first step at no cost, unless it is 0.
+        rule: False promises that `h0` is not 0, and so spares compiling the rule.
+    """
+    end, stats, _ = _run(
+        lambda s, y: rates(s, y, inputs, fixed), y0, solver, leaves, h0, rule, record=False
+    )
+    return end, stats
+
+
+def solve_direct(
+    rates: Rates,
     y0: Tree,
     inputs: Tree,
     fixed: Tree,
@@ -52,46 +81,26 @@ def solve(
     leaves: Leaves,
     h0: jax.Array | None = None,
 ) -> tuple[Tree, Stats]:
-    """Integrates from s = 0 to 1; not to be differentiated.
-
-    Arguments:
-        field: The right-hand side.
-        y0: Initial state.
-        inputs: Differentiable inputs of the field.
-        fixed: Its other inputs.
-        solver: Method and tolerances.
-        leaves: What the error norm sees.
-        h0: Replaces the solver's rule for the first step; costs no evaluation.
-    """
-    end, stats, _ = _run(
-        lambda s, y: field(s, y, inputs, fixed), y0, solver, leaves, h0, record=False
-    )
-    return end, stats
-
-
-def solve_direct(
-    field: Field, y0: Tree, inputs: Tree, fixed: Tree, solver: SolverSpec, leaves: Leaves
-) -> tuple[Tree, Stats]:
     """As `solve`, differentiable in y0 and inputs by backpropagation through the accepted steps,
     each recomputed from its recorded start (discretise-then-optimise).
     """
     tableau = TABLEAUX[solver.name]
 
     @jax.custom_vjp
-    def run(y0: Tree, inputs: Tree, fixed: Tree) -> tuple[Tree, Stats]:
-        return solve(field, y0, inputs, fixed, solver, leaves)
+    def run(y0: Tree, inputs: Tree, fixed: Tree, h0: Tree) -> tuple[Tree, Stats]:
+        return solve(rates, y0, inputs, fixed, solver, leaves, h0)
 
-    def forward(y0: Tree, inputs: Tree, fixed: Tree) -> tuple[tuple[Tree, Stats], Tree]:
+    def forward(y0: Tree, inputs: Tree, fixed: Tree, h0: Tree) -> tuple[tuple[Tree, Stats], Tree]:
         end, stats, record = _run(
-            lambda s, y: field(s, y, inputs, fixed), y0, solver, leaves, None, record=True
+            lambda s, y: rates(s, y, inputs, fixed), y0, solver, leaves, h0, True, record=True
         )
         return (end, stats), (record, stats.accepted, inputs, fixed)
 
-    def backward(saved: Tree, cotangents: tuple[Tree, Tree]) -> tuple[Tree, Tree, None]:
+    def backward(saved: Tree, cotangents: tuple[Tree, Tree]) -> tuple[Tree, Tree, None, None]:
         record, steps, inputs, fixed = saved
 
         def advance(s: jax.Array, h: jax.Array, y: Tree, inputs: Tree) -> Tree:
-            return runge_kutta_step(lambda s, y: field(s, y, inputs, fixed), tableau, s, h, y, [])[
+            return runge_kutta_step(lambda s, y: rates(s, y, inputs, fixed), tableau, s, h, y, [])[
                 0
             ]
 
@@ -106,10 +115,10 @@ def solve_direct(
 
         start = cotangents[0], jax.tree.map(jnp.zeros_like, inputs)
         y_bar, inputs_bar = lax.fori_loop(0, steps, pull_back, start)
-        return y_bar, inputs_bar, None
+        return y_bar, inputs_bar, None, None
 
     run.defvjp(forward, backward)
-    return run(y0, inputs, fixed)
+    return run(y0, inputs, fixed, h0)
 
 
 def runge_kutta_step(
@@ -158,6 +167,8 @@ class _Progress(NamedTuple):
     h: jax.Array
     y: Tree
     k1: Tree
+    proposed: jax.Array
+    largest: jax.Array
     accepted: jax.Array
     rejected: jax.Array
     failure: jax.Array
@@ -179,12 +190,13 @@ def _attempt(flow: Flow, solver: AdaptiveSolver, norm: Norm, at: _Progress) -> _
     s, y, k1 = jax.tree.map(
         lambda new, old: jnp.where(accept, new, old), (end, y, ks[-1]), (at.s, at.y, at.k1)
     )
+    largest = jnp.where(accept, jnp.maximum(at.largest, h), at.largest)
     accepted, rejected = at.accepted + accept, at.rejected + ~accept
     h = next_step(h, ratio, tableau)
     codes = [NON_FINITE, 0, MAX_STEPS, UNDERFLOW]
     found = [jnp.isnan(ratio), s >= 1, accepted + rejected >= solver.max_steps, s + h <= s]
     failure = jnp.select(found, [jnp.int32(code) for code in codes], jnp.int32(0))
-    return _Progress(s, h, y, k1, accepted, rejected, failure, record)
+    return _Progress(s, h, y, k1, at.h, largest, accepted, rejected, failure, record)
 
 
 def _adaptive(
@@ -193,24 +205,27 @@ def _adaptive(
     solver: AdaptiveSolver,
     leaves: Leaves,
     h0: jax.Array | None,
+    rule: bool,
     record: bool,
-) -> tuple[_Progress, jax.Array]:
-    """Runs an FSAL pair; every pair of harness.solvers is one. Returns the first step, too."""
+) -> tuple[_Progress, jax.Array, jax.Array]:
+    """Runs an FSAL pair; every pair of harness.solvers is one. Returns the first step, too, and
+    whether the heuristic found it.
+    """
     norm = error_norm(solver.norm, leaves)
     zero = jnp.zeros((), time_dtype(y0))
     count = jnp.zeros((), jnp.int32)
     f0 = flow(zero, y0)
-    h = first_step(flow, y0, f0, solver, norm) if h0 is None else h0
+    h, heuristic = choose_first_step(flow, y0, f0, solver, leaves, h0, rule)
     # A field that is not finite gives no first step: not one too small, nor one to clip to 1.
     failure = jnp.where(jnp.isnan(h), NON_FINITE, 0).astype(jnp.int32)
     kept = empty_record(y0, solver.max_steps) if record else None
-    start = _Progress(zero, h, y0, f0, count, count, failure, kept)
+    start = _Progress(zero, h, y0, f0, h, zero, count, count, failure, kept)
     done = lax.while_loop(
         lambda at: (at.failure == 0) & (at.s < 1),
         lambda at: _attempt(flow, solver, norm, at),
         start,
     )
-    return done, h
+    return done, h, heuristic
 
 
 def _fixed(flow: Flow, y0: Tree, solver: FixedSolver, record: bool) -> tuple[_Progress, jax.Array]:
@@ -228,7 +243,9 @@ def _fixed(flow: Flow, y0: Tree, solver: FixedSolver, record: bool) -> tuple[_Pr
 
     y, kept = lax.fori_loop(0, solver.steps, step, (y0, kept))
     zero = jnp.zeros((), jnp.int32)
-    return _Progress(jnp.ones((), dtype), h, y, None, zero + solver.steps, zero, zero, kept), h
+    return _Progress(
+        jnp.ones((), dtype), h, y, None, h, h, zero + solver.steps, zero, zero, kept
+    ), h
 
 
 def _run(
@@ -237,14 +254,14 @@ def _run(
     solver: SolverSpec,
     leaves: Leaves,
     h0: jax.Array | None,
+    rule: bool,
     record: bool,
 ) -> tuple[Tree, Stats, Record | None]:
-    heuristic = False
+    heuristic = jnp.asarray(False)
     if isinstance(solver, FixedSolver):
         done, h = _fixed(flow, y0, solver, record)
     else:
-        done, h = _adaptive(flow, y0, solver, leaves, h0, record)
-        heuristic = h0 is None and solver.first_step == "heuristic"
+        done, h, heuristic = _adaptive(flow, y0, solver, leaves, h0, rule, record)
     # Fixed steps have no error estimate that would notice, nor do leaves outside the norm.
     bad = (done.failure == 0) & ~all_finite(done.y)
     stats = Stats(
@@ -252,6 +269,8 @@ def _run(
         rejected=done.rejected,
         evaluations=evaluations(solver, done.accepted + done.rejected, heuristic),
         first_step=h,
+        proposed=done.proposed,
+        largest=done.largest,
         failure=jnp.where(bad, NON_FINITE, done.failure).astype(jnp.int32),
     )
     return done.y, stats, done.record
