@@ -43,7 +43,8 @@ class DataFacts:
         digest: The digest in the identity of trials.
         event_shape: Shape of one example.
         sizes: Rows by split; 0 means an endless training stream.
-        gaussian_nll: Of the test rows under a Gaussian fitted to the training rows, nats.
+        gaussian_nll: Of the test rows under a Gaussian fitted to the training rows, nats; None for
+            discrete pixels.
         gaussian_rows: Number of those test rows.
         gaussian_bits_per_dim: The same in bits/dim; None where the dataset has no such unit.
     """
@@ -53,7 +54,7 @@ class DataFacts:
     digest: str
     event_shape: tuple[int, ...]
     sizes: Mapping[str, int]
-    gaussian_nll: float
+    gaussian_nll: float | None
     gaussian_rows: int
     gaussian_bits_per_dim: float | None
 
@@ -69,7 +70,8 @@ def data(name: str) -> DataFacts:
     from harness.metrics.gaussian import gaussian_nll
 
     declared, dataset = datasets.declare(name), datasets.load(name)
-    nll, rows = gaussian_nll(dataset)
+    density = dataset.info.likelihood == "density"
+    nll, rows = gaussian_nll(dataset) if density else (None, 0)
     shape = dataset.info.event_shape
     return DataFacts(
         name=name,
@@ -79,7 +81,9 @@ def data(name: str) -> DataFacts:
         sizes={str(split): count for split, count in dataset.sizes().items()},
         gaussian_nll=nll,
         gaussian_rows=rows,
-        gaussian_bits_per_dim=bits_per_dim(nll, shape) if dataset.bits_per_dim else None,
+        gaussian_bits_per_dim=(
+            None if nll is None or not dataset.bits_per_dim else bits_per_dim(nll, shape)
+        ),
     )
 
 

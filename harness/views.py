@@ -105,9 +105,13 @@ def data_text(facts: DataFacts) -> str:
     sizes = ", ".join(
         f"{split} {f'{rows:,}' if rows else 'endless'}" for split, rows in facts.sizes.items()
     )
-    gaussian = f"{facts.gaussian_nll:.4f} nats"
-    if facts.gaussian_bits_per_dim is not None:
-        gaussian += f", {facts.gaussian_bits_per_dim:.4f} bits/dim"
+    if facts.gaussian_nll is None:
+        gaussian = "none: the pixels are discrete, for an autoencoder"
+    else:
+        gaussian = f"{facts.gaussian_nll:.4f} nats"
+        if facts.gaussian_bits_per_dim is not None:
+            gaussian += f", {facts.gaussian_bits_per_dim:.4f} bits/dim"
+        gaussian += f" on {facts.gaussian_rows:,} test rows"
     return columns(
         [
             ("name", facts.name),
@@ -115,10 +119,7 @@ def data_text(facts: DataFacts) -> str:
             ("digest", facts.digest),
             ("shape", "x".join(map(str, facts.event_shape))),
             ("rows", sizes),
-            (
-                "Gaussian",
-                f"{gaussian} on {facts.gaussian_rows:,} test rows",
-            ),
+            ("Gaussian", gaussian),
         ]
     )
 

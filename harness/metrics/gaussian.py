@@ -86,7 +86,14 @@ def gaussian_nll(dataset: Dataset, rows_limit: int | None = None) -> tuple[float
     Returns:
         Mean negative log-likelihood in nats per example, `log_volume` included as in the flow's
         `test_nll`, and the number of test rows.
+
+    Raises:
+        DataError: The rows are discrete: a density on them has no upper bound.
     """
+    if dataset.info.likelihood != "density":
+        raise DataError(
+            f"dataset '{dataset.info.name}' has discrete pixels, on which no density has a bound"
+        )
     gaussian = fit(dataset.chunks("train"))
     total, count = 0.0, 0
     for chunk in dataset.chunks("test", limit=rows_limit):
