@@ -68,6 +68,7 @@ class Column:
         numeric: Set flush right.
         heading: Its cells name the row.
         narrow: Its cells never break into lines.
+        wide: Its cells hold sentences, and keep room for them.
     """
 
     name: str
@@ -75,6 +76,7 @@ class Column:
     numeric: bool = False
     heading: bool = False
     narrow: bool = False
+    wide: bool = False
 
 
 @dataclass(frozen=True)

@@ -64,7 +64,7 @@ def results_chart(entries: Sequence[Entry], backends: Sequence[str]) -> Chart | 
                 "value:Q",
                 title=title,
                 axis=alt.Axis(tickCount=6, labelFlush=True),
-                scale=alt.Scale(zero=False),
+                scale=alt.Scale(zero=False, padding=12),
             ),
             y=y.axis(alt.Axis(grid=True, labelLimit=420)),
             yOffset=alt.YOffset("backend:N", sort=list(backends)),

@@ -36,7 +36,9 @@ class Group:
 
     @property
     def absence(self) -> str:
-        """Why there are no numbers: the states of the trials in words."""
+        """Why a number is missing: the states of the trials in words, `not run` if some are ok."""
+        if any(entry.ok for entry in self.entries):
+            return "not run"
         states = [entry.status for entry in self.entries]
         distinct = list(dict.fromkeys(states))
         if len(distinct) == 1:

@@ -10,15 +10,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any
 
-from harness.metrics.definitions import Better
-from harness.trial import Bound
 from harness.validation import Problems, validate
 from harness.yaml_nodes import Node
 from harness.yaml_reader import read_yaml
+from harness_reports.paper_forms import Effect, Paper, Row, Table
 from harness_reports.published import (
     DATASETS,
     FROM_MEMORY,
@@ -27,85 +24,14 @@ from harness_reports.published import (
     PublishedEffect,
     PublishedValue,
     Source,
-    SpreadKind,
 )
+from harness_reports.setup_files import SetupReader
+from harness_reports.setups import Setup
 
 __all__ = ["read_papers"]
 
-_STRICT: dict[str, Any] = {"extra": "forbid", "strict": True}
 _CELL = re.compile(r"(-?\d+(?:\.(\d+))?)(?: ± (\d*(?:\.\d+)?))?")
 _LOG_LIKELIHOOD = "log-likelihood"
-
-_Runs = Annotated[int, Bound(at_least=1)] | None
-
-
-@dataclass(frozen=True)
-class _Row:
-    """Cells of one model, by dataset."""
-
-    __pydantic_config__ = _STRICT
-
-    model: str
-    values: dict[str, str]
-    trained_by: str | None = None
-    mark: Mark | None = None
-    spread: SpreadKind | None = None
-    runs: _Runs = None
-    setups: dict[str, str] = field(default_factory=dict)
-    notes: tuple[str, ...] = ()
-    cell_notes: dict[str, str] = field(default_factory=dict)
-    targets: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class _Table:
-    """One quantity of a published table."""
-
-    __pydantic_config__ = _STRICT
-
-    table: str
-    metric: str
-    published_as: str
-    unit: str
-    direction: Better
-    mark: Mark
-    rows: tuple[_Row, ...]
-    spread: SpreadKind = "none"
-    runs: _Runs = None
-    flipped: bool = False
-    notes: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class _Effect:
-    """An effect size; see `PublishedEffect`."""
-
-    __pydantic_config__ = _STRICT
-
-    effect: str
-    scope: str
-    against: str
-    low: str
-    high: str
-    unit: str
-    mark: Mark
-    notes: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class _Paper:
-    """A file."""
-
-    __pydantic_config__ = _STRICT
-
-    source: str
-    title: str
-    authors: str
-    seen: str
-    venue: str | None = None
-    arxiv: str | None = None
-    tables: tuple[_Table, ...] = ()
-    effects: tuple[_Effect, ...] = ()
 
 
 def read_papers(
@@ -123,7 +49,7 @@ def read_papers(
     targets: set[tuple[str, str]] = set()
     for path in sorted(folder.glob("*.yaml")):
         node = read_yaml(path, path.name)
-        paper: _Paper | None = validate(_Paper, node, "the file", problems)
+        paper: Paper | None = validate(Paper, node, "the file", problems)
         if paper is None:
             continue
         if paper.source != path.stem:
@@ -131,11 +57,13 @@ def read_papers(
         papers[paper.source] = Source(
             paper.source, paper.title, paper.authors, paper.venue, paper.arxiv, paper.seen
         )
-        reader = _Reader(paper.source, problems, targets)
+        setups = SetupReader(paper.setups, node, problems)
+        reader = _Reader(paper.source, problems, targets, setups)
         for table, table_node in zip(paper.tables, _items(node, "tables"), strict=True):
             values += reader.table(table, table_node)
         for effect, effect_node in zip(paper.effects, _items(node, "effects"), strict=True):
             effects += reader.effect(effect, effect_node)
+        setups.note_unused()
     problems.raise_if_any()
     return papers, tuple(values), tuple(effects)
 
@@ -148,11 +76,18 @@ def _items(node: Node, key: str) -> tuple[Node, ...]:
 class _Reader:
     """Turns the tables of one source into values; notes what is wrong with them."""
 
-    def __init__(self, source: str, problems: Problems, targets: set[tuple[str, str]]) -> None:
+    def __init__(
+        self,
+        source: str,
+        problems: Problems,
+        targets: set[tuple[str, str]],
+        setups: SetupReader,
+    ) -> None:
         self._source, self._problems, self._targets = source, problems, targets
+        self._setups = setups
         self._cells: set[tuple[str | None, ...]] = set()
 
-    def table(self, table: _Table, node: Node) -> Iterator[PublishedValue]:
+    def table(self, table: Table, node: Node) -> Iterator[PublishedValue]:
         entries = node.items()
         definition = METRICS.get(table.metric)
         if definition is None:
@@ -175,7 +110,7 @@ class _Reader:
         for row, row_node in zip(table.rows, _items(node, "rows"), strict=True):
             yield from self._row(table, row, row_node)
 
-    def _row(self, table: _Table, row: _Row, node: Node) -> Iterator[PublishedValue]:
+    def _row(self, table: Table, row: Row, node: Node) -> Iterator[PublishedValue]:
         kind, runs = (row.spread, row.runs) if row.spread else (table.spread, table.runs)
         mark = row.mark or table.mark
         self._datasets(row, node)
@@ -197,7 +132,7 @@ class _Reader:
                 table=table.table,
                 model=row.model,
                 trained_by=row.trained_by,
-                setup=row.setups.get(dataset),
+                setup=self._setup(row, dataset, node),
                 dataset=dataset,
                 metric=table.metric,
                 published_as=table.published_as,
@@ -218,21 +153,26 @@ class _Reader:
                 is_target=self._target(table, row, dataset, mark, node),
             )
 
-    def _datasets(self, row: _Row, node: Node) -> None:
+    def _datasets(self, row: Row, node: Node) -> None:
         """Datasets are known; what is said of single cells is said of cells that exist."""
         for dataset in row.values:
             if dataset not in DATASETS:
                 place = node.items()["values"].keys[dataset]
                 message = f"unknown dataset '{dataset}'"
                 self._problems.add(place, message, known=DATASETS, found=dataset)
-        said = (("setups", row.setups), ("cell_notes", row.cell_notes), ("targets", row.targets))
+        said = (("cell_notes", row.cell_notes), ("targets", row.targets))
         for key, named in said:
             for dataset in named:
                 if dataset not in row.values:
                     message = f"the row has no value of '{dataset}'"
                     self._problems.add(node.items()[key].place, message)
 
-    def _target(self, table: _Table, row: _Row, dataset: str, mark: Mark, node: Node) -> bool:
+    def _setup(self, row: Row, dataset: str, node: Node) -> Setup | None:
+        if row.setup is None:
+            return None
+        return self._setups.conditions(row.setup, dataset, node.items()["setup"].place)
+
+    def _target(self, table: Table, row: Row, dataset: str, mark: Mark, node: Node) -> bool:
         if dataset not in row.targets:
             return False
         place = node.items()["targets"].place
@@ -243,7 +183,7 @@ class _Reader:
         self._targets.add((dataset, table.metric))
         return True
 
-    def effect(self, effect: _Effect, node: Node) -> Iterator[PublishedEffect]:
+    def effect(self, effect: Effect, node: Node) -> Iterator[PublishedEffect]:
         for key, text in (("low", effect.low), ("high", effect.high)):
             if re.fullmatch(r"\d+(\.\d+)?", text) is None:
                 self._problems.add(node.items()[key].place, f"not a number: '{text}'")

@@ -13,7 +13,8 @@ Confidence marks:
     M+   from memory, but independent checks agree with it
     M    from memory only
 
-Values of mark M and M+ are kept to be checked some day, and never printed as published.
+Values of mark M are kept to be checked some day, and never printed. Values of mark M+ are printed
+with that said, and judge nothing: they are no target and get no verdict.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from pathlib import Path
 from typing import Literal
 
 from harness.metrics.definitions import DEFINITIONS, Better, Definition
+from harness_reports.setups import Setup
 
 __all__ = [
     "DATASETS",
@@ -44,6 +46,7 @@ Mark = Literal["V", "V2", "R", "D", "M+", "M"]
 SpreadKind = Literal["none", "sd_over_runs", "two_sd_over_test_points"]
 
 FROM_MEMORY: frozenset[str] = frozenset({"M", "M+"})
+_NEVER_PRINTED = "M"
 
 DATASETS = (
     *("power", "gas", "hepmass", "miniboone", "bsds300", "mnist", "cifar10"),
@@ -99,7 +102,8 @@ class PublishedValue:
         table: Table, or what it shows where its number is not known.
         model: The model the value belongs to.
         trained_by: Who trained it, if not the model's authors.
-        setup: Architecture and batch, where known.
+        setup: What a trial must be to be the same experiment; None for another model than any
+            trial here, or one whose set-up is not known.
         dataset: The harness's name of the dataset.
         metric: The harness's name of the quantity, or one that only papers print (`METRICS`).
         published_as: Name printed in the table.
@@ -120,7 +124,7 @@ class PublishedValue:
     table: str
     model: str
     trained_by: str | None
-    setup: str | None
+    setup: Setup | None
     dataset: str
     metric: str
     published_as: str
@@ -138,8 +142,13 @@ class PublishedValue:
 
     @property
     def printable(self) -> bool:
-        """False for values from memory."""
-        return self.mark not in FROM_MEMORY
+        """False for values that nothing but memory supports."""
+        return self.mark != _NEVER_PRINTED
+
+    @property
+    def from_memory(self) -> bool:
+        """True if the value was seen in no source."""
+        return self.mark in FROM_MEMORY
 
     @property
     def half_digit(self) -> float:
@@ -181,19 +190,24 @@ class PublishedEffect:
 
     @property
     def printable(self) -> bool:
-        """False for values from memory."""
-        return self.mark not in FROM_MEMORY
+        """False for values that nothing but memory supports."""
+        return self.mark != _NEVER_PRINTED
+
+    @property
+    def from_memory(self) -> bool:
+        """True if the value was seen in no source."""
+        return self.mark in FROM_MEMORY
 
 
 def published(
-    dataset: str | None = None, metric: str | None = None, *, from_memory: bool = False
+    dataset: str | None = None, metric: str | None = None, *, unprintable: bool = False
 ) -> list[PublishedValue]:
     """Published values, by source and in the order of its tables.
 
     Arguments:
         dataset: Only of this dataset.
         metric: Only of this metric.
-        from_memory: Also values that may not be printed.
+        unprintable: Also values that may not be printed.
 
     Raises:
         ValueError: An unknown dataset or metric.
@@ -208,7 +222,7 @@ def published(
         for value in _library()[1]
         if dataset in (None, value.dataset)
         and metric in (None, value.metric)
-        and (from_memory or value.printable)
+        and (unprintable or value.printable)
     ]
 
 

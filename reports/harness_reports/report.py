@@ -14,6 +14,7 @@ import vl_convert
 from harness.environment import scrub
 from harness.gates import GateResult
 from harness.plan import Plan
+from harness_reports.beside_section import Beside, beside_section, set_beside, verdict_counts
 from harness_reports.blocks import Chart, Facts, Page, Pictures
 from harness_reports.comparison import comparison
 from harness_reports.curves import curves
@@ -87,12 +88,14 @@ def page_of(
     entries = entries_of(plan, frame)
     suite = str(scrub(plan.source or plan.suite))
     verdicts = gate_results(plan, entries)
+    beside = set_beside(entries)
     return Page(
         title=plan.suite,
         lead=plan.description,
-        facts=_facts(entries, verdicts, str(scrub(command or f"harness report {suite}"))),
+        facts=_facts(entries, beside, verdicts, str(scrub(command or f"harness report {suite}"))),
         sections=(
             results_section(entries),
+            beside_section(beside),
             comparison(entries),
             curves(entries, history),
             pictures(entries, root),
@@ -105,7 +108,9 @@ def page_of(
     )
 
 
-def _facts(entries: Sequence[Entry], verdicts: Sequence[GateResult], command: str) -> Facts:
+def _facts(
+    entries: Sequence[Entry], beside: Beside, verdicts: Sequence[GateResult], command: str
+) -> Facts:
     states = collections.Counter(entry.status.replace("_", " ") for entry in entries)
     counts = ", ".join(f"{number} {state}" for state, number in states.most_common())
     bounds = collections.Counter(result.verdict for result in verdicts)
@@ -113,6 +118,7 @@ def _facts(entries: Sequence[Entry], verdicts: Sequence[GateResult], command: st
     return Facts(
         (
             ("Trials", f"{plural(len(entries), 'trial')}: {counts}"),
+            ("Published tables", verdict_counts(beside) or "none covers these datasets"),
             ("Gates", ", ".join(f"{n} {word}" for word, n in bounds.items()) or "none stated"),
             ("Hardware", _hardware(entries)),
             ("Versions", _versions(entries)),

@@ -23,9 +23,17 @@ from typing import Literal
 
 from harness.statistics import Summary
 from harness_reports.numbers import fixed
-from harness_reports.published import PublishedValue
+from harness_reports.published import METRICS, PublishedValue
 
-__all__ = ["LEVEL", "Verdict", "difference_of_metrics", "tolerance", "verdict"]
+__all__ = [
+    "LEVEL",
+    "Verdict",
+    "difference_of_datasets",
+    "difference_of_metrics",
+    "look_alikes",
+    "tolerance",
+    "verdict",
+]
 
 LEVEL = 0.95
 
@@ -39,10 +47,10 @@ _RECONSTRUCTIONS = "the published figure is of reconstructions, not of draws fro
 _NO_KERNEL = "what the paper calls MMD is no maximum mean discrepancy"
 
 _PAIRS: Mapping[tuple[str, str], str] = {
-    ("emd", "emd_3d_reading_approximate"): _READING,
-    ("min_emd", "min_emd_3d_reading_approximate"): _READING,
     ("emd_3d_reading", "emd_3d_reading_approximate"): _APPROXIMATE,
     ("min_emd_3d_reading", "min_emd_3d_reading_approximate"): _APPROXIMATE,
+    ("emd", "emd_3d_reading_approximate"): _READING,
+    ("min_emd", "min_emd_3d_reading_approximate"): _READING,
     ("cov_l2_prior", "cov_l2_recon"): _RECONSTRUCTIONS,
     ("mmd_l2_prior", "mmd_l2_recon"): _RECONSTRUCTIONS,
     ("mmd_kernel", "min_cd"): _NO_KERNEL,
@@ -112,9 +120,9 @@ def verdict(
         return Verdict("not run")
     reason = (
         difference_of_metrics(metric or value.metric, value.metric)
-        or _difference_of_datasets(dataset or value.dataset, value.dataset)
+        or difference_of_datasets(dataset or value.dataset, value.dataset)
+        or ("recalled, not seen in a source" if value.from_memory else None)
         or incomparable
-        or (None if value.printable else "the published value was not seen in a source")
     )
     if reason:
         return Verdict("not comparable", reason=reason)
@@ -160,12 +168,19 @@ def difference_of_metrics(ours: str, theirs: str) -> str | None:
     return _PAIRS.get((ours, theirs), f"{ours} and {theirs} are different quantities")
 
 
-def _difference_of_datasets(ours: str, theirs: str) -> str | None:
+def look_alikes(theirs: str) -> tuple[str, ...]:
+    """Metrics of the same unit that a reader may take for a published one, the closest first."""
+    unit = METRICS[theirs].unit
+    return tuple(a for a, b in _PAIRS if b == theirs and METRICS[a].unit == unit)
+
+
+def difference_of_datasets(ours: str, theirs: str) -> str | None:
+    """Why results on two datasets do not compare; None if they are the same."""
     if ours == theirs:
         return None
     if ours == f"{theirs}-partial":
         return f"trained and tested on a part of {theirs}"
-    return f"{ours} is another dataset than {theirs}"
+    return f"another dataset than {theirs}"
 
 
 def _quantile(freedom: float) -> float:

@@ -58,7 +58,7 @@ def test_not_comparable_says_why_even_if_the_numbers_agree(
 
 @pytest.mark.parametrize("mark", ["M", "M+"])
 def test_values_from_memory_judge_nothing(mark: str) -> None:
-    remembered = next(v for v in published(from_memory=True) if v.mark == mark)
+    remembered = next(v for v in published(unprintable=True) if v.mark == mark)
     assert verdict(summary(remembered.value), remembered).kind == "not comparable"
 
 
