@@ -11,7 +11,7 @@ import re
 from collections.abc import Mapping
 from importlib import metadata
 
-from harness.datasets import benchmarks, digits, patches, toy2d
+from harness.datasets import benchmarks, density_images, digits, patches, toy2d, variational
 from harness.datasets.base import Dataset, Declaration, Loader, Rows, Split
 from harness.datasets.files import data_dir
 from harness.datasets.npz import NpzFile
@@ -26,9 +26,11 @@ _BUILT_IN: Mapping[str, Loader] = {
     **digits.LOADERS,
     **benchmarks.LOADERS,
     **patches.LOADERS,
+    **density_images.LOADERS,
+    **variational.LOADERS,
 }
 # Files in the data folder that a built-in dataset of the same name reads: not the user's own.
-_OWN_FILES = benchmarks.PINNED_FILES
+_OWN_FILES = benchmarks.PINNED_FILES | density_images.PINNED_FILES | variational.PINNED_FILES
 
 
 def names() -> list[str]:

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Iterator, Mapping
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from harness.datasets.base import Dataset, Float, Rows, Split
+from harness.datasets.base import Dataset, Float, Rows, Split, piece
 from harness.errors import DataError
 from harness.interface import DataInfo
 from harness.streams import Stream
 
-__all__ = ["ArrayDataset", "epoch_indices"]
+__all__ = ["ArrayDataset", "epoch_indices", "shuffle_and_split"]
 
 
 def epoch_indices(name: str, count: int, seed: int, step: int, size: int) -> npt.NDArray[np.int64]:
@@ -51,19 +52,12 @@ class ArrayDataset(Dataset):
 
     Arguments:
         name: Name of the dataset.
-        splits: `train`, `val` and `test`, each [n, D], of any numeric type; memory maps are read
-            piece by piece.
-        image_shape: Shape of a row as a picture.
+        splits: `train`, `val` and `test`, each [n, *event_shape], of any numeric type; memory maps
+            are read piece by piece.
     """
 
-    def __init__(
-        self,
-        name: str,
-        splits: Mapping[Split, npt.NDArray[np.generic]],
-        image_shape: tuple[int, ...] | None = None,
-    ) -> None:
+    def __init__(self, name: str, splits: Mapping[Split, npt.NDArray[np.generic]]) -> None:
         self.info = DataInfo(name, splits["train"].shape[1:])
-        self.image_shape = image_shape
         self._splits = splits
 
     def sizes(self) -> Mapping[Split, int]:
@@ -79,11 +73,29 @@ class ArrayDataset(Dataset):
         """The first rows of a split, in the order of the file."""
         return _as_rows(self._splits[split][:limit])
 
-    def chunks(self, split: Split, size: int = 50_000, limit: int | None = None) -> Iterator[Rows]:
+    def chunks(
+        self, split: Split, size: int | None = None, limit: int | None = None
+    ) -> Iterator[Rows]:
         """The same rows piece by piece, never all of them in memory."""
         rows = self._splits[split][:limit]
+        size = size or piece(self.info.event_shape)
         for start in range(0, len(rows), size):
             yield _as_rows(rows[start : start + size])
+
+
+def shuffle_and_split(data: npt.NDArray[Any]) -> dict[Split, npt.NDArray[Any]]:
+    """Splits rows in a fixed random order: the last tenth tests, the last tenth of the rest
+    validates.
+    """
+    order = Stream(0, "data/split").permutation(len(data))
+    test = len(data) // 10
+    val = (len(data) - test) // 10
+    train = len(data) - test - val
+    return {
+        "train": data[order[:train]],
+        "val": data[order[train : train + val]],
+        "test": data[order[train + val :]],
+    }
 
 
 def _as_rows(rows: npt.NDArray[np.generic]) -> Rows:

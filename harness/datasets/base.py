@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import abc
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal
@@ -10,12 +11,17 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from harness.interface import DataInfo
+from harness.interface import DataInfo, Likelihood
 
-__all__ = ["Dataset", "Declaration", "Float", "Loader", "Rows", "Split"]
+__all__ = ["Dataset", "Declaration", "Float", "Loader", "Rows", "Split", "piece"]
 
 Float = npt.NDArray[np.float64]
 Split = Literal["train", "val", "test"]
+
+
+def piece(event_shape: tuple[int, ...]) -> int:
+    """Rows that are worked on at a time where nothing asks for a number: 32 MB of float64."""
+    return min(50_000, max(1, (1 << 22) // math.prod(event_shape)))
 
 
 @dataclass(frozen=True)
@@ -28,6 +34,7 @@ class Declaration:
         summary: One line for `harness list`.
         available: True if it can be loaded now without a download.
         reason: Why it is not available, or what would be downloaded.
+        likelihood: `DataInfo.likelihood`: the kind of model that can be fitted to it.
     """
 
     name: str
@@ -35,6 +42,7 @@ class Declaration:
     summary: str
     available: bool = True
     reason: str | None = None
+    likelihood: Likelihood = "density"
 
 
 @dataclass(frozen=True)
@@ -65,10 +73,19 @@ class Dataset(abc.ABC):
     info: DataInfo
     bits_per_dim: bool = False
     """True if results are also given in bits/dim: -(mean log p) / (D ln 2), log p on 0..255-like
-    integer levels, i.e. `log_volume` includes the division by the number of levels."""
-    image_shape: tuple[int, ...] | None = None
-    """Shape of an example as a picture, (height, width) or (channels, height, width), where
-    `event_shape` is its flattened form; None if examples are not pictures."""
+    integer levels: either `log_volume` includes the division by the number of levels, or log p is
+    of the levels themselves (`categorical`)."""
+
+    @property
+    def image_shape(self) -> tuple[int, ...] | None:
+        """Shape of an example as a picture: [height, width] in grey, or [channels, height, width].
+
+        None if examples are not pictures; those of pictures have an `event_shape` of three sides.
+        """
+        shape = self.info.event_shape
+        if len(shape) != 3:
+            return None
+        return shape[1:] if shape[0] == 1 else shape
 
     @abc.abstractmethod
     def sizes(self) -> Mapping[Split, int]:
@@ -89,9 +106,12 @@ class Dataset(abc.ABC):
         An endless training stream gives a large fixed sample of its distribution here.
         """
 
-    def chunks(self, split: Split, size: int = 50_000, limit: int | None = None) -> Iterator[Rows]:
-        """The rows of `rows(split, limit)`, at most `size` at a time."""
+    def chunks(
+        self, split: Split, size: int | None = None, limit: int | None = None
+    ) -> Iterator[Rows]:
+        """The rows of `rows(split, limit)`, `size` at a time; None leaves the size to memory."""
         rows = self.rows(split, limit)
+        size = size or piece(self.info.event_shape)
         for start in range(0, len(rows.x), size):
             end = start + size
             yield Rows(rows.x[start:end], rows.log_volume[start:end])

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from harness.datasets import maf_files, tabular, uci_files
+from harness.datasets import maf_files, npz, tabular, uci_files
 from harness.datasets.base import Loader, Split
 from harness.datasets.download import Remote
-from harness.datasets.partial import Partial, PinnedPart
-from harness.datasets.tables import Array, Source, Table
+from harness.datasets.partial import Partial
+from harness.datasets.public import Array, PublicDataset, Source
 
 __all__ = ["ARCHIVE", "LOADERS", "PINNED_FILES", "TABLES"]
 
@@ -22,7 +22,7 @@ ARCHIVE = Remote(
         "https://zenodo.org/records/1161203/files/data.tar.gz?download=1",
         "https://zenodo.org/api/records/1161203/files/data.tar.gz/content",
     ),
-    "9b9c9b0375315ad270eba4ce80c093ab",
+    "md5:9b9c9b0375315ad270eba4ce80c093ab",
     817,
     "record 1161203 of zenodo.org",
 )
@@ -35,7 +35,7 @@ def _unchanged(train: Array, val: Array, test: Array) -> Mapping[Split, Array]:
 
 
 TABLES = (
-    Table(
+    PublicDataset(
         "power",
         "electric power of a household (UCI), as MAF prepares it; 6-D",
         (
@@ -45,11 +45,13 @@ TABLES = (
             Source(("power/household_power_consumption.txt",), uci_files.power),
         ),
         {"data": 2_049_280},
-        6,
+        (6,),
         tabular.power,
-        ARCHIVE,
+        (ARCHIVE,),
+        "data",
+        part="power-partial",
     ),
-    Table(
+    PublicDataset(
         "gas",
         "gas sensors under ethylene and CO (UCI), as MAF prepares it; 8-D",
         (
@@ -57,11 +59,13 @@ TABLES = (
             Source(("ethylene_CO.pickle",), maf_files.gas),
         ),
         {"data": 1_052_065},
-        8,
+        (8,),
         tabular.gas,
-        ARCHIVE,
+        (ARCHIVE,),
+        "data",
+        part="gas-partial",
     ),
-    Table(
+    PublicDataset(
         "gas-resampled",
         "gas sensors, our own quarter of the rows of ethylene_CO.txt; 8-D",
         (
@@ -69,10 +73,11 @@ TABLES = (
             Source(("gas/ethylene_CO.txt",), uci_files.gas),
         ),
         {"data": 4_208_261},
-        8,
+        (8,),
         tabular.resampled_gas,
+        part="gas-resampled-partial",
     ),
-    Table(
+    PublicDataset(
         "hepmass",
         "signal events of HEPMASS (UCI), as MAF prepares it; 21-D",
         tuple(
@@ -81,11 +86,13 @@ TABLES = (
             for ext in (".csv", ".csv.gz")
         ),
         {"train": 350_136, "test": 174_987},
-        21,
+        (21,),
         tabular.hepmass,
-        ARCHIVE,
+        (ARCHIVE,),
+        "data",
+        part="hepmass-partial",
     ),
-    Table(
+    PublicDataset(
         "miniboone",
         "signal events of MiniBooNE (UCI), as MAF prepares it; 43-D",
         (
@@ -95,11 +102,13 @@ TABLES = (
             Source(("miniboone/MiniBooNE_PID.txt",), uci_files.miniboone),
         ),
         {"data": 36_488},
-        43,
+        (43,),
         tabular.miniboone,
-        ARCHIVE,
+        (ARCHIVE,),
+        "data",
+        part="miniboone-partial",
     ),
-    Table(
+    PublicDataset(
         "bsds300",
         "8x8 patches of the Berkeley images, as MAF packages them; 63-D; research only",
         (
@@ -107,26 +116,36 @@ TABLES = (
             Source(("BSDS300.hdf5",), maf_files.bsds300),
         ),
         {"train": 1_000_000, "val": 50_000, "test": 250_000},
-        63,
+        (63,),
         _unchanged,
-        ARCHIVE,
+        (ARCHIVE,),
+        "data",
         package="h5py",
+        part="bsds300-partial",
     ),
 )
 
+
+def _pinned(name: str, checksum: str, rows: int, whole: str, summary: str) -> PublicDataset:
+    """A part of known content: the array `data` of `<name>.npz` in the data folder."""
+    (table,) = (table for table in TABLES if table.name == whole)
+    source = Source((f"{name}.npz",), npz.parts, (f"sha256:{checksum}",))
+    return PublicDataset(name, summary, (source,), {"data": rows}, table.shape, table.prepare)
+
+
 _PINNED = {
-    "power": PinnedPart(
+    "power": _pinned(
         "power-partial",
         "893798910db2ec6bca62d4ee0624afda65d5b0838fba7c281887ef3b092441c5",
-        (48_419, 8),
-        tabular.power,
+        48_419,
+        "power",
         "the first 48,419 of the 2,049,280 rows of POWER; 6-D; for checks, not for tables",
     ),
-    "miniboone": PinnedPart(
+    "miniboone": _pinned(
         "miniboone-partial",
         "82a9d698daf563e3df6285a3b5787ffd647fa29f380b8fceea8684ca01d1b979",
-        (1_523, 43),
-        tabular.miniboone,
+        1_523,
+        "miniboone",
         "the first 1,523 of the 36,488 rows of MINIBOONE; 43-D; for checks, not for tables",
     ),
 }

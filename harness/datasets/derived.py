@@ -47,7 +47,7 @@ def derived(dataset: str, key: str, derive: Derivation) -> dict[Split, Array]:
     return {split: _mapped(dataset, key, split) for split in SPLITS}
 
 
-def npy_writer(rows: Array, chunk: int = 50_000) -> Callable[[BinaryIO], None]:
+def npy_writer(rows: Array, chunk: int = 10_000) -> Callable[[BinaryIO], None]:
     """What writes an array as an npy file.
 
     Unlike numpy's own writing it goes through Python's files, which name the cause of a failure.

@@ -6,15 +6,14 @@ starts anew when a connection breaks. requests and pooch are imported when somet
 
 from __future__ import annotations
 
-import hashlib
 import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from urllib.parse import urlsplit
 
-from harness.datasets.files import cache_dir, caching, exclusive, find
+from harness.datasets.files import cache_dir, caching, exclusive, find, verify
 from harness.errors import DataError
 
 __all__ = ["Remote", "download"]
@@ -33,21 +32,27 @@ class Remote:
     Arguments:
         file: Its name; a user may put it into the data folder instead of downloading it.
         urls: Where it lies, the first is tried first.
-        md5: Its checksum, as its publisher states it.
+        checksum: `md5:` or `sha256:` and hex digits, as its publisher states it.
         megabytes: Its size in 10^6 bytes, rounded; what is twice as large is not taken.
         origin: Its place in words, for messages.
     """
 
     file: str
     urls: tuple[str, ...]
-    md5: str
+    checksum: str
     megabytes: int
     origin: str
 
     @property
+    def hex_digits(self) -> str:
+        """The checksum without the name of its algorithm."""
+        return self.checksum.partition(":")[2]
+
+    @property
     def cached(self) -> Path:
         """Where a download lies."""
-        return cache_dir() / "downloads" / f"{self.md5[:8]}-{self.file}"
+        name = PurePosixPath(self.file).name
+        return cache_dir() / "downloads" / f"{self.hex_digits[:8]}-{name}"
 
     def is_here(self) -> bool:
         """True if it has been downloaded, or the user has put it into the data folder."""
@@ -66,12 +71,7 @@ def download(dataset: str, remote: Remote) -> Path:
     """
     own = find(remote.file)
     if own is not None:
-        with own.open("rb") as file:
-            if hashlib.file_digest(file, "md5").hexdigest() != remote.md5:
-                raise DataError(
-                    f"dataset '{dataset}': {remote.file} is not the file of {remote.origin} (its "
-                    "MD5 differs); it is incomplete or another version, fetch it again"
-                )
+        verify(dataset, remote.file, own, remote.checksum)
         return own
     with caching(dataset), exclusive(remote.cached):
         _retrieve(dataset, remote)
@@ -97,7 +97,7 @@ def _retrieve(dataset: str, remote: Remote) -> None:
         """What is wrong with a mirror; None if the file has come."""
         resumed = part.exists()
         try:
-            pooch.retrieve(url, f"md5:{remote.md5}", path.name, path.parent, downloader=transfer)
+            pooch.retrieve(url, remote.checksum, path.name, path.parent, downloader=transfer)
         except HTTPError as error:
             return "answered " + str(error).partition(":")[0]
         except RequestException:
@@ -106,7 +106,7 @@ def _retrieve(dataset: str, remote: Remote) -> None:
             return "sends more than the file should have"
         except ValueError:
             # Pieces of two different files may have been joined.
-            return complaint(url) if resumed else "sent another content (its MD5 differs)"
+            return complaint(url) if resumed else "sent another content (its checksum differs)"
         return None
 
     complaints = []

@@ -32,6 +32,7 @@ __all__ = [
     "find",
     "publish",
     "sha256",
+    "verify",
 ]
 
 DATA_DIR = "HARNESS_DATA_DIR"
@@ -71,7 +72,7 @@ def absence(file: str) -> str:
 
 
 def checked_file(dataset: str, file: str, checksum: str) -> Path:
-    """Path of `file` in the data folder, its SHA-256 verified.
+    """Path of `file` in the data folder, its content verified.
 
     Raises:
         DataError: The file is absent or its content is not the pinned one.
@@ -79,19 +80,53 @@ def checked_file(dataset: str, file: str, checksum: str) -> Path:
     path = find(file)
     if path is None:
         raise DataError(f"dataset '{dataset}': {absence(file)}")
-    found = sha256(path)
-    if found != checksum:
-        raise DataError(
-            f"dataset '{dataset}': {file} has SHA-256 {found[:16]}..., expected "
-            f"{checksum[:16]}...; it is incomplete or another version, fetch it again"
-        )
+    verify(dataset, file, path, checksum)
     return path
+
+
+def verify(dataset: str, file: str, path: Path, checksum: str) -> None:
+    """Compares the content of a file with its pinned checksum.
+
+    Arguments:
+        dataset: Name of the dataset, for messages.
+        file: Name of the file, for messages.
+        path: Where it lies.
+        checksum: As its publisher states it: `md5:`, `sha256:` or `git:` and hex digits; the last
+            is the id that git gives to the content.
+
+    Raises:
+        DataError: They differ.
+    """
+    kind, _, pinned = checksum.partition(":")
+    algorithm, name = _CHECKSUMS[kind]
+    found = _hashed(path, algorithm, git=kind == "git")
+    if found != pinned:
+        raise DataError(
+            f"dataset '{dataset}': {file} has {name} {found[:16]}..., expected "
+            f"{pinned[:16]}...; it is incomplete or another version, fetch it again"
+        )
+
+
+_CHECKSUMS = {
+    "md5": ("md5", "MD5"),
+    "sha256": ("sha256", "SHA-256"),
+    "git": ("sha1", "the git id"),
+}
 
 
 def sha256(path: Path) -> str:
     """SHA-256 of a file, as hex digits."""
+    return _hashed(path, "sha256")
+
+
+def _hashed(path: Path, algorithm: str, git: bool = False) -> str:
+    state = hashlib.new(algorithm, usedforsecurity=False)
+    if git:
+        state.update(f"blob {path.stat().st_size}\0".encode())
     with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+        while piece := file.read(1 << 20):
+            state.update(piece)
+    return state.hexdigest()
 
 
 def declared_digest(checksum: str, loader_version: int) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
@@ -11,13 +11,13 @@ from typing import NoReturn
 import numpy as np
 import numpy.typing as npt
 
-from harness.datasets.arrays import ArrayDataset
+from harness.datasets.arrays import ArrayDataset, shuffle_and_split
 from harness.datasets.base import Dataset, Declaration, Loader, Split
 from harness.datasets.files import content_checksum, declared_digest
+from harness.datasets.maf_files import Parts
 from harness.errors import DataError
-from harness.streams import Stream
 
-__all__ = ["NpzFile", "read_arrays"]
+__all__ = ["NpzFile", "parts", "read_arrays"]
 
 LOADER_VERSION = 1
 SPLITS: tuple[Split, ...] = ("train", "val", "test")
@@ -45,15 +45,29 @@ def read_arrays(dataset: str, path: Path) -> dict[str, Array]:
         ) from error
 
 
+def parts(dataset: str, paths: Sequence[Path], rows: Mapping[str, int]) -> Parts:
+    """Reads an npz file that stands for a public dataset: its parts are the arrays of that name.
+
+    Raises:
+        DataError: The file is not an npz file of plain arrays, or lacks one.
+    """
+    (path,) = paths
+    arrays = read_arrays(dataset, path)
+    missing = [part for part in rows if part not in arrays]
+    if missing:
+        raise DataError(f"dataset '{dataset}': {path.name} has no array '{missing[0]}'")
+    return {part: arrays[part] for part in rows}
+
+
 @dataclass(frozen=True)
 class NpzFile(Loader):
     """Rows given to the model as they are, in float64; the density is that of these numbers.
 
     Integer levels must be dequantised before: a density on them has no upper bound.
 
-    Arrays are [n, D] or [n, height, width] and the like; the latter are flattened, and their shape
-    is kept for pictures. A single array `data` is shuffled by a fixed stream and split as the
-    tabular benchmarks are: the last tenth is the test set, the last tenth of the rest validates.
+    Arrays are [n, D], or pictures: [n, height, width] or [n, channels, height, width]. A single
+    array `data` is shuffled by a fixed stream and split as the tabular benchmarks are: the last
+    tenth is the test set, the last tenth of the rest validates.
     """
 
     name: str
@@ -80,16 +94,16 @@ class NpzFile(Loader):
                 )
             if len(rows) == 0:
                 self._fail(f"'{key}' has no rows")
+        # A grey picture is one of one channel.
+        shape = (1, *event_shape) if len(event_shape) == 2 else event_shape
         return ArrayDataset(
-            self.name,
-            {key: rows.reshape(len(rows), -1) for key, rows in splits.items()},
-            image_shape=event_shape if len(event_shape) > 1 else None,
+            self.name, {key: rows.reshape(len(rows), *shape) for key, rows in splits.items()}
         )
 
     def _splits(self, arrays: Mapping[str, Array]) -> dict[Split, Array]:
         present = [key for key in SPLITS if key in arrays]
         if "data" in arrays and not present:
-            return _shuffle_and_split(self._checked("data", arrays["data"]))
+            return shuffle_and_split(self._checked("data", arrays["data"]))
         if "data" in arrays:
             self._fail(f"has both 'data' and '{present[0]}'; keep one of the two forms")
         if len(present) < len(SPLITS):
@@ -100,23 +114,14 @@ class NpzFile(Loader):
     def _checked(self, key: str, rows: Array) -> Array:
         if rows.dtype.kind not in "biuf":
             self._fail(f"'{key}' holds {rows.dtype}, not numbers")
-        if rows.ndim < 2 or 0 in rows.shape[1:]:
-            self._fail(f"'{key}' has shape {rows.shape}; expected [rows, dimensions]")
+        if not 2 <= rows.ndim <= 4 or 0 in rows.shape[1:]:
+            self._fail(
+                f"'{key}' has shape {rows.shape}; expected [rows, dimensions], [rows, height, "
+                "width] or [rows, channels, height, width]"
+            )
         if rows.dtype.kind == "f" and not np.isfinite(rows).all():
             self._fail(f"'{key}' holds NaN or infinite values")
         return rows
 
     def _fail(self, what: str) -> NoReturn:
         raise DataError(f"dataset '{self.name}': {self.path.name}: {what}")
-
-
-def _shuffle_and_split(data: Array) -> dict[Split, Array]:
-    order = Stream(0, "data/split").permutation(len(data))
-    test = len(data) // 10
-    val = (len(data) - test) // 10
-    train = len(data) - test - val
-    return {
-        "train": data[order[:train]],
-        "val": data[order[train : train + val]],
-        "test": data[order[train + val :]],
-    }

@@ -106,7 +106,7 @@ def read_images(archive: Path, folder: str) -> list[Grey]:
 
 def _derive() -> Iterator[tuple[Split, Callable[[BinaryIO], None]]]:
     """Yields each split with what writes its npy file, chunk by chunk."""
-    archive = checked_file(NAME, FILE, CHECKSUM)
+    archive = checked_file(NAME, FILE, f"sha256:{CHECKSUM}")
     training, testing = read_images(archive, "train"), read_images(archive, "test")
     if (len(training), len(testing)) != (200, 100):
         raise DataError(

@@ -18,7 +18,7 @@ import pytest
 from harness.datasets import benchmarks
 from harness.datasets.archives import extract
 from harness.datasets.download import Remote
-from harness.datasets.tables import Table
+from harness.datasets.public import PublicDataset
 from harness.errors import DataError
 
 ROWS = np.random.Generator(np.random.PCG64(0)).normal(size=(2000, 8))
@@ -57,12 +57,12 @@ def archive(members: Mapping[str, bytes | tarfile.TarInfo]) -> bytes:
     return file.getvalue()
 
 
-def table(folder: Path, content: bytes, name: str = "power") -> Table:
+def table(folder: Path, content: bytes, name: str = "power") -> PublicDataset:
     """A benchmark of 2,000 rows whose archive the user has put into the data folder."""
     (folder / "data.tar.gz").write_bytes(content)
-    remote = Remote("data.tar.gz", (), hashlib.md5(content).hexdigest(), 1, "record 1")
+    remote = Remote("data.tar.gz", (), f"md5:{hashlib.md5(content).hexdigest()}", 1, "record 1")
     whole = next(table for table in benchmarks.TABLES if table.name == name)
-    return replace(whole, rows={"data": 2000}, remote=remote)
+    return replace(whole, rows={"data": 2000}, remotes=(remote,))
 
 
 def link(name: str, target: str, kind: bytes = tarfile.SYMTYPE) -> tarfile.TarInfo:

@@ -17,9 +17,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from harness.datasets import benchmarks, download, tables, tabular
+from harness.datasets import benchmarks, download, public, tabular
 from harness.datasets.download import Remote
-from harness.datasets.tables import Table
+from harness.datasets.public import PublicDataset
 from harness.errors import DataError
 
 pytest.importorskip("pooch")
@@ -125,13 +125,13 @@ GOOD = archive(
 
 def table(
     site: Site, content: bytes, *paths: str, name: str = "power", megabytes: int = 1
-) -> Table:
+) -> PublicDataset:
     """A benchmark of 2,000 rows whose archive lies on the local server."""
     urls = tuple(site.url + path for path in paths or ("/data.tar.gz",))
-    md5 = hashlib.md5(content).hexdigest()
+    md5 = f"md5:{hashlib.md5(content).hexdigest()}"
     remote = Remote("data.tar.gz", urls, md5, megabytes, "record 1 of example.org")
     whole = next(table for table in benchmarks.TABLES if table.name == name)
-    return replace(whole, rows={"data": 2000}, remote=remote)
+    return replace(whole, rows={"data": 2000}, remotes=(remote,))
 
 
 def leftovers(cache: Path) -> list[str]:
@@ -141,9 +141,9 @@ def leftovers(cache: Path) -> list[str]:
     )
 
 
-def part_of(table: Table) -> Path:
-    assert table.remote is not None
-    return table.remote.cached.with_name(table.remote.cached.name + ".part")
+def part_of(table: PublicDataset) -> Path:
+    (remote,) = table.remotes
+    return remote.cached.with_name(remote.cached.name + ".part")
 
 
 def test_downloaded_unpacked_prepared_and_then_all_from_the_cache(site: Site, cache: Path) -> None:
@@ -156,12 +156,10 @@ def test_downloaded_unpacked_prepared_and_then_all_from_the_cache(site: Site, ca
     expected = tabular.power(ROWS)
     for split in ("train", "val", "test"):
         np.testing.assert_array_equal(dataset.rows(split).x, expected[split])
-    assert power.remote is not None
-    assert leftovers(cache) == sorted(
-        [power.remote.cached.name, "train.npy", "val.npy", "test.npy"]
-    )
+    (remote,) = power.remotes
+    assert leftovers(cache) == sorted([remote.cached.name, "train.npy", "val.npy", "test.npy"])
 
-    power.remote.cached.unlink()
+    remote.cached.unlink()
     power.load()
     assert len(site.seen) == 1
     assert power.declare().available
@@ -181,7 +179,7 @@ def test_a_downloaded_archive_serves_the_next_dataset(site: Site) -> None:
     content = archive({"data/power/data.npy": npy(), "data/miniboone/data.npy": npy()})
     site.files["/data.tar.gz"] = content
     table(site, content).load()
-    other = replace(table(site, content, name="miniboone"), width=8)
+    other = replace(table(site, content, name="miniboone"), shape=(8,))
     assert other.declare().available
     assert other.load().sizes()["test"] == 200
     assert len(site.seen) == 1
@@ -248,10 +246,10 @@ def test_server_error_and_the_next_mirror(site: Site, cache: Path) -> None:
 
 def test_unreachable(site: Site) -> None:
     power = table(site, GOOD)
-    assert power.remote is not None
-    nowhere = replace(power.remote, urls=("http://127.0.0.1:9/data.tar.gz",))
+    (remote,) = power.remotes
+    nowhere = replace(remote, urls=("http://127.0.0.1:9/data.tar.gz",))
     with pytest.raises(DataError, match=r"127\.0\.0\.1:9 could not be reached"):
-        replace(power, remote=nowhere).load()
+        replace(power, remotes=(nowhere,)).load()
 
 
 def test_more_than_the_file_can_have(site: Site, cache: Path) -> None:
@@ -278,7 +276,7 @@ def test_disk_full_while_unpacking_and_writing_arrays(
 ) -> None:
     site.files["/data.tar.gz"] = GOOD
     power = table(site, GOOD)
-    assert power.remote is not None
+    (remote,) = power.remotes
     for allowed in (0, 1, 2):
         calls = iter(range(10))
 
@@ -290,7 +288,7 @@ def test_disk_full_while_unpacking_and_writing_arrays(
             patch.setattr(os, "fsync", fsync)
             with pytest.raises(DataError, match="the disk of HARNESS_CACHE_DIR is full"):
                 power.load()
-        whole = {power.remote.cached.name} | ({"train.npy"} if allowed == 2 else set())
+        whole = {remote.cached.name} | ({"train.npy"} if allowed == 2 else set())
         assert set(leftovers(cache)) == whole
     assert power.load().sizes()["test"] == 200
 
@@ -308,7 +306,7 @@ def test_an_archive_put_into_the_data_folder(
     monkeypatch.setenv("HARNESS_DATA_DIR", str(tmp_path))
     power = table(site, GOOD)
     (tmp_path / "data.tar.gz").write_bytes(GOOD[:-1])
-    with pytest.raises(DataError, match=r"data\.tar\.gz is not the file of record 1"):
+    with pytest.raises(DataError, match=r"data\.tar\.gz has MD5 .* fetch it again"):
         power.load()
     (tmp_path / "data.tar.gz").write_bytes(GOOD)
     assert power.declare().available
@@ -321,7 +319,7 @@ def test_missing_pooch(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "pooch", None)
     with pytest.raises(DataError, match=r"pip install 'cnf-harness\[data\]'"):
         power.load()
-    monkeypatch.setattr(tables, "_is_installed", lambda package: False)
+    monkeypatch.setattr(public, "_is_installed", lambda package: False)
     assert power.declare().reason == (
         "set HARNESS_DATA_DIR to a folder with power/data.npy or power.npy or "
         "household_power_consumption.txt or power/household_power_consumption.txt; or to "

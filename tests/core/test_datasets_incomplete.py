@@ -14,7 +14,7 @@ import pytest
 
 from harness.datasets import benchmarks, declare, load
 from harness.datasets.partial import Partial
-from harness.datasets.tables import Table
+from harness.datasets.public import PublicDataset
 from harness.errors import DataError
 
 Float = npt.NDArray[np.float64]
@@ -34,7 +34,7 @@ def rows_of(count: int, width: int) -> Float:
     return rows
 
 
-def table(name: str, **rows: int) -> Table:
+def table(name: str, **rows: int) -> PublicDataset:
     """A benchmark whose complete data have other row counts."""
     whole = next(table for table in benchmarks.TABLES if table.name == name)
     return replace(whole, rows=rows)
@@ -155,7 +155,7 @@ def test_the_pinned_part_comes_first(data: Path) -> None:
     pinned = declare("power-partial")
     write_power(data)
     assert declare("power-partial").digest != pinned.digest
-    (data / "power-partial.npz").write_bytes(b"not the pinned one")
+    np.savez(data / "power-partial.npz", data=np.zeros((48_419, 8)))
     assert declare("power-partial").digest == pinned.digest
     with pytest.raises(DataError, match=r"power-partial\.npz has SHA-256"):
         load("power-partial")
@@ -170,7 +170,7 @@ def test_other_content_of_the_right_length(data: Path) -> None:
     with pytest.raises(DataError, match="'train' has NaN or infinite values"):
         table("power", data=100).load()
     np.save(data / "power/data.npy", rows_of(100, 9))
-    with pytest.raises(DataError, match=r"holds another table, of shape \(100, 9\)"):
+    with pytest.raises(DataError, match=r"holds other data, of shape \(100, 9\)"):
         table("power", data=100).load()
     np.save(at(data / "miniboone/data.npy"), rows_of(100, 50))
     with pytest.raises(DataError, match="leaves 50 dimensions, expected 43"):

@@ -56,12 +56,26 @@ def test_any_number_type_becomes_float64(path: Path, dtype: Any) -> None:  # noq
     np.testing.assert_array_equal(rows, x.astype(np.float64))
 
 
-def test_pictures_are_flattened_and_keep_their_shape(path: Path) -> None:
-    x = np.arange(20 * 6.0).reshape(20, 3, 2)
+@pytest.mark.parametrize(
+    ("shape", "event_shape", "image_shape"),
+    [
+        ((6,), (6,), None),
+        ((3, 2), (1, 3, 2), (3, 2)),
+        ((1, 3, 2), (1, 3, 2), (3, 2)),
+        ((3, 2, 1), (3, 2, 1), (3, 2, 1)),
+    ],
+)
+def test_pictures_keep_their_shape(
+    path: Path,
+    shape: tuple[int, ...],
+    event_shape: tuple[int, ...],
+    image_shape: tuple[int, ...] | None,
+) -> None:
+    x = np.arange(20 * 6.0).reshape(20, *shape)
     dataset = loaded(path, train=x, val=x, test=x)
-    assert dataset.info.event_shape == (6,)
-    assert dataset.image_shape == (3, 2)
-    np.testing.assert_array_equal(dataset.rows("val", 1).x[0], np.arange(6.0))
+    assert dataset.info.event_shape == event_shape
+    assert dataset.image_shape == image_shape
+    np.testing.assert_array_equal(dataset.rows("val", 1).x.ravel(), np.arange(6.0))
 
 
 @pytest.mark.parametrize(
@@ -74,6 +88,7 @@ def test_pictures_are_flattened_and_keep_their_shape(path: Path) -> None:
         ({"data": X[:, 0]}, r"'data' has shape \(40,\); expected \[rows, dimensions\]"),
         ({"data": np.zeros((40, 0))}, r"'data' has shape \(40, 0\)"),
         ({"data": np.float64(1)}, r"'data' has shape \(\)"),
+        ({"data": np.zeros((40, 1, 2, 3, 4))}, r"'data' has shape \(40, 1, 2, 3, 4\)"),
         ({**GOOD, "val": X[:, :2]}, r"rows of 'val' have shape \(2,\), of 'train' \(3,\)"),
         ({**GOOD, "test": X[:0]}, "'test' has no rows"),
         ({"data": X[:9]}, "'val' has no rows|'test' has no rows"),

@@ -9,10 +9,11 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from harness.datasets import declare, load, tabular
+from harness.datasets import tabular
 from harness.datasets.benchmarks import TABLES
 from harness.datasets.files import sha256
-from harness.datasets.partial import PinnedPart
+from harness.datasets.npz import parts
+from harness.datasets.public import PublicDataset, Source
 from harness.errors import DataError
 
 Float = npt.NDArray[np.float64]
@@ -167,25 +168,34 @@ def test_sizes_of_the_full_sets(
     assert any(table.rows == rows for table in TABLES)
 
 
-def test_a_damaged_or_other_file_is_refused(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("HARNESS_DATA_DIR", str(tmp_path))
-    np.savez(tmp_path / "power-partial.npz", data=household(10))
-    assert declare("power-partial").available
-    with pytest.raises(DataError, match=r"power-partial\.npz has SHA-256 .* fetch it again"):
-        load("power-partial")
-
-
-def test_a_file_of_another_shape_is_refused(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def short(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> PublicDataset:
+    """A part of known content, a hundred rows of POWER."""
     path = tmp_path / "short.npz"
-    np.savez(path, data=household(10))
+    np.savez(path, data=household(100))
     monkeypatch.setenv("HARNESS_DATA_DIR", str(tmp_path))
-    checksum = sha256(path)
-    table = PinnedPart("short", checksum, (11, 8), tabular.power, "ten rows")
-    with pytest.raises(DataError, match=r"shape \(10, 8\), expected \(11, 8\)"):
-        table.load()
-    good = PinnedPart("short", checksum, (10, 8), tabular.power, "ten rows").load()
-    assert dict(good.sizes()) == {"train": 9, "val": 0, "test": 1}
+    monkeypatch.setenv("HARNESS_CACHE_DIR", str(tmp_path / "cache"))
+    source = Source(("short.npz",), parts, (f"sha256:{sha256(path)}",))
+    return PublicDataset("short", "a hundred rows", (source,), {"data": 100}, (6,), tabular.power)
+
+
+def test_a_part_of_known_content(short: PublicDataset) -> None:
+    assert short.declare().available
+    assert dict(short.load().sizes()) == {"train": 81, "val": 9, "test": 10}
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ({"data": household(99)}, r"short\.npz has 99 rows, expected 100; it is incomplete"),
+        ({"data": household(100) + 1e-9}, r"short\.npz has SHA-256 .* fetch it again"),
+        ({"rows": household(100)}, r"short\.npz has no array 'data'"),
+    ],
+)
+def test_a_damaged_or_other_file_is_refused(
+    content: dict[str, Float], message: str, short: PublicDataset, tmp_path: Path
+) -> None:
+    np.savez(tmp_path / "short.npz", **content)  # type: ignore[arg-type]
+    with pytest.raises(DataError, match=message):
+        short.load()
+    assert not list((tmp_path / "cache").rglob("*.npy"))

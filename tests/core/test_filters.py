@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-from typing import Any
+import json
+from collections.abc import Iterator
+from dataclasses import is_dataclass, replace
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import pytest
 from hypothesis import given
@@ -14,12 +16,17 @@ from harness.filters import FIELDS, MAX_DEPTH, Filter, fields_of, parse_filter
 from harness.labels import LABELS, label
 from harness.trial import (
     AdaptiveSolver,
+    BatchNorm,
     DatasetRef,
     EndTime,
     Evaluation,
     FixedSolver,
+    LibrarySolver,
     ModelSpec,
     Optimizer,
+    Patience,
+    Posterior,
+    Schedule,
     Training,
     Trial,
 )
@@ -138,6 +145,7 @@ def test_labels() -> None:
         "training": "1000x100 adam lr=0.001 hutchinson",
         "evaluation": "exact batch=1000",
         "gradient": "adjoint",
+        "engine": "native",
         "precision": "float32",
         "seed": "3",
     }
@@ -153,7 +161,37 @@ def test_labels() -> None:
             AdaptiveSolver("bosh3", first_step=0.5, norm="rms_all", max_steps=9),
             "bosh3 rtol=1e-05 atol=1e-05 first_step=0.5 norm=rms_all max_steps=9",
         ),
+        (
+            "solver",
+            AdaptiveSolver("dopri8", first_step="warm", end="interpolate"),
+            "dopri8 rtol=1e-05 atol=1e-05 first_step=warm end=interpolate",
+        ),
+        (
+            "solver",
+            LibrarySolver("torchdiffeq:adaptive_heun", max_steps=9),
+            "torchdiffeq:adaptive_heun rtol=1e-05 atol=1e-05 max_steps=9",
+        ),
+        (
+            "solver",
+            LibrarySolver("diffrax:Ralston", steps=4),
+            "diffrax:Ralston rtol=1e-05 atol=1e-05 steps=4",
+        ),
         ("regularizer", {}, "none"),
+        (
+            "model",
+            ModelSpec("hyper", (8, 4), strides=(2, 1, -2), scales=2, residual=True),
+            "hyper 8-4 strides=2,1,-2 tanh x1 scales=2 residual",
+        ),
+        (
+            "model",
+            ModelSpec(batch_norm=BatchNorm(0.5), spectral_norm=True, zero_last=True),
+            "concatsquash 64-64-64 tanh x1 spectral_norm zero_last batch_norm lag=0.5",
+        ),
+        (
+            "model",
+            ModelSpec(posterior=Posterior(rank=20), batch_norm=BatchNorm()),
+            "concatsquash 64-64-64 tanh x1 batch_norm vae=64 low_rank rank=20",
+        ),
         ("model", ModelSpec(hidden=()), "concatsquash linear tanh x1"),
         (
             "model",
@@ -162,8 +200,19 @@ def test_labels() -> None:
         ),
         (
             "training",
-            Training(7, 9, Optimizer(lr=0.5), "exact", validation_rows=3, protocol="paper"),
+            Training(7, 9, Optimizer(lr=0.5), trace="exact", validation_rows=3, protocol="paper"),
             "7x9 adam lr=0.5 exact validation_rows=3 protocol=paper",
+        ),
+        (
+            "training",
+            Training(
+                optimizer=Optimizer("adamw", eps=1e-7, weight_decay=1e-6, clip_norm=10.0),
+                schedule=Schedule(100, (250, 500), 0.5, 40),
+                patience=Patience((10, 20), 30, 7),
+            ),
+            "1000x100 adamw lr=0.001 eps=1e-07 weight_decay=1e-06 clip_norm=10 warmup=100 "
+            "drops=250,500 factor=0.5 kl_warmup=40 patience_drops=10,20 patience_stop=30 "
+            "patience_after=7 hutchinson",
         ),
         (
             "evaluation",
@@ -174,6 +223,55 @@ def test_labels() -> None:
 )
 def test_labels_of_other_values(axis: str, value: Any, expected: str) -> None:  # noqa: ANN401
     assert label(replace(TRIAL, **{axis: value}))[axis] == expected
+
+
+def test_every_field_of_a_trial_shows_in_its_labels() -> None:
+    """A field that is added to the spec and forgotten here would merge different trials."""
+    shown = {json.dumps(label(TRIAL))}
+    changed = list(_changes(TRIAL))
+    for trial in changed:
+        shown.add(json.dumps(label(trial)))
+    assert len(changed) > 50
+    assert len(shown) == 1 + len(changed)
+
+
+_OTHERS: dict[str, Any] = {
+    "batch_norm": BatchNorm(),
+    "posterior": Posterior(),
+    "clip_norm": 1.0,
+    "stop": 3,
+    "strides": (1, 1, 1, 1),
+    "regularizer": {"steer": 0.5},
+    "first_step": "whole",
+    "hidden": (3,),
+    "drops": (3,),
+    "protocol": "paper",
+    "solver": FixedSolver("euler", 4),
+}
+
+
+def _changes(value: Any) -> Iterator[Any]:  # noqa: ANN401
+    """Copies of a spec with one field changed, at every depth."""
+    for name, kind in get_type_hints(type(value)).items():
+        if name in ("digest", "shards", "semantics_version"):
+            continue
+        now = getattr(value, name)
+        if is_dataclass(now):
+            others = [*_changes(now)]
+        elif name in _OTHERS:
+            other = _OTHERS[name]
+            others = [other, *(_changes(other) if is_dataclass(other) else ())]
+        elif get_origin(kind) is Literal:
+            others = [word for word in get_args(kind) if word != now]
+        elif isinstance(now, bool):
+            others = [not now]
+        elif isinstance(now, int | float):
+            others = [now + 1]
+        elif now is None:
+            others = [7]
+        else:
+            others = ["other"]
+        yield from (replace(value, **{name: other}) for other in others)
 
 
 def test_close_numbers_have_different_labels() -> None:

@@ -6,8 +6,9 @@ import dataclasses
 import hashlib
 import json
 import math
+import re
 from dataclasses import replace
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 from hypothesis import given, settings
@@ -16,13 +17,25 @@ from hypothesis import strategies as st
 from harness.solvers import ADAPTIVE_SOLVERS, FIXED_SOLVERS
 from harness.trial import (
     AdaptiveSolver,
+    BatchNorm,
     Bound,
     DatasetRef,
     EndTime,
+    EngineName,
     Evaluation,
     FixedSolver,
+    GradientName,
+    LayerName,
+    LibrarySolver,
     ModelSpec,
+    NonlinearityName,
     Optimizer,
+    Patience,
+    Posterior,
+    PrecisionName,
+    RegularizerName,
+    Schedule,
+    TraceName,
     Training,
     Trial,
     canonical,
@@ -40,35 +53,54 @@ adaptive = st.builds(
     name=st.sampled_from(ADAPTIVE_SOLVERS),
     rtol=positive,
     atol=positive,
-    first_step=st.sampled_from(["heuristic", "whole", 1]) | st.floats(1e-9, 1.0),
+    first_step=st.sampled_from(["heuristic", "warm", "whole", 1]) | st.floats(1e-9, 1.0),
     norm=st.sampled_from(["mixed", "rms_all"]),
     max_steps=count,
+    end=st.sampled_from(["interpolate", "stop"]),
 )
 fixed = st.builds(FixedSolver, name=st.sampled_from(FIXED_SOLVERS), steps=count)
-trace = st.sampled_from(["exact", "hutchinson"])
+library = st.builds(
+    LibrarySolver, library=st.text(), rtol=positive, steps=st.none() | count, max_steps=count
+)
+solver = adaptive | fixed | library
+counts = st.lists(count, max_size=3).map(tuple)
+trace = st.sampled_from(get_args(TraceName))
 trials = st.builds(
     Trial,
     dataset=st.builds(DatasetRef, name=st.text(), digest=st.text("0123456789abcdef")),
     backend=st.text(),
-    solver=adaptive | fixed,
+    solver=solver,
     model=st.builds(
         ModelSpec,
-        layer=st.sampled_from(["concat", "concatsquash"]),
+        layer=st.sampled_from(get_args(LayerName)),
         hidden=st.lists(count, max_size=4).map(tuple),
-        nonlinearity=st.sampled_from(["tanh", "softplus", "elu"]),
+        nonlinearity=st.sampled_from(get_args(NonlinearityName)),
         blocks=count,
         end_time=st.builds(
             EndTime, value=positive, mode=st.sampled_from(["fixed", "inert", "trained"])
         ),
+        strides=st.none() | st.lists(st.sampled_from([-2, 1, 2]), max_size=4).map(tuple),
+        scales=count,
+        residual=st.booleans(),
+        batch_norm=st.none() | st.builds(BatchNorm, lag=st.sampled_from([0, 0.5])),
+        spectral_norm=st.booleans(),
+        zero_last=st.booleans(),
+        posterior=st.none() | st.builds(Posterior, latent=count, rank=count),
     ),
-    regularizer=st.dictionaries(
-        st.sampled_from(["rnode.kinetic", "rnode.jacobian"]), positive, max_size=2
-    ),
+    regularizer=st.dictionaries(st.sampled_from(get_args(RegularizerName)), positive, max_size=3),
     training=st.builds(
         Training,
         iterations=count,
         batch=count,
-        optimizer=st.builds(Optimizer, lr=positive),
+        optimizer=st.builds(
+            Optimizer,
+            name=st.sampled_from(["adam", "adam_eps_hat", "adamax", "adamw"]),
+            lr=positive,
+            weight_decay=st.sampled_from([0, 1e-6]),
+            clip_norm=st.none() | positive,
+        ),
+        schedule=st.builds(Schedule, warmup=count, drops=counts, kl_warmup=count),
+        patience=st.builds(Patience, drops=counts, stop=st.none() | count, after=count),
         trace=trace,
         probe=st.sampled_from(["gaussian", "rademacher"]),
         validate_every=st.integers(0, 100),
@@ -81,11 +113,12 @@ trials = st.builds(
         trace=trace,
         batch=count,
         rows=st.none() | count,
-        solver=st.none() | adaptive | fixed,
+        solver=st.none() | solver,
         samples=st.integers(0, 100),
     ),
-    gradient=st.sampled_from(["adjoint", "direct"]),
-    precision=st.sampled_from(["float32", "float64"]),
+    gradient=st.sampled_from(get_args(GradientName)),
+    engine=st.sampled_from(get_args(EngineName)),
+    precision=st.sampled_from(get_args(PrecisionName)),
     seed=st.integers(-(2**63), 2**63),
     shards=count,
 )
@@ -125,31 +158,55 @@ def test_canonical_json_is_sorted_compact_and_plain(trial: Trial) -> None:
 
 def test_golden_identity() -> None:
     """Another value here means that every record on disk loses its trial."""
-    assert BASE.id == "beabac0b29e77b8d"
+    assert BASE.id == "?"
     full = replace(
         BASE,
         solver=FixedSolver("rk4_38", 8),
-        model=ModelSpec("concat", (860, 860), "softplus", 1, EndTime(0.5, "inert")),
+        model=ModelSpec(
+            "concat",
+            (64, 64, 64),
+            "softplus",
+            2,
+            EndTime(0.5, "inert"),
+            strides=(1, 1, 1, 1),
+            scales=3,
+            batch_norm=BatchNorm(),
+            zero_last=True,
+        ),
         regularizer={"rnode.kinetic": 0.01, "rnode.jacobian": 0.01},
-        training=Training(200, 1000, Optimizer("adam", 1e-3), protocol="paper"),
+        training=Training(
+            200,
+            1000,
+            Optimizer("adam_eps_hat", 1e-3, weight_decay=1e-6),
+            Schedule(1000, (250, 500)),
+            Patience((10, 20), 30),
+            protocol="paper",
+        ),
         evaluation=Evaluation("hutchinson", 500, 2000, AdaptiveSolver("tsit5", 1e-6, 1e-8)),
         gradient="direct",
+        engine="library",
         precision="float64",
         seed=7,
     )
-    assert full.id == "a170b546e841d90c"
+    assert full.id == "??"
 
 
 def test_canonical_form_spelled_out() -> None:
     assert canonical(BASE) == (
         '{"backend":"torch","dataset":{"digest":"09d92dd64d16d461","name":"moons"},'
+        '"engine":"native",'
         '"evaluation":{"batch":1000,"rows":null,"samples":1000,"solver":null,"trace":"exact"},'
-        '"gradient":"adjoint","model":{"blocks":1,"end_time":{"mode":"fixed","value":1.0},'
-        '"hidden":[64,64,64],"layer":"concatsquash","nonlinearity":"tanh"},'
+        '"gradient":"adjoint","model":{"batch_norm":null,"blocks":1,'
+        '"end_time":{"mode":"fixed","value":1.0},'
+        '"hidden":[64,64,64],"layer":"concatsquash","nonlinearity":"tanh","posterior":null,'
+        '"residual":false,"scales":1,"spectral_norm":false,"strides":null,"zero_last":false},'
         '"precision":"float32","regularizer":{},"seed":0,"semantics_version":1,"shards":1,'
-        '"solver":{"atol":1e-05,"first_step":"heuristic","max_steps":1000,"name":"dopri5",'
-        '"norm":"mixed","rtol":1e-05},"training":{"batch":100,"iterations":1000,"keep":"best",'
-        '"optimizer":{"lr":0.001,"name":"adam"},"probe":"gaussian","protocol":null,'
+        '"solver":{"atol":1e-05,"end":"stop","first_step":"heuristic","max_steps":1000,'
+        '"name":"dopri5","norm":"mixed","rtol":1e-05},"training":{"batch":100,'
+        '"iterations":1000,"keep":"best",'
+        '"optimizer":{"clip_norm":null,"eps":1e-08,"lr":0.001,"name":"adam","weight_decay":0.0},'
+        '"patience":{"after":0,"drops":[],"stop":null},"probe":"gaussian","protocol":null,'
+        '"schedule":{"drops":[],"factor":0.1,"kl_warmup":0,"warmup":0},'
         '"trace":"hutchinson","validate_every":200,"validation_rows":null}}'
     )
 
@@ -158,18 +215,21 @@ def _whole(one: float) -> Trial:
     return replace(
         BASE,
         solver=AdaptiveSolver("dopri5", rtol=one, atol=one, first_step=one),
-        model=ModelSpec(end_time=EndTime(one)),
+        model=ModelSpec(end_time=EndTime(one), batch_norm=BatchNorm(decay=one)),
         regularizer={"rnode.kinetic": one},
-        training=Training(optimizer=Optimizer(lr=one)),
+        training=Training(
+            optimizer=Optimizer(lr=one, eps=one, weight_decay=one, clip_norm=one),
+            schedule=Schedule(factor=one),
+        ),
         evaluation=Evaluation(solver=AdaptiveSolver("bosh3", rtol=one)),
     )
 
 
 def test_1_and_1_point_0_are_one_trial_in_every_float_field() -> None:
     assert canonical(_whole(1)) == canonical(_whole(1.0))
-    assert ":1," not in canonical(_whole(1)).replace('"blocks":1,', "").replace(
-        '"semantics_version":1,', ""
-    ).replace('"shards":1,', "")
+    counts = ("blocks", "scales", "semantics_version", "shards")
+    found = re.findall(r'"(\w+)":1[,}]', canonical(_whole(1)))
+    assert sorted(found) == sorted(counts)
 
 
 def test_counts_stay_integers() -> None:
@@ -191,7 +251,10 @@ def test_counts_stay_integers() -> None:
         replace(BASE, solver=AdaptiveSolver("dopri5", rtol=1.0000000000000002e-5)),
         replace(BASE, regularizer={"rnode.kinetic": 0.01}),
         replace(BASE, evaluation=Evaluation(solver=AdaptiveSolver("dopri5"))),
+        replace(BASE, solver=AdaptiveSolver("dopri5", end="interpolate")),
+        replace(BASE, solver=LibrarySolver("diffrax:Dopri5")),
         replace(BASE, gradient="direct"),
+        replace(BASE, engine="library"),
         replace(BASE, precision="float64"),
         replace(BASE, seed=1),
         replace(BASE, shards=2),

@@ -13,9 +13,9 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from harness.datasets import benchmarks, declare, tables, tabular, uci_files
+from harness.datasets import benchmarks, declare, public, tabular, uci_files
 from harness.datasets.base import Dataset, Split
-from harness.datasets.tables import Table
+from harness.datasets.public import PublicDataset
 from harness.errors import DataError
 
 Float = npt.NDArray[np.float64]
@@ -35,7 +35,7 @@ def rng() -> np.random.Generator:
     return np.random.Generator(np.random.PCG64(0))
 
 
-def table(name: str, **rows: int) -> Table:
+def table(name: str, **rows: int) -> PublicDataset:
     """A benchmark whose complete data have other row counts."""
     whole = next(table for table in benchmarks.TABLES if table.name == name)
     return replace(whole, rows=rows)
@@ -288,7 +288,7 @@ def test_missing_h5py(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(__import__("sys").modules, "h5py", None)
     with pytest.raises(DataError, match=r"pip install 'cnf-harness\[data\]'"):
         bsds300.load()
-    monkeypatch.setattr(tables, "_is_installed", lambda package: package != "h5py")
+    monkeypatch.setattr(public, "_is_installed", lambda package: package != "h5py")
     assert (
         bsds300.declare().reason == "h5py is not installed; run: pip install 'cnf-harness[data]'"
     )

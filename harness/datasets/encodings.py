@@ -1,0 +1,125 @@
+"""How pixels become the rows that a model sees; each is tested by hand computation."""
+
+from __future__ import annotations
+
+import abc
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from harness.datasets.base import Float, Rows
+from harness.elementary import log
+from harness.interface import Likelihood
+
+__all__ = ["Binarised", "Encoding", "Levels", "Logit"]
+
+Pixels = npt.NDArray[Any]
+
+
+class Encoding(abc.ABC):
+    """Turns pixels [n, channels, height, width] into rows of the same shape."""
+
+    likelihood: Likelihood
+    """`DataInfo.likelihood` of the rows."""
+    noise: str | None
+    """What the uniforms are for that it needs, one a pixel; None if it needs none."""
+
+    @abc.abstractmethod
+    def rows(self, pixels: Pixels, uniforms: Float) -> Rows:
+        """Encodes pixels.
+
+        Arguments:
+            pixels: [n, ...].
+            uniforms: [n, ...] on (0, 1); empty if `noise` is None.
+        """
+
+    def to_data(self, x: Float) -> Float:
+        """Maps rows back to pixels, for pictures."""
+        return x
+
+
+@dataclass(frozen=True)
+class Logit(Encoding):
+    """Dequantises pixels and maps them to the real line.
+
+    With v = level + u in data space, x = v / levels, s = alpha + (1 - 2 alpha) x:
+
+        y = log s - log(1 - s),
+        log |dy/dv| = log(1 - 2 alpha) - log s - log(1 - s) - log levels,
+
+    so densities are those of v, one unit a level, and a bound on the log-probability of the levels
+    themselves (Theis et al., arXiv:1511.01844). FFJORD (arXiv:1810.01367) writes the same as
+    x = (255 image + u) / 256 with images in [0, 1], and subtracts log 256 where it computes
+    bits/dim; so bits/dim = -mean(log p(y) + sum of log |dy/dv|) / (D ln 2) is its formula.
+
+    Arguments:
+        levels: Pixels are 0 .. levels - 1.
+        alpha: Margin that keeps the logit finite.
+    """
+
+    levels: int
+    alpha: float
+    likelihood = "density"
+    noise = "dequantise"
+
+    def rows(self, pixels: Pixels, uniforms: Float) -> Rows:
+        """y, and the sum of log |dy/dv| over the pixels."""
+        s = self.alpha + (1.0 - 2.0 * self.alpha) * ((pixels + uniforms) / self.levels)
+        log_s, log_rest = log(s), log(1.0 - s)
+        constant = log(np.array([(1.0 - 2.0 * self.alpha) / self.levels]))
+        volume = (constant - log_s - log_rest).reshape(len(s), math.prod(s.shape[1:]))
+        return Rows(log_s - log_rest, np.sum(volume, axis=1))
+
+    def to_data(self, x: Float) -> Float:
+        """Inverts the logit: values in (0, levels), whose integer part is the level.
+
+        What lies beyond the range of the data is clipped to it.
+        """
+        s = 0.5 * (1.0 + np.tanh(0.5 * x))
+        v: Float = self.levels * (s - self.alpha) / (1.0 - 2.0 * self.alpha)
+        return np.clip(v, 0.0, self.levels)
+
+
+@dataclass(frozen=True)
+class Levels(Encoding):
+    """The levels themselves, k / (levels - 1): 0 and 1 of binary images, or greys for a decoder
+    with one probability a level.
+
+    `round((levels - 1) x)` gives k back. The released code truncates instead, which for 256 levels
+    gives the same in float32.
+
+    Arguments:
+        levels: Pixels are 0 .. levels - 1.
+        likelihood: `bernoulli` or `categorical`.
+    """
+
+    levels: int
+    likelihood: Likelihood
+    noise = None
+
+    def rows(self, pixels: Pixels, uniforms: Float) -> Rows:
+        """The pixels in [0, 1]."""
+        return Rows(pixels.astype(np.float64) / (self.levels - 1), np.zeros(len(pixels)))
+
+
+@dataclass(frozen=True)
+class Binarised(Encoding):
+    """Random binary images, each pixel 1 with probability pixel / scale.
+
+    Pixels that are 0 or `scale` already stay what they are, whatever the uniforms.
+
+    Arguments:
+        scale: The largest pixel.
+    """
+
+    scale: float = 1.0
+    likelihood = "bernoulli"
+    noise = "binarise"
+
+    def rows(self, pixels: Pixels, uniforms: Float) -> Rows:
+        """Zeros and ones."""
+        ones = uniforms < pixels.astype(np.float64) / self.scale
+        return Rows(ones.astype(np.float64), np.zeros(len(pixels)))
