@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from harness.trial import (
     AdaptiveSolver,
+    BatchNorm,
     EndTime,
     Evaluation,
     FixedSolver,
+    LibrarySolver,
     ModelSpec,
+    Optimizer,
+    Patience,
+    Posterior,
     RegularizerName,
+    Schedule,
     SolverSpec,
     Training,
     Trial,
@@ -20,7 +26,7 @@ __all__ = ["LABELS", "label", "regularizer_label", "solver_label"]
 
 LABELS = (
     *("dataset", "backend", "solver", "regularizer", "model", "training", "evaluation"),
-    *("gradient", "precision", "seed"),
+    *("gradient", "engine", "precision", "seed"),
 )
 """Names of the labels, in the order of columns."""
 
@@ -43,6 +49,7 @@ def label(trial: Trial) -> dict[str, str]:
         "training": _training(trial.training),
         "evaluation": _evaluation(trial.evaluation),
         "gradient": trial.gradient,
+        "engine": trial.engine,
         "precision": trial.precision,
         "seed": str(trial.seed),
     }
@@ -52,9 +59,14 @@ def solver_label(solver: SolverSpec) -> str:
     """`dopri5 rtol=1e-05 atol=1e-05` or `rk4_38 steps=8`, then what is not at its default."""
     if isinstance(solver, FixedSolver):
         return f"{solver.name} steps={solver.steps}"
-    default = AdaptiveSolver(solver.name)
-    parts = [solver.name, f"rtol={_number(solver.rtol)}", f"atol={_number(solver.atol)}"]
-    parts += _changed(solver, default, "first_step", "norm", "max_steps")
+    tolerances = [f"rtol={_number(solver.rtol)}", f"atol={_number(solver.atol)}"]
+    if isinstance(solver, LibrarySolver):
+        default = LibrarySolver(solver.library)
+        parts = [solver.name, *tolerances, *_changed(solver, default, "steps", "max_steps")]
+    else:
+        pair = AdaptiveSolver(solver.name)
+        names = ("first_step", "norm", "max_steps", "end")
+        parts = [solver.name, *tolerances, *_changed(solver, pair, *names)]
     return " ".join(parts)
 
 
@@ -65,27 +77,40 @@ def regularizer_label(regularizer: Mapping[RegularizerName, float]) -> str:
 
 
 def _model(model: ModelSpec) -> str:
-    widths = "-".join(map(str, model.hidden)) or "linear"
-    parts = [model.layer, widths, model.nonlinearity, f"x{model.blocks}"]
+    parts = [model.layer, _list(model.hidden, "-") or "linear"]
+    if model.strides is not None:
+        parts.append(f"strides={_list(model.strides)}")
+    parts += [model.nonlinearity, f"x{model.blocks}"]
+    parts += _changed(model, ModelSpec(), "scales")
     end_time, default = model.end_time, EndTime()
     if end_time.value != default.value:
         parts.append(f"T={_number(end_time.value)}")
     if end_time.mode != default.mode:
         parts.append(end_time.mode)
+    switches = ("residual", "spectral_norm", "zero_last")
+    parts += [name for name in switches if getattr(model, name)]
+    if model.batch_norm is not None:
+        parts += ["batch_norm", *_changed(model.batch_norm, BatchNorm(), "lag", "decay")]
+    if model.posterior is not None:
+        parts.append(f"vae={model.posterior.latent} {model.posterior.amortization}")
+        parts += _changed(model.posterior, Posterior(), "rank")
     return " ".join(parts)
 
 
 def _training(training: Training) -> str:
-    default = Training()
     optimizer = training.optimizer
     parts = [
         f"{training.iterations}x{training.batch}",
         f"{optimizer.name} lr={_number(optimizer.lr)}",
+        *_changed(optimizer, Optimizer(), "eps", "weight_decay", "clip_norm"),
+        *_changed(training.schedule, Schedule(), "warmup", "drops", "factor", "kl_warmup"),
     ]
+    patience = _changed(training.patience, Patience(), "drops", "stop", "after")
+    # Schedule has drops as well.
+    parts += [f"patience_{part}" for part in patience]
     parts.append(training.trace)
-    parts += _changed(
-        training, default, "probe", "validate_every", "validation_rows", "keep", "protocol"
-    )
+    names = ("probe", "validate_every", "validation_rows", "keep", "protocol")
+    parts += _changed(training, Training(), *names)
     return " ".join(parts)
 
 
@@ -101,10 +126,20 @@ def _changed(spec: object, default: object, *names: str) -> list[str]:
     """`name=value` of the fields that differ from their defaults."""
     values = {name: getattr(spec, name) for name in names}
     return [
-        f"{name}={_number(value)}" if isinstance(value, float) else f"{name}={value}"
+        f"{name}={_text(value)}"
         for name, value in values.items()
         if value != getattr(default, name)
     ]
+
+
+def _text(value: object) -> str:
+    if isinstance(value, tuple):
+        return _list(value)
+    return _number(value) if isinstance(value, float) else str(value)
+
+
+def _list(values: Sequence[int], separator: str = ",") -> str:
+    return separator.join(map(str, values))
 
 
 def _number(value: float) -> str:

@@ -158,7 +158,7 @@ def test_canonical_json_is_sorted_compact_and_plain(trial: Trial) -> None:
 
 def test_golden_identity() -> None:
     """Another value here means that every record on disk loses its trial."""
-    assert BASE.id == "?"
+    assert BASE.id == "e7a056d1a3ace9a6"
     full = replace(
         BASE,
         solver=FixedSolver("rk4_38", 8),
@@ -188,7 +188,7 @@ def test_golden_identity() -> None:
         precision="float64",
         seed=7,
     )
-    assert full.id == "??"
+    assert full.id == "f2f8b9607f7e0c6c"
 
 
 def test_canonical_form_spelled_out() -> None:
