@@ -111,7 +111,7 @@ def departures(setup: Setup, values: Mapping[str, Any]) -> tuple[Departure, ...]
     broken = [
         condition
         for condition in (*setup, *_default_model(setup))
-        if not condition.holds(values.get(condition.name))
+        if condition.name not in values or not condition.holds(values[condition.name])
     ]
     broken.sort(key=lambda condition: not condition.name.startswith(_MODEL))
     # The solver that trains often evaluates too: what is wrong with it is said once.
@@ -153,10 +153,12 @@ def _default_model(setup: Setup) -> Iterator[Condition]:
 
 
 def _departure(condition: Condition, values: Mapping[str, Any]) -> Departure:
-    if condition.name not in values:
-        # Of another kind of solver or model, which other conditions name.
-        return Departure(condition.heading, "")
     section, _, last = condition.name.rpartition(".")
+    if condition.name not in values:
+        # Either it has parts where the set-up has none, or it belongs to another kind of solver,
+        # which other conditions name.
+        parts = any(name.startswith(f"{condition.name}.") for name in values)
+        return Departure(condition.heading, _words(last) if parts else "")
     words = f"{_words(last) if section else ''} {_text(values[condition.name])}".lstrip()
     published = str(condition)
     return Departure(condition.heading, f"{words} instead of {published}" if published else words)

@@ -1,0 +1,288 @@
+"""Trials beside the published tables: a verdict a cell, and what is never printed."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pandas as pd
+import pytest
+from harness_reports.beside import Line, dataset_of, rows
+from harness_reports.beside_section import Beside, beside_section, set_beside, verdict_counts
+from harness_reports.blocks import Paragraph, Section, Table
+from harness_reports.entries import entries_of
+from harness_reports.html import render_html
+from harness_reports.markdown import render_markdown
+from harness_reports.published import DATASETS, METRICS, published
+from harness_reports.report import page_of
+from published_records import CASES, MNIST, POWER, Case, frame, plan_of, reduced
+
+from harness.frame import HISTORY_COLUMNS
+from harness.metrics.definitions import DEFINITIONS
+from harness.trial import DatasetRef, FixedSolver
+
+HISTORY = pd.DataFrame(columns=list(HISTORY_COLUMNS))
+
+
+def beside(*cases: Case) -> Beside:
+    return set_beside(entries_of(plan_of(cases), frame(cases)))
+
+
+def section(*cases: Case) -> Section:
+    return beside_section(beside(*cases))
+
+
+def tables(*cases: Case) -> dict[str, list[list[str]]]:
+    blocks = [block for block in section(*cases).blocks if isinstance(block, Table)]
+    return {
+        table.id: [[cell.text.split("\u00a0")[0] for cell in row.cells] for row in table.rows]
+        for table in blocks
+    }
+
+
+def texts(*cases: Case) -> str:
+    return " ".join(b.text for b in section(*cases).blocks if isinstance(b, Paragraph))
+
+
+def line(metric: str, *cases: Case, dataset: str = "power") -> Line:
+    (found,) = [x for x in beside(*cases).targets[dataset] if x.value.metric == metric]
+    return found
+
+
+def verdict(metric: str, *cases: Case, dataset: str = "power") -> str:
+    standings = line(metric, *cases, dataset=dataset).standings
+    (text,) = {str(standing.verdict) for standing in standings.values()}
+    return text
+
+
+def test_reproduced() -> None:
+    # sd 0.01 over 3 seeds on both sides: t(4) 2.776 * 0.01 * sqrt(2/3) + 0.005.
+    assert verdict("test_nll", Case(POWER, {"test_nll": -0.455})) == (
+        "reproduced: +0.005, within 0.028"
+    )
+
+
+def test_differs() -> None:
+    assert verdict("test_nll", Case(POWER, {"test_nll": -0.36})) == (
+        "differs by +0.100 (worse), beyond 0.028"
+    )
+    assert verdict("test_nll", Case(POWER, {"test_nll": -0.56})) == (
+        "differs by −0.100 (better), beyond 0.028"
+    )
+
+
+def test_another_set_up_does_not_compare_however_near() -> None:
+    short = replace(POWER, training=replace(POWER.training, iterations=500))
+    assert verdict("test_nll", Case(short, {"test_nll": -0.46})) == (
+        "not comparable: short training (iterations 500 instead of at least 6,200)"
+    )
+
+
+def test_not_run_whatever_the_reason() -> None:
+    assert verdict("test_nll", Case(POWER, None)) == "not run"
+    assert verdict("test_nll", Case(POWER, {"gaussian_nll": 7.74})) == "not run"
+    assert verdict("test_nll", Case(POWER, {"test_nll": -0.46}, ok=0)) == "not run: diverged"
+
+
+def test_backends_that_differ_are_named() -> None:
+    case = Case(POWER, {"test_nll": -0.455})
+    records = frame((case,))
+    records.loc[records["backend"] == "jax", "metrics.test_nll"] += 1
+    found = beside_section(set_beside(entries_of(plan_of((case,)), records)))
+    table = next(block for block in found.blocks if isinstance(block, Table))
+    cell = table.rows[0].cells[-1]
+    assert cell.text == (
+        "torch reproduced: +0.005, within 0.028; jax differs by +1.005 (worse), beyond 0.028"
+    )
+    assert cell.tone == ""
+
+
+def test_the_configuration_that_meets_the_set_up_is_set_beside() -> None:
+    good, other = Case(POWER, {"test_nll": -0.46}), Case(reduced(POWER), {"test_nll": -0.2})
+    for cases in ((good, other), (other, good)):
+        assert verdict("test_nll", *cases).startswith("reproduced: 0.000")
+
+
+def test_if_none_meets_it_the_nearest_one_measured_is() -> None:
+    near = replace(POWER, solver=FixedSolver("rk4_38", 8))
+    far = replace(reduced(POWER), solver=FixedSolver("rk4_38", 8))
+    found = verdict("test_nll", Case(far, {"test_nll": -0.2}), Case(near, {"test_nll": -0.4}))
+    assert found == "not comparable: other solver (name rk4_38 instead of dopri5)"
+    unmeasured = verdict("test_nll", Case(far, {"test_nll": -0.2}), Case(near, {}))
+    assert unmeasured.startswith("not comparable: other model")
+
+
+def test_several_configurations_that_meet_it_have_a_row_each() -> None:
+    squash = replace(POWER, model=replace(POWER.model, layer="concatsquash"))
+    found = tables(Case(POWER, {"test_nll": -0.46}), Case(squash, {"test_nll": -0.455}))
+    verdicts = [row[-1] for row in found["verdicts"] if row[1] == "test NLL"]
+    assert len(verdicts) == 2
+    assert "(dopri5 · none · concat 60-60-60 tanh x5)" in verdicts[0]
+    assert "(dopri5 · none · concatsquash 60-60-60 tanh x5)" in verdicts[1]
+
+
+def test_a_gaussian_needs_no_model_and_is_said_once() -> None:
+    cases = [Case(t, {"gaussian_nll": 7.74}) for t in (POWER, reduced(POWER))]
+    assert verdict("gaussian_nll", *cases) == "reproduced: 0.000, within 0.005"
+    part = replace(POWER, evaluation=replace(POWER.evaluation, rows=100))
+    assert verdict("gaussian_nll", Case(part, {"gaussian_nll": 7.74})) == (
+        "not comparable: a part of the test rows (rows 100)"
+    )
+
+
+def test_sample_metrics_compare_with_paddingflow_s_smaller_model() -> None:
+    few = Case(reduced(POWER), {"min_cd": 0.145}, n=10)
+    assert verdict("min_cd", Case(reduced(POWER), {"min_cd": 0.145})).startswith("reproduced")
+    assert "other samplings (n 10 instead of 100)" in verdict("min_cd", few)
+    assert "other model" in verdict("min_cd", Case(POWER, {"min_cd": 0.145}))
+
+
+@pytest.mark.parametrize(
+    ("ours", "words"),
+    [
+        ("emd", "emd is shown; the published figure is a 3-D reading"),
+        ("emd_3d_reading", "emd_3d_reading is shown; the published figure comes from an approx"),
+    ],
+)
+def test_published_emds_compare_only_with_the_same_reading(ours: str, words: str) -> None:
+    metric = "emd_3d_reading_approximate"
+    case = Case(reduced(POWER), {ours: 0.116})
+    assert f"not comparable: {words}" in verdict(metric, case)
+    both = Case(reduced(POWER), {ours: 0.5, metric: 0.116})
+    assert verdict(metric, both).startswith("reproduced: 0.000")
+
+
+def test_a_kernel_discrepancy_never_stands_beside_an_mmd_of_the_tables() -> None:
+    found = tables(Case(reduced(POWER), {"mmd_kernel": 0.5}))
+    assert all(row[5:7] == ["not run", "not run"] for row in found["verdicts"])
+
+
+@pytest.mark.parametrize("name", ["power-partial", "power-rederived", "power-resplit"])
+def test_derived_datasets_are_never_printed_as_the_published_one(name: str) -> None:
+    derived = replace(POWER, dataset=DatasetRef(name, "d"))
+    assert tables(Case(derived, {"test_nll": -0.46})) == {}
+    assert f"Not comparable with any published table: {name}" in texts(
+        Case(derived, {"test_nll": -0.46})
+    )
+    with_whole = (Case(derived, {"test_nll": -0.46}), Case(POWER, {"test_nll": 9.0}))
+    assert "worse" in verdict("test_nll", *with_whole)
+    assert {row[0] for row in tables(*with_whole)["verdicts"]} == {"power"}
+
+
+def test_names_are_matched_whole() -> None:
+    assert dataset_of("mnist-static-resplit") == "mnist-static"
+    assert dataset_of("mnist-resplit") == "mnist"
+    assert dataset_of("powerful") is None
+    assert dataset_of("digits") is None
+    assert [dataset_of(name) for name in DATASETS] == list(DATASETS)
+
+
+def test_uncovered_datasets_are_one_line() -> None:
+    case = Case(replace(POWER, dataset=DatasetRef("8gaussians", "d")), {"test_nll": 2.9})
+    (block,) = section(case).blocks
+    assert isinstance(block, Paragraph)
+    assert block.text == "No published table covers 8gaussians."
+    assert verdict_counts(beside(case)) == ""
+
+
+def test_verdicts_are_counted_a_cell_and_backend() -> None:
+    case = Case(POWER, {"test_nll": -0.46, "gaussian_nll": 9.0})
+    assert verdict_counts(beside(case)) == "8 not run, 2 reproduced, 2 differs"
+
+
+def test_all_models_have_one_row_each_the_target_first() -> None:
+    found = tables(Case(POWER, {"test_nll": -0.455}))["published-power-test_nll"]
+    assert found[0] == [
+        "FFJORD",
+        "−0.46 ± 0.01",
+        "Table 6",
+        "−0.455 ± 0.010 (3)",
+        "−0.455 ± 0.010 (3)",
+        "reproduced: +0.005, within 0.028",
+    ]
+    assert found[1][:2] == ["FFJORD, run by OT-Flow", "−0.37"]
+    assert found[1][-1] == "not comparable: recalled, not seen in a source"
+    assert {row[-1] for row in found[2:]} <= {
+        "not comparable: another model",
+        "not comparable: recalled, not seen in a source",
+    }
+    keys = [tuple(row[:2]) for row in found]
+    assert len(keys) == len(set(keys))
+    others = [float(row[1].split()[0].replace("−", "-")) for row in found[2:]]
+    assert others == sorted(others)
+
+
+def test_models_whose_set_up_is_known_are_judged_too() -> None:
+    spec = replace(MNIST.model, zero_last=True)
+    regularizer = {"rnode.kinetic": 0.01, "rnode.jacobian": 0.01}
+    training = replace(MNIST.training, batch=200)
+    rnode = replace(MNIST, model=spec, regularizer=regularizer, training=training)
+    cases = Case(MNIST, {"test_bits_per_dim": 0.99}), Case(rnode, {"test_bits_per_dim": 0.97})
+    found = tables(*cases)["published-mnist-test_bits_per_dim"]
+    judged = {row[0]: row for row in found if row[-1].startswith("reproduced")}
+    assert {name: row[3] for name, row in judged.items()} == {
+        "FFJORD": "0.990 ± 0.010 (3)",
+        "RNODE": "0.970 ± 0.010 (3)",
+    }
+
+
+def test_seeds_that_failed_are_said() -> None:
+    found = tables(Case(POWER, {"test_nll": -0.46}, ok=2))["verdicts"]
+    assert found[0][5] == "−0.465 ± 0.007 (2 of 3)"
+
+
+PRINTED = [row for dataset in DATASETS for metric in METRICS for row in rows(dataset, metric)]
+
+
+def test_what_only_memory_supports_is_in_no_row() -> None:
+    marks = {value.mark for row in PRINTED for value in row}
+    assert marks == {"V", "V2", "R", "M+"}
+    hidden = [v for v in published(unprintable=True) if v.mark == "M"]
+    assert {"CP-Flow", "RNODE + STEER"} <= {v.model for v in hidden}
+    printed = {(v.source, v.model, v.dataset, v.metric) for row in PRINTED for v in row}
+    assert not any((v.source, v.model, v.dataset, v.metric) in printed for v in hidden)
+
+
+def test_a_page_of_everything_prints_no_value_of_mark_m() -> None:
+    page = page_of(plan_of(), frame(), root=None, history=HISTORY)
+    for text in (render_html(page), render_markdown(page)):
+        assert "Stochastic interpolants" in text  # mark M+, printed with its mark explained
+        assert "recalled from memory" in text
+        assert "CP-Flow" not in text
+        assert "STEER" not in text
+
+
+def test_marks_and_spreads_are_explained_where_they_are_printed() -> None:
+    blocks = section(Case(POWER, {"test_nll": -0.46})).blocks
+    found = {block.id: block for block in blocks if isinstance(block, Table)}
+    notes = found["published-power-test_nll"].note or ""
+    for words in ("Mark M+:", "Mark R:", "over 3 runs", "over test points", "other sign"):
+        assert words in notes
+    verdicts = found["verdicts"].note or ""
+    assert "A smaller model than the FFJORD paper's" in verdicts
+    assert "no distance in D dimensions" in verdicts
+
+
+def test_every_published_value_of_a_record_s_metric_has_a_target_row() -> None:
+    for dataset in DATASETS:
+        for metric in {v.metric for v in published(dataset)} & set(DEFINITIONS):
+            first = rows(dataset, metric)[0][0]
+            assert first.is_target, (dataset, metric)
+
+
+def test_every_verdict_is_among_the_invented_records() -> None:
+    kinds = {
+        standing.verdict.kind
+        for members in beside(*CASES).targets.values()
+        for line in members
+        for standing in line.standings.values()
+    }
+    assert kinds == {"reproduced", "differs", "not comparable", "not run"}
+
+
+def test_text_of_trials_is_never_markup() -> None:
+    case = Case(replace(POWER, dataset=DatasetRef("power-<b>x</b>", "d")), {"test_nll": -0.46})
+    page = page_of(plan_of((case,)), frame((case,)), root=None, history=HISTORY)
+    text = render_html(page)
+    assert "<b>x</b>" not in text
+    assert "power-&lt;b&gt;x&lt;/b&gt;, another dataset than power" in text
+    assert r"power-\<b\>x\</b\>, another dataset" in render_markdown(page)
