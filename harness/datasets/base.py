@@ -35,6 +35,7 @@ class Declaration:
         available: True if it can be loaded now without a download.
         reason: Why it is not available, or what would be downloaded.
         likelihood: `DataInfo.likelihood`: the kind of model that can be fitted to it.
+        event_shape: Shape of an example; None if only reading would tell.
     """
 
     name: str
@@ -43,6 +44,7 @@ class Declaration:
     available: bool = True
     reason: str | None = None
     likelihood: Likelihood = "density"
+    event_shape: tuple[int, ...] | None = None
 
 
 @dataclass(frozen=True)

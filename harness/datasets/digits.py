@@ -31,7 +31,8 @@ class _DigitsLoader(Loader):
     def declare(self) -> Declaration:
         """The images travel with scikit-learn, a dependency of this package."""
         digest = declared_digest(CHECKSUM, LOADER_VERSION)
-        return Declaration("digits", digest, "1,797 real 8x8 images of handwritten digits")
+        summary = "1,797 real 8x8 images of handwritten digits"
+        return Declaration("digits", digest, summary, event_shape=(1, 8, 8))
 
     def load(self) -> Dataset:
         """Reads the images from scikit-learn and verifies them."""

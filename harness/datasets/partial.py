@@ -10,9 +10,10 @@ from dataclasses import dataclass
 from typing import BinaryIO
 
 from harness.datasets.base import Dataset, Declaration, Loader, Split
-from harness.datasets.derived import derived
+from harness.datasets.derived import derived, split_writers
 from harness.datasets.files import absence, declared_digest
-from harness.datasets.public import PublicDataset, content_digest, split_writers
+from harness.datasets.public import PublicDataset
+from harness.datasets.sources import content_digest
 from harness.errors import DataError
 
 __all__ = ["Partial"]
@@ -46,12 +47,15 @@ class Partial(Loader):
             return self.pinned.declare()
         summary = f"rows of an incomplete file of {self.whole.name}; for checks, not for tables"
         likelihood = self.whole.likelihood
+        # Which columns a table keeps may depend on the rows that are there.
+        shape = self.whole.shape if self.whole.encoding else None
         if local is None:
             digest = declared_digest(self.name, LOADER_VERSION)
             files = " and ".join(self.whole.sources[0].files)
-            return Declaration(self.name, digest, summary, False, absence(files), likelihood)
+            reason = absence(files)
+            return Declaration(self.name, digest, summary, False, reason, likelihood, shape)
         digest = content_digest(local[1])
-        return Declaration(self.name, digest, summary, likelihood=likelihood)
+        return Declaration(self.name, digest, summary, likelihood=likelihood, event_shape=shape)
 
     def load(self) -> Dataset:
         """Reads and prepares the rows unless that has been done before.

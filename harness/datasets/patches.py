@@ -142,6 +142,7 @@ class _PatchesLoader(Loader):
             "1.3 million 8x8 patches of the 300 Berkeley images, cut anew; 63-D; research only",
             present,
             None if present else absence(FILE),
+            event_shape=(63,),
         )
 
     def load(self) -> Dataset:

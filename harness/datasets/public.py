@@ -6,74 +6,30 @@ that the trials of one machine share them.
 
 from __future__ import annotations
 
-import hashlib
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
-from typing import Any, BinaryIO
-
-import numpy as np
-import numpy.typing as npt
+from typing import BinaryIO
 
 from harness.datasets.archives import extract
 from harness.datasets.arrays import ArrayDataset
 from harness.datasets.base import Dataset, Declaration, Loader, Split
-from harness.datasets.derived import derived, is_derived, npy_writer
+from harness.datasets.derived import Array, Prepare, derived, is_derived, split_writers
 from harness.datasets.download import Remote, download
 from harness.datasets.encodings import Encoding
-from harness.datasets.files import (
-    absence,
-    cache_dir,
-    content_checksum,
-    declared_digest,
-    find,
-    verify,
-)
+from harness.datasets.files import absence, cache_dir, declared_digest
 from harness.datasets.images import ImageDataset
-from harness.datasets.maf_files import Parts, Reader
+from harness.datasets.maf_files import Parts
+from harness.datasets.sources import LOADER_VERSION, Source, content_digest
 from harness.errors import DataError
 from harness.interface import Likelihood
 
-__all__ = ["PublicDataset", "Source", "content_digest", "split_writers"]
+__all__ = ["PublicDataset"]
 
-LOADER_VERSION = 1
 LARGEST_MEMBER = 2_000_000_000
-
-Array = npt.NDArray[Any]
-Prepare = Callable[..., Mapping[Split, Array]]
-
-
-@dataclass(frozen=True)
-class Source:
-    """One form in which a dataset's raw files come.
-
-    Arguments:
-        files: Their names in the data folder; all are needed.
-        read: Reads them into parts.
-        checksums: Of each file, as `harness.datasets.files.verify` takes it; empty if they are not
-            known, and the number of rows must do.
-    """
-
-    files: tuple[str, ...]
-    read: Reader
-    checksums: tuple[str, ...] = ()
-
-    def find(self) -> list[Path] | None:
-        """Paths of the files, or None if one is not in the data folder."""
-        paths = [path for file in self.files if (path := find(file)) is not None]
-        return paths if len(paths) == len(self.files) else None
-
-    def verify(self, dataset: str, paths: Sequence[Path]) -> None:
-        """Compares the files with their checksums.
-
-        Raises:
-            DataError: One differs.
-        """
-        for file, path, checksum in zip(self.files, paths, self.checksums, strict=False):
-            verify(dataset, file, path, checksum)
 
 
 @dataclass(frozen=True)
@@ -127,7 +83,7 @@ class PublicDataset(Loader):
             elif not here:
                 reason = self.absence()
         return Declaration(
-            self.name, digest, self.summary, reason is None, reason, self.likelihood
+            self.name, digest, self.summary, reason is None, reason, self.likelihood, self.shape
         )
 
     def load(self) -> Dataset:
@@ -211,51 +167,6 @@ class PublicDataset(Loader):
         with tempfile.TemporaryDirectory(prefix="extract-", dir=here) as folder:
             found = extract(self.name, paths[0], members, Path(folder), LARGEST_MEMBER)
             return source.read(self.name, [found[member] for member in members], self.rows)
-
-
-def content_digest(paths: Sequence[Path]) -> str:
-    """A digest of the content of the user's files and the version of the loader."""
-    checksums = "/".join(content_checksum(path) for path in paths)
-    return declared_digest(hashlib.sha256(checksums.encode()).hexdigest(), LOADER_VERSION)
-
-
-def split_writers(
-    dataset: str,
-    files: str,
-    prepare: Prepare,
-    parts: Parts,
-    shape: tuple[int, ...] | None = None,
-) -> Iterator[tuple[Split, Callable[[BinaryIO], None]]]:
-    """Prepares parts and yields each split with what writes its npy file.
-
-    Raises:
-        DataError: The parts are of other data, a split is empty or has NaN or infinite values, or
-            rows do not have the given shape.
-    """
-    try:
-        # A column that is constant, or not finite, is an error below.
-        with np.errstate(divide="ignore", invalid="ignore"):
-            splits = prepare(**parts)
-    except (ValueError, LookupError) as error:
-        shapes = " and ".join(str(rows.shape) for rows in parts.values())
-        raise DataError(
-            f"dataset '{dataset}': {files} holds other data, of shape {shapes}"
-        ) from error
-    for split, rows in splits.items():
-        if len(rows) == 0:
-            raise DataError(f"dataset '{dataset}': {files} is too short: '{split}' has no rows")
-        if rows.shape[1:] != (shape or rows.shape[1:]):
-            raise DataError(
-                f"dataset '{dataset}': {files} leaves {_shape(rows.shape[1:])} dimensions, "
-                f"expected {_shape(shape or ())}; it is another version"
-            )
-        if rows.dtype.kind == "f" and not np.isfinite(rows).all():
-            raise DataError(f"dataset '{dataset}': {files}: '{split}' has NaN or infinite values")
-        yield split, npy_writer(rows)
-
-
-def _shape(shape: tuple[int, ...]) -> str:
-    return "x".join(map(str, shape))
 
 
 def _is_installed(package: str) -> bool:

@@ -129,7 +129,8 @@ class Toy(Loader):
         """There is no raw file: the digest is of the name and the version of the formula."""
         text = f"toy2d/{self.name}/{LOADER_VERSION}"
         digest = hashlib.sha256(text.encode()).hexdigest()[:16]
-        return Declaration(self.name, digest, f"{self.summary}; 2-D, drawn from a formula")
+        summary = f"{self.summary}; 2-D, drawn from a formula"
+        return Declaration(self.name, digest, summary, event_shape=(2,))
 
     def load(self) -> Dataset:
         """Returns the endless dataset."""
