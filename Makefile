@@ -5,7 +5,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 PYTEST := $(BIN)/python -m pytest --quiet
 
-.PHONY: quickstart setup check test test-core test-torch test-jax test-run fix bench clean
+.PHONY: quickstart setup check test test-core test-torch test-jax test-run fix bench bench-compare bench-warm \
+    clean
 
 quickstart: setup
 	$(BIN)/harness run suites/quickstart.yaml
@@ -46,11 +47,22 @@ fix: setup
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-# Ratios of interleaved runs; each run is stored under .benchmarks, so two commits can be compared
-# with `.venv/bin/pytest-benchmark compare`.
+# Each run is stored under .benchmarks with its commit; SELECT narrows it, as in
+# make bench SELECT='-k "W1 and direct"'. torchdyn comes without what it asks for: Jupyter, and
+# torchvision, whose build on the package index fails beside a processor-only torch.
 bench: setup
-	$(PYTEST) tests/benchmarks --override-ini python_files='bench_*.py' \
-	    --override-ini python_functions='bench_*' --timeout 3600 --benchmark-autosave
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev,bench]'
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --no-deps torchdyn
+	$(PYTEST) tests/benchmarks/bench_training_step.py --override-ini python_files='bench_*.py' \
+	    --override-ini python_functions='bench_*' --timeout 3600 --benchmark-quiet \
+	    --benchmark-autosave $(SELECT)
+
+# make bench-compare A=COMMIT B=COMMIT
+bench-compare: setup
+	$(BIN)/python tests/benchmarks/compare.py $(A) $(B)
+
+bench-warm: setup
+	$(BIN)/python tests/benchmarks/bench_warm_training.py
 
 clean:
 	rm -rf $(VENV) build dist

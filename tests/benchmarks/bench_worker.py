@@ -1,133 +1,126 @@
 """One contender in a process of its own: takes a training step for each line on standard input.
 
-    python bench_worker.py CONTENDER WORKLOAD REFERENCE.npy
+    python bench_worker.py NAME WORKLOAD [REFERENCE.npy]
+    python bench_worker.py reference WORKLOAD REFERENCE.npy
 
-Prints a JSON line when ready (set-up and compile time, error of log p against float64, memory) and
-one a step. A process each, because torch and jax do not share one and memory is to be told apart.
+Prints a JSON line when ready and one a step. Without a reference it ends after the first step,
+whose seconds tell a cold start from a warm one. A process each, because torch and jax do not share
+one and memory is to be told apart.
 """
 
 from __future__ import annotations
 
+import ctypes
+import gc
 import json
-import os
-import resource
 import sys
 import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, NamedTuple, cast
+from typing import Any
 
 import numpy as np
-from workloads import WORKLOADS, Workload, relative_error
+from bare_field import FIELDS
+from contenders import Contender, NotBuilt, build
+from workloads import WORKLOADS, Workload, largest_error
 
-from harness.backends import get_backend
-from harness.interface import Control, DataInfo
-from harness.trial import AdaptiveSolver, GradientName, PrecisionName
-
-CORES = len(os.sched_getaffinity(0))
+_MOST_WARM_UP_STEPS = 8
 
 
-class Step(NamedTuple):
-    """What a step reports."""
+def write_reference(workload: Workload, out: Path) -> None:
+    """Writes log p in float64 at tolerance 1e-10, what every error is measured against.
 
-    loss: float
-    nfe_forward: int
-    nfe_backward: int
-
-
-class Contender(NamedTuple):
-    """A ready contender: its training step and its log p."""
-
-    step: Callable[[], Step]
-    log_prob: Callable[[], np.ndarray]
-
-
-def backend_contender(name: str, workload: Workload, precision: PrecisionName) -> Contender:
-    """`<backend>-<gradient>[-<first step>]`, e.g. `jax-direct-whole`."""
-    backend_name, gradient, *first_step = name.split("-")
-    trial = workload.trial(backend_name, cast(GradientName, gradient), precision)
-    solver = cast(AdaptiveSolver, trial.solver)
-    if first_step:
-        solver = replace(solver, first_step=cast(Any, first_step[0]))
-    backend = get_backend(backend_name)
-    backend.prepare(trial, CORES)
-    model = backend.open(trial, DataInfo("benchmark", (workload.dim,)), "cpu")
-    batch = workload.inputs(precision)
-    control = Control(solver, "hutchinson", trial.gradient, lr=0.0)
-    model.compile(batch, control)
-
-    def step() -> Step:
-        report = model.train_step(batch, control).fetch()
-        model.synchronize()
-        if report.failure:
-            raise RuntimeError(report.failure)
-        return Step(report.loss, sum(report.nfe.forward), sum(report.nfe.backward))
-
-    def log_prob() -> np.ndarray:
-        return np.asarray(model.evaluate(batch, control, ("log_prob",)).values["log_prob"])
-
-    return Contender(step, log_prob)
-
-
-def original_contender(workload: Workload) -> Contender:
-    """The released code's computation."""
-    import torch
-    from original import OriginalFlow
-
-    torch.set_num_threads(CORES)
-    flow = OriginalFlow(workload)
-    batch = workload.inputs("float32")
-
-    def log_prob() -> np.ndarray:
-        return np.asarray(flow.log_prob(batch).detach().numpy())
-
-    return Contender(lambda: Step(*flow.step(batch)), log_prob)
-
-
-def reference_log_prob(workload: Workload, out: Path) -> None:
-    """Writes log p in float64 at tolerance 1e-10, what every error is measured against."""
-    tight = replace(workload, tolerance=1e-10)
-    contender = backend_contender("torch-direct", tight, "float64")
+    It is the original approach's: computed by code that is no contender.
+    """
+    contender = build("original", replace(workload, tolerance=1e-10), "float64")
     np.save(out, contender.log_prob())
 
 
-def resident_bytes() -> int:
-    """Highest resident memory of this process so far."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-
-
-def serve(name: str, workload: Workload, reference: np.ndarray) -> None:
-    """Sets up a contender and answers each line of standard input with one step."""
+def first_step(contender: Contender) -> float:
+    """Compiles, takes the first step, and returns the seconds of both."""
     start = time.perf_counter()
-    if name == "original":
-        contender = original_contender(workload)
-    else:
-        contender = backend_contender(name, workload, "float32")
-    built = time.perf_counter()
-    before = resident_bytes()
-    step = contender.step()
-    ready = {
-        "setup_s": built - start,
-        "first_step_s": time.perf_counter() - built,
-        "error_nats": relative_error(contender.log_prob().astype(np.float64), reference),
-        "memory_bytes": resident_bytes() - before,
-        **step._asdict(),
-    }
-    print(json.dumps(ready), flush=True)
+    contender.compile()
+    contender.step()
+    return time.perf_counter() - start
+
+
+def warm_up(contender: Contender) -> dict[str, Any]:
+    """Steps until the counts stay, as those of warm first steps do after the first few."""
+    last = contender.step()
+    for _ in range(_MOST_WARM_UP_STEPS):
+        before, last = last, contender.step()
+        if before.nfe == last.nfe:
+            return last._asdict()
+    raise RuntimeError(f"the evaluations do not settle: {before.nfe}, then {last.nfe}")
+
+
+def memory_above(call: Callable[[], Any]) -> int | None:
+    """Highest resident memory during a call, above that before it, bytes; None where Linux's
+    counters are not there.
+
+    The high-water mark of a process includes compilation, so it is set back first (writing 5 to
+    clear_refs), after the allocator has given back what earlier steps left free: else the call
+    would find its memory already counted.
+    """
+    gc.collect()
+    try:
+        ctypes.CDLL("libc.so.6").malloc_trim(0)
+        Path("/proc/self/clear_refs").write_text("5")
+    except OSError:
+        return None
+    before = _status("VmRSS")
+    call()
+    return _status("VmHWM") - before
+
+
+def _status(key: str) -> int:
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return 1024 * next(int(line.split()[1]) for line in lines if line.startswith(key + ":"))
+
+
+def serve(contender: Contender, reference: np.ndarray) -> None:
+    """Says what the contender needs and how exact it is, then steps at each line of input."""
+    ready = {"first_step_s": first_step(contender), **warm_up(contender)}
+    ready["memory_bytes"] = memory_above(contender.step)
+    log_prob = contender.log_prob().astype(np.float64)
+    ready["error_nats"] = largest_error(log_prob, reference)
+    say(ready)
     for _ in sys.stdin:
         start = time.perf_counter()
-        step = contender.step()
-        print(json.dumps({"step_s": time.perf_counter() - start, **step._asdict()}), flush=True)
+        contender.step()
+        say({"step_s": time.perf_counter() - start})
 
 
-def main() -> None:
-    name, workload, reference = sys.argv[1], WORKLOADS[sys.argv[2]], Path(sys.argv[3])
+def say(line: dict[str, Any]) -> None:
+    """One answer."""
+    print(json.dumps(line), file=_ANSWERS, flush=True)
+
+
+def main(name: str, key: str, reference: str | None = None) -> None:
+    workload = WORKLOADS[key]
     if name == "reference":
-        reference_log_prob(workload, reference)
+        write_reference(workload, Path(str(reference)))
+    elif name in FIELDS:
+        timings = FIELDS[name](workload)
+        timings()
+        say(timings())
+        for _ in sys.stdin:
+            say(timings())
     else:
-        serve(name, workload, np.load(reference))
+        contender = build(name, workload)
+        if reference is None:
+            say({"first_step_s": first_step(contender)})
+        else:
+            serve(contender, np.load(reference))
 
+
+_ANSWERS = sys.stdout
 
 if __name__ == "__main__":
-    main()
+    # Libraries print as well.
+    sys.stdout = sys.stderr
+    try:
+        main(*sys.argv[1:])
+    except NotBuilt as reason:
+        say({"not_built": str(reason)})
