@@ -129,11 +129,12 @@ def jax_field(workload: Workload) -> Timings:
         out, pullback = jax.vjp(lambda *at: field(*at), layers, z)
         return out, pullback(cotangents)
 
+    def seconds(call: Callable[..., Any]) -> float:
+        wait: Any = jax.block_until_ready
+        return _mean_seconds(lambda: wait(call(layers, z)), workload.repeats)
+
     def timings() -> dict[str, float]:
-        return {
-            key: _mean_seconds(lambda f=f: jax.block_until_ready(f(layers, z)), workload.repeats)
-            for key, f in (("f_s", field), ("vjp_s", with_vjp))
-        }
+        return {"f_s": seconds(field), "vjp_s": seconds(with_vjp)}
 
     return timings
 

@@ -69,7 +69,7 @@ class ConcatSquashNet(nn.Module):
             if k < last:
                 h = self.phi(h)
         if h.requires_grad and not self.in_backward:
-            h.register_hook(self._differentiated)
+            h.register_hook(self._differentiated)  # type: ignore[no-untyped-call]
         return h
 
     def _differentiated(self, _: Tensor) -> None:
