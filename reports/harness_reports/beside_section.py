@@ -12,7 +12,7 @@ from harness_reports.beside_tables import PublishedTables
 from harness_reports.blocks import Block, Paragraph, Section
 from harness_reports.entries import Entry, by_dataset
 from harness_reports.published import published
-from harness_reports.verdict import difference_of_datasets
+from harness_reports.verdict import KINDS, difference_of_datasets
 
 __all__ = ["Beside", "beside_section", "set_beside", "verdict_counts"]
 
@@ -82,7 +82,7 @@ def verdict_counts(found: Beside) -> str:
         for line in members
         for standing in line.standings.values()
     )
-    return ", ".join(f"{number} {kind}" for kind, number in kinds.most_common())
+    return ", ".join(f"{kinds[kind]} {kind}" for kind in KINDS if kinds[kind])
 
 
 def _published_metrics(dataset: str) -> tuple[str, ...]:
@@ -117,7 +117,9 @@ def _blocks(found: Beside) -> Iterator[Block]:
         reasons = "; ".join(f"{name}, {reason}" for name, reason in found.derived.items())
         yield Paragraph(f"Not comparable with any published table: {reasons}.")
     if found.uncovered:
-        yield Paragraph(f"No published table covers {', '.join(found.uncovered)}.", "muted")
+        *most, last = found.uncovered
+        names = f"{', '.join(most)} or {last}" if most else last
+        yield Paragraph(f"No published table covers {names}.", "muted")
     for (dataset, metric), members in found.all_models.items():
         yield tables.all_models(dataset, metric, members)
     if found.targets:

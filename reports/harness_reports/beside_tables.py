@@ -11,10 +11,10 @@ from harness_reports.numbers import common
 from harness_reports.published import METRICS, PublishedValue, Source, sources
 from harness_reports.verdict import Verdict
 
-__all__ = ["PublishedTables"]
+__all__ = ["LETTERS", "PublishedTables"]
 
 _SOURCES = "sources"
-_LETTERS = "ᵃᵇᶜᵈᵉᶠᵍʰⁱʲᵏˡᵐⁿᵒᵖʳˢᵗᵘᵛʷˣʸᶻ"
+LETTERS = "ᵃᵇᶜᵈᵉᶠᵍʰⁱʲᵏˡᵐⁿᵒᵖʳˢᵗᵘᵛʷˣʸᶻ"
 _ARROWS = {"lower": "\u00a0↓", "higher": "\u00a0↑", "neither": ""}
 _NAMES: Mapping[str, str] = {
     "test_nll": "test NLL",
@@ -58,7 +58,7 @@ class PublishedTables:
             Column("unit", narrow=True),
             *self._columns("published"),
         )
-        found = []
+        found: list[Row] = []
         for members in targets.values():
             for index, line in enumerate(members):
                 value = line.value
@@ -71,7 +71,10 @@ class PublishedTables:
     def all_models(self, dataset: str, metric: str, members: Sequence[Line]) -> Table:
         """One quantity of one dataset: all published models, the target first."""
         notes = _Notes()
-        columns = (Column("model", heading=True), *self._columns("published", _unit(metric)))
+        columns = (
+            Column("model", heading=True, wide=True),
+            *self._columns("published", _unit(metric)),
+        )
         ours = [line.value.setup is not None for line in members]
         found = tuple(
             Row(
@@ -86,7 +89,7 @@ class PublishedTables:
     def sources(self) -> Table:
         """Where the printed values were read."""
         columns = (
-            Column("", numeric=True),
+            Column("no.", numeric=True),
             Column("source", heading=True),
             Column("what of it was seen"),
         )
@@ -135,8 +138,8 @@ class _Notes:
             *value.notes,
         ]
         for text in texts:
-            self._letters.setdefault(text, _LETTERS[len(self._letters)])
-        letters = sorted((self._letters[text] for text in texts), key=_LETTERS.index)
+            self._letters.setdefault(text, LETTERS[len(self._letters)])
+        letters = sorted((self._letters[text] for text in texts), key=LETTERS.index)
         return f"{name}\u00a0{''.join(letters)}" if letters else name
 
     def text(self) -> str | None:
@@ -150,7 +153,7 @@ def _ours(standing: Standing, value: PublishedValue) -> Cell:
     if summary is None:
         return Cell(standing.absence, tone="muted")
     n = str(summary.n) if summary.n == standing.planned else f"{summary.n} of {standing.planned}"
-    return Cell(f"{common(summary, value.decimals + 1)} ({n})")
+    return Cell(f"{common(summary, value.decimals + 1)}\u00a0({n})")
 
 
 def _verdict(line: Line, *, several: bool) -> Cell:

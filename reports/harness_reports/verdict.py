@@ -19,13 +19,14 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 from harness.statistics import Summary
 from harness_reports.numbers import fixed
 from harness_reports.published import METRICS, PublishedValue
 
 __all__ = [
+    "KINDS",
     "LEVEL",
     "Verdict",
     "difference_of_datasets",
@@ -38,6 +39,7 @@ __all__ = [
 LEVEL = 0.95
 
 Kind = Literal["reproduced", "differs", "not comparable", "not run"]
+KINDS: tuple[Kind, ...] = get_args(Kind)
 
 _READING = "the published figure is a 3-D reading of the rows, not a distance in D dimensions"
 _APPROXIMATE = (
