@@ -10,9 +10,11 @@ from collections.abc import Mapping
 
 from harness.datasets import maf_files, npz, tabular, uci_files
 from harness.datasets.base import Loader, Split
+from harness.datasets.derived import Array
 from harness.datasets.download import Remote
 from harness.datasets.partial import Partial
-from harness.datasets.public import Array, PublicDataset, Source
+from harness.datasets.public import PublicDataset
+from harness.datasets.sources import Source
 
 __all__ = ["ARCHIVE", "LOADERS", "PINNED_FILES", "TABLES"]
 

@@ -23,25 +23,15 @@ from dataclasses import replace
 from functools import partial
 
 from harness.datasets import image_files, npz
-from harness.datasets.base import Loader, Split
+from harness.datasets.base import Loader
 from harness.datasets.download import Remote
 from harness.datasets.encodings import Logit
-from harness.datasets.maf_files import Reader
+from harness.datasets.image_splits import split_off
 from harness.datasets.partial import Partial
-from harness.datasets.public import Array, PublicDataset, Source
+from harness.datasets.public import PublicDataset
+from harness.datasets.sources import Source
 
-__all__ = ["CIFAR10", "LOADERS", "MNIST", "PINNED_FILES", "split_off"]
-
-
-def split_off(train: Array, test: Array, share: int, held_out: bool) -> Mapping[Split, Array]:
-    """The last 1/`share` of the training images validates, kept out of training or not."""
-    count = len(train) - len(train) // share
-    return {"train": train[:count] if held_out else train, "val": train[count:], "test": test}
-
-
-def _source(read: Reader, *remotes: Remote) -> Source:
-    checksums = tuple(remote.checksum for remote in remotes)
-    return Source(tuple(remote.file for remote in remotes), read, checksums)
+__all__ = ["CIFAR10", "LOADERS", "MNIST", "PINNED_FILES"]
 
 
 def _mnist_file(name: str, md5: str, megabytes: int) -> Remote:
@@ -62,7 +52,7 @@ MNIST = PublicDataset(
     "mnist",
     "60,000 grey images of handwritten digits, 28x28, logit margin 1e-6; validation is on 10,000 "
     "of them",
-    (_source(image_files.idx, *_MNIST_FILES),),
+    (Source.of(_MNIST_FILES, image_files.idx),),
     {"train": 60_000, "test": 10_000},
     (1, 28, 28),
     partial(split_off, share=6, held_out=False),
@@ -82,7 +72,7 @@ CIFAR10 = PublicDataset(
     "cifar10",
     "50,000 colour photographs, 32x32, mirrored in training, logit margin 1e-6; validation is on "
     "5,000 of them",
-    (_source(image_files.cifar10, _CIFAR10_FILE),),
+    (Source.of((_CIFAR10_FILE,), image_files.cifar10),),
     {"train": 50_000, "test": 10_000},
     (3, 32, 32),
     partial(split_off, share=10, held_out=False),

@@ -1,8 +1,8 @@
-"""Arrays that are derived once from raw files, then mapped from `HARNESS_CACHE_DIR`."""
+"""Splits that are derived once from raw files, then mapped from `HARNESS_CACHE_DIR`."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
@@ -13,11 +13,12 @@ from harness.datasets.base import Split
 from harness.datasets.files import cache_dir, caching, exclusive, publish
 from harness.errors import DataError
 
-__all__ = ["Derivation", "derived", "is_derived", "npy_writer"]
+__all__ = ["Array", "Derivation", "Prepare", "derived", "is_derived", "split_writers"]
 
 SPLITS: tuple[Split, ...] = ("train", "val", "test")
 
 Array = npt.NDArray[Any]
+Prepare = Callable[..., Mapping[Split, Array]]
 Derivation = Callable[[], Iterable[tuple[Split, Callable[[BinaryIO], object]]]]
 
 
@@ -47,7 +48,42 @@ def derived(dataset: str, key: str, derive: Derivation) -> dict[Split, Array]:
     return {split: _mapped(dataset, key, split) for split in SPLITS}
 
 
-def npy_writer(rows: Array, chunk: int = 10_000) -> Callable[[BinaryIO], None]:
+def split_writers(
+    dataset: str,
+    files: str,
+    prepare: Prepare,
+    parts: Mapping[str, Array],
+    shape: tuple[int, ...] | None = None,
+) -> Iterator[tuple[Split, Callable[[BinaryIO], None]]]:
+    """Prepares parts and yields each split with what writes its npy file.
+
+    Raises:
+        DataError: The parts are of other data, a split is empty or has NaN or infinite values, or
+            rows do not have the given shape.
+    """
+    try:
+        # A column that is constant, or not finite, is an error below.
+        with np.errstate(divide="ignore", invalid="ignore"):
+            splits = prepare(**parts)
+    except (ValueError, LookupError) as error:
+        shapes = " and ".join(str(rows.shape) for rows in parts.values())
+        raise DataError(
+            f"dataset '{dataset}': {files} holds other data, of shape {shapes}"
+        ) from error
+    for split, rows in splits.items():
+        if len(rows) == 0:
+            raise DataError(f"dataset '{dataset}': {files} is too short: '{split}' has no rows")
+        if rows.shape[1:] != (shape or rows.shape[1:]):
+            raise DataError(
+                f"dataset '{dataset}': {files} leaves {_shape(rows.shape[1:])} dimensions, "
+                f"expected {_shape(shape or ())}; it is another version"
+            )
+        if rows.dtype.kind == "f" and not np.isfinite(rows).all():
+            raise DataError(f"dataset '{dataset}': {files}: '{split}' has NaN or infinite values")
+        yield split, _npy_writer(rows)
+
+
+def _npy_writer(rows: Array, chunk: int = 10_000) -> Callable[[BinaryIO], None]:
     """What writes an array as an npy file.
 
     Unlike numpy's own writing it goes through Python's files, which name the cause of a failure.
@@ -61,6 +97,10 @@ def npy_writer(rows: Array, chunk: int = 10_000) -> Callable[[BinaryIO], None]:
             file.write(rows[start : start + chunk].tobytes())
 
     return write
+
+
+def _shape(shape: tuple[int, ...]) -> str:
+    return "x".join(map(str, shape))
 
 
 def _path(dataset: str, key: str, split: Split) -> Path:

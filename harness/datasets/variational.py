@@ -15,85 +15,19 @@ from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
 
-import numpy as np
-import numpy.typing as npt
-
 from harness.datasets import image_files, npz
-from harness.datasets.arrays import shuffle_and_split
-from harness.datasets.base import Float, Loader, Split
+from harness.datasets.base import Loader
 from harness.datasets.download import Remote
 from harness.datasets.encodings import Binarised, Levels
+from harness.datasets.image_splits import as_they_are, frey_splits, omniglot_splits, shrunk
 from harness.datasets.partial import Partial
-from harness.datasets.public import Array, PublicDataset, Source
-from harness.streams import Stream
+from harness.datasets.public import PublicDataset
+from harness.datasets.sources import Source
 
 __all__ = ["LOADERS", "PINNED_FILES"]
 
 BINARY = Levels(2, "bernoulli")
 GREY_28 = (1, 28, 28)
-
-
-def frey_splits(data: Array, seed: int) -> Mapping[Split, Array]:
-    """Shuffles as `numpy.random.seed(seed); numpy.random.shuffle` does; 1,565 + 200 + 200 faces.
-
-    Arguments:
-        data: [1965, 560]; of fewer, as large a share validates and tests.
-        seed: 123, 321 or 231.
-
-    Returns:
-        Splits [., 1, 28, 20].
-    """
-    images = data[np.random.RandomState(seed).permutation(len(data))].reshape(-1, 1, 28, 20)
-    count = round(len(data) * 200 / 1965)
-    train, val, test = np.split(images, [len(data) - 2 * count, len(data) - count])
-    return {"train": train, "val": val, "test": test}
-
-
-def omniglot_splits(data: Array, testdata: Array) -> Mapping[Split, Array]:
-    """Keeps the greys of the training images and makes the others binary, once.
-
-    The code's `numpy.random.seed(777); numpy.random.binomial(1, x)` took one uniform a pixel,
-    validation first, in the versions of numpy of its time; newer ones take none for a pixel of 0.
-    This is the older way, so the test set is theirs, whichever images validate.
-
-    Arguments:
-        data: [24345, 1, 28, 28]; of fewer, as large a share validates.
-        testdata: [8070, 1, 28, 28].
-    """
-    images = data[Stream(0, "data/split").permutation(len(data))]
-    count = len(data) - round(len(data) * 1345 / 24345)
-    generator = np.random.RandomState(777)
-    return {
-        "train": images[:count],
-        "val": _drawn(images[count:], generator.random_sample(images[count:].shape)),
-        "test": _drawn(testdata, generator.random_sample(testdata.shape)),
-    }
-
-
-def _drawn(greys: Array, uniforms: Float) -> npt.NDArray[np.uint8]:
-    """Binary images as numpy draws them: ones at the upper end for p <= 1/2, else at the lower."""
-    p = greys.astype(np.float64)
-    ones = np.where(p <= 0.5, uniforms > 1.0 - p, uniforms <= p)
-    return ones.astype(np.uint8)
-
-
-def shrunk(data: Array) -> Mapping[Split, Array]:
-    """Images of 105 x 105 binary pixels by the area rule, in sixteenths of a pixel's area.
-
-    A pixel of the result covers 3.75 x 3.75 of the original; it is the sum of these, each weighted
-    by the quarters of a side that it covers in both directions, 0 .. 225. The IWAE authors do not
-    say how they made their 28 x 28 images, so these are others.
-
-    Arguments:
-        data: [n, 105, 105].
-    """
-    edges = np.arange(0, 421, 15)
-    pixels = 4 * np.arange(105)
-    overlap = np.minimum(edges[1:, None], pixels + 4) - np.maximum(edges[:-1, None], pixels)
-    weights = np.maximum(overlap, 0).astype(np.float32)
-    # Whole numbers below 2^24 are exact in float32, in whatever order they are added.
-    sums = weights @ data.astype(np.float32) @ weights.T
-    return shuffle_and_split(sums.astype(np.uint8)[:, None])
 
 
 def _amat_file(name: str, sha256: str, megabytes: int) -> Remote:
@@ -110,29 +44,13 @@ _AMAT_FILES = (
 )
 
 
-def _unchanged(train: Array, val: Array, test: Array) -> Mapping[Split, Array]:
-    return {"train": train, "val": val, "test": test}
-
-
-def _rows_of_784(train: Array, val: Array, test: Array) -> Mapping[Split, Array]:
-    splits = _unchanged(train, val, test)
-    return {split: images.reshape(-1, *GREY_28) for split, images in splits.items()}
-
-
 MNIST_STATIC = PublicDataset(
     "mnist-static",
     "MNIST made binary once (Larochelle), 28x28, for variational autoencoders",
-    tuple(
-        Source(
-            tuple(folder + remote.file for remote in _AMAT_FILES),
-            image_files.amat,
-            tuple(remote.checksum for remote in _AMAT_FILES),
-        )
-        for folder in ("", "mnist-static/")
-    ),
+    (Source.of(_AMAT_FILES, image_files.amat),),
     {"train": 50_000, "val": 10_000, "test": 10_000},
     GREY_28,
-    _unchanged,
+    as_they_are,
     _AMAT_FILES,
     part="mnist-static-partial",
     encoding=BINARY,
@@ -185,7 +103,7 @@ FREYFACES = PublicDataset(
     "freyfaces",
     "1,965 frames of a face, 28x20 in 256 greys, for variational autoencoders; split of seed 123",
     (
-        Source((_FREY_FILE.file,), image_files.freyfaces, (_FREY_FILE.checksum,)),
+        Source.of((_FREY_FILE,), image_files.freyfaces),
         Source(
             ("freyfaces.npz",),
             npz.parts,
@@ -206,7 +124,7 @@ CALTECH = PublicDataset(
     (Source(("caltech101_silhouettes_28_split1.mat",), image_files.caltech),),
     {"train": 4_100, "val": 2_264, "test": 2_307},
     GREY_28,
-    _unchanged,
+    as_they_are,
     package="scipy",
     part="caltech-silhouettes-partial",
     encoding=BINARY,
@@ -223,7 +141,7 @@ CALTECH_RESPLIT = replace(
             ("sha256:04a1e9892299ee68975957c33fe12aedb927564fe28a3f7147bc202c0548b617",),
         ),
     ),
-    prepare=_rows_of_784,
+    prepare=partial(as_they_are, shape=GREY_28),
     package=None,
     part=None,
 )

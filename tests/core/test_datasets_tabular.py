@@ -13,7 +13,8 @@ from harness.datasets import tabular
 from harness.datasets.benchmarks import TABLES
 from harness.datasets.files import sha256
 from harness.datasets.npz import parts
-from harness.datasets.public import PublicDataset, Source
+from harness.datasets.public import PublicDataset
+from harness.datasets.sources import Source
 from harness.errors import DataError
 
 Float = npt.NDArray[np.float64]
