@@ -7,13 +7,14 @@ from collections.abc import Callable
 import pytest
 import torch
 from harness_torch import TorchBackend
-from harness_torch.dynamics import Dynamics
 from harness_torch.model import TorchModel
+from harness_torch.net import Net
 from torch import Tensor
 
 from harness.architecture import initial_arrays
 from harness.interface import Batch, Control, DataInfo
 from harness.noise import draw, noise_slots
+from harness.stages import Block, stages
 from harness.streams import Stream
 from harness.trial import AdaptiveSolver, DatasetRef, EndTime, ModelSpec, Trial
 
@@ -40,9 +41,9 @@ def base_trial() -> Trial:
 
 @pytest.fixture
 def block_arrays() -> MakeArrays:
-    """(model, dim) -> the float64 arrays of block 0, by name without the block."""
+    """(model, event shape or dimension) -> the float64 arrays of the dynamics of block 0."""
 
-    def make(model: ModelSpec, dim: int) -> dict[str, Tensor]:
+    def make(model: ModelSpec, event: int | tuple[int, ...]) -> dict[str, Tensor]:
         trial = Trial(
             DatasetRef("none", "none"),
             "torch",
@@ -50,19 +51,33 @@ def block_arrays() -> MakeArrays:
             model,
             precision="float64",
         )
+        shape = (event,) if isinstance(event, int) else event
         return {
             name.removeprefix("block0/"): torch.tensor(value)
-            for name, value in initial_arrays(trial, (dim,)).items()
-            if name.startswith("block0/layer")
+            for name, value in initial_arrays(trial, shape).items()
+            if name.startswith("block0/layer") or name == "swish_beta"
         }
 
     return make
 
 
 @pytest.fixture
-def make_dynamics(block_arrays: MakeArrays) -> Callable[[ModelSpec, int], Dynamics]:
-    """(model, dim) -> dynamics of its first block."""
-    return lambda model, dim: Dynamics(model.layer, model.nonlinearity, block_arrays(model, dim))
+def first_block() -> Callable[[ModelSpec, int | tuple[int, ...]], Block]:
+    """(model, event shape or dimension) -> its first block."""
+
+    def find(model: ModelSpec, event: int | tuple[int, ...]) -> Block:
+        found = stages(model, (event,) if isinstance(event, int) else event)
+        return next(stage for stage in found if isinstance(stage, Block))
+
+    return find
+
+
+@pytest.fixture
+def make_net(
+    block_arrays: MakeArrays, first_block: Callable[..., Block]
+) -> Callable[[ModelSpec, int | tuple[int, ...]], Net]:
+    """(model, event shape or dimension) -> the net of its first block."""
+    return lambda model, event: Net(model, first_block(model, event), block_arrays(model, event))
 
 
 @pytest.fixture

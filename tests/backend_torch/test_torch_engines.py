@@ -15,6 +15,7 @@ from torch import Tensor
 from torchdiffeq import odeint
 
 from harness.solvers import TABLEAUX
+from harness.stages import Block
 from harness.streams import Stream
 from harness.trial import AdaptiveSolver, FixedSolver, ModelSpec, SolverSpec
 
@@ -44,14 +45,18 @@ class Recorded(Field):
 
 
 @pytest.fixture
-def problem(block_arrays: Callable[[ModelSpec, int], dict[str, Tensor]]) -> Problem:
+def problem(
+    block_arrays: Callable[[ModelSpec, int], dict[str, Tensor]],
+    first_block: Callable[[ModelSpec, int], Block],
+) -> Problem:
     """A stiff-ish flow: rejections occur."""
     x = torch.tensor(Stream(3, "x").normal((8, DIM)))
     eps = torch.tensor(Stream(3, "eps").normal((8, DIM)))
     zero, one = torch.zeros((), dtype=torch.float64), torch.ones((), dtype=torch.float64)
-    arrays = block_arrays(ModelSpec("concatsquash", (16, 16), "tanh"), DIM)
+    model = ModelSpec("concatsquash", (16, 16), "tanh")
+    arrays = block_arrays(model, DIM)
     inputs = Inputs(arrays, 9 * one, eps, zero, one)
-    field = Augmented("concatsquash", "tanh", "hutchinson")
+    field = Augmented(model, first_block(model, DIM), "hutchinson")
     return field, inputs, x, torch.zeros(1, 8, dtype=torch.float64)
 
 

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from torchdiffeq import odeint_adjoint
 
 from harness.interface import Array, Batch, Control
+from harness.stages import Block
 from harness.streams import Stream
 from harness.trial import AdaptiveSolver, EndTime, FixedSolver, ModelSpec, Trial
 
@@ -133,7 +134,9 @@ class _Reference(nn.Module):
 
 @pytest.mark.parametrize("tolerance", [1e-4, 1e-7])
 def test_the_adjoint_is_torchdiffeqs(
-    tolerance: float, block_arrays: Callable[[ModelSpec, int], dict[str, Tensor]]
+    tolerance: float,
+    block_arrays: Callable[[ModelSpec, int], dict[str, Tensor]],
+    first_block: Callable[[ModelSpec, int], Block],
 ) -> None:
     """Equal evaluations, backward too, and equal gradients, driven as docs/numerics.md says: one
     first step for both directions, and a norm without the adjoint of time.
@@ -145,7 +148,7 @@ def test_the_adjoint_is_torchdiffeqs(
     solver = AdaptiveSolver("dopri5", rtol=tolerance, atol=tolerance, first_step=0.1)
     zero, one = torch.zeros((), dtype=torch.float64), torch.ones((), dtype=torch.float64)
     inputs = Inputs(arrays, 2 * one, eps, zero, one)
-    counts, field = Counts(), Augmented(model.layer, model.nonlinearity, "hutchinson")
+    counts, field = Counts(), Augmented(model, first_block(model, DIM), "hutchinson")
     start = (x, torch.zeros(1, 6).double())
     z, q = solve_block(field, inputs, *start, solver, "adjoint", counts, solve)
     ours = torch.autograd.grad(z.square().sum() + q.sum(), list(arrays.values()))

@@ -7,9 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-import torch
 from harness_torch.model import TorchModel
-from harness_torch.optimizers import Adam
 
 from harness.errors import BackendError
 from harness.interface import Batch, Control, DataInfo
@@ -51,23 +49,6 @@ def test_resume_is_bitwise(
     for name, value in expected.items():
         assert found[name].tobytes() == value.tobytes(), name
         assert found[name].dtype == (np.int64 if name == "adam/count" else precision)
-
-
-def test_adam_is_the_published_update() -> None:
-    """Two steps by hand; eps is added after bias correction."""
-    x = torch.tensor([1.0, -2.0], dtype=torch.float64).requires_grad_()
-    adam = Adam({"x": x})
-    expected, m, v = np.array([1.0, -2.0]), np.zeros(2), np.zeros(2)
-    for step, lr in enumerate((0.1, 0.05), start=1):
-        gradient = np.array([1e-8, 0.3]) * step
-        x.grad = torch.tensor(gradient)
-        adam.step(lr)
-        m, v = 0.9 * m + 0.1 * gradient, 0.999 * v + 0.001 * gradient**2
-        m_hat, v_hat = m / (1 - 0.9**step), v / (1 - 0.999**step)
-        expected = expected - lr * m_hat / (np.sqrt(v_hat) + 1e-8)
-    np.testing.assert_allclose(x.detach().numpy(), expected, rtol=1e-13)
-    np.testing.assert_allclose(adam.state()["adam/m/x"], m, rtol=1e-13)
-    np.testing.assert_allclose(adam.state()["adam/v/x"], v, rtol=1e-13)
 
 
 def test_regularizers_are_reported_and_weighted(

@@ -1,4 +1,5 @@
-"""The flow: stacked blocks, each a solve over s in [0, 1] of dy/ds = T f(T s, y).
+"""The flow: its stages in order, of which the blocks are solves over s in [0, 1] of
+dy/ds = T f(T s, y).
 
 log p(x) = log N(z(1); 0, I) - a(1), a the integral of -Tr(df/dz) carried through the blocks
 (W. Grathwohl et al., FFJORD, 2018, https://arxiv.org/abs/1810.01367, eq. 4).
@@ -8,21 +9,40 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import NamedTuple
+from dataclasses import replace
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
-from harness.trial import GradientName, ModelSpec, RegularizerName, SolverSpec, TraceName
+from harness.errors import BackendError
+from harness.stages import Block, FactorOut, Norm, Shape, stages
+from harness.trial import ModelSpec, RegularizerName, TraceName
+from harness_torch.blocks import BlockCounts, How, solve_pieces
 from harness_torch.control import Field, Inputs
 from harness_torch.dynamics import Augmented, Velocity
-from harness_torch.gradients import Counts, solve_block
-from harness_torch.solve import Reversed, Solve
+from harness_torch.norm import Normed, denormed, normed
+from harness_torch.regularizers import INTEGRANDS
+from harness_torch.solve import Reversed
+from harness_torch.spectral import divided, turned
+from harness_torch.trajectory import distance_to_line
 
-__all__ = ["Flow", "Terms", "log_standard_normal"]
+__all__ = ["Flow", "Noise", "Terms", "log_standard_normal"]
 
-SQRT_END_TIME = "sqrt_end_time"
+
+class Noise(NamedTuple):
+    """The random numbers of a call, by block.
+
+    Arguments:
+        probes: Probes, [batch, ...].
+        end_times: Uniform numbers that move the end times (`steer`).
+        times: Times at which the trajectory is seen (`tpr`).
+    """
+
+    probes: Mapping[int, Tensor] = {}
+    end_times: Mapping[int, float] = {}
+    times: Mapping[int, Sequence[float]] = {}
 
 
 class Terms(NamedTuple):
@@ -31,16 +51,21 @@ class Terms(NamedTuple):
     Arguments:
         z: Base variables, [batch, D].
         a: Integral of -Tr(df/dz), [batch].
-        r: Integrals of the regularizers, [regularizers, batch].
+        penalties: By regularizer, summed over the blocks, [batch].
         counts: One entry a block.
-        failure: Why a solve stopped early; the arrays are then meaningless.
+        buffers: In training, buffers after the step, by portable name.
     """
 
     z: Tensor
     a: Tensor
-    r: Tensor
-    counts: list[Counts]
-    failure: str | None
+    penalties: dict[str, Tensor]
+    counts: list[BlockCounts]
+    buffers: dict[str, Tensor]
+
+    @property
+    def failure(self) -> str | None:
+        """Why a solve stopped early; the arrays are then meaningless."""
+        return next((counts.failure for counts in self.counts if counts.failure), None)
 
 
 def log_standard_normal(z: Tensor) -> Tensor:
@@ -48,85 +73,171 @@ def log_standard_normal(z: Tensor) -> Tensor:
     return -0.5 * (z.square().sum(dim=1) + z.shape[1] * math.log(2 * math.pi))
 
 
-@dataclass(frozen=True)
 class Flow:
-    """All blocks of a model.
+    """All stages of a model.
 
     Arguments:
         model: The architecture.
+        event_shape: Shape of an example.
         arrays: All arrays by portable name; those that are trained require a gradient.
-        regularizers: Names of the integrals to carry, in the order of `Terms.r`.
-        solve: The engine.
+        regularizers: Weights by name; of `steer` its number b.
     """
 
-    model: ModelSpec
-    arrays: Mapping[str, Tensor]
-    regularizers: Sequence[RegularizerName]
-    solve: Solve
+    def __init__(
+        self,
+        model: ModelSpec,
+        event_shape: Shape,
+        arrays: Mapping[str, Tensor],
+        regularizers: Mapping[RegularizerName, float],
+    ) -> None:
+        self.stages = stages(model, event_shape)
+        self.shape = next(stage.shape for stage in self.stages)
+        self._model, self._arrays, self._event_shape = model, arrays, event_shape
+        self._regularizers = regularizers
+        self._integrals = tuple(name for name in INTEGRANDS if name in regularizers)
+        # Equal blocks have equal fields, whatever their place.
+        self._blocks = [replace(s, index=0) for s in self.stages if isinstance(s, Block)]
+        self._names: dict[str, dict[str, str]] = {}
+        for name in arrays:
+            stage, _, rest = name.partition("/")
+            # The vectors of a power iteration are no arrays of the dynamics.
+            if name[-2:] not in ("_u", "_v") or name[:-2] not in arrays:
+                self._names.setdefault(stage, {})[rest] = name
 
-    def log_prob_terms(
+    @property
+    def blocks(self) -> int:
+        """How many blocks there are."""
+        return len(self._blocks)
+
+    def terms(
         self,
         x: Tensor,
-        probes: Mapping[str, Tensor],
-        solver: SolverSpec,
-        trace: TraceName,
+        noise: Noise,
+        trace: TraceName | None,
+        how: Sequence[How],
         *,
-        mode: GradientName | None = None,
+        training: bool = False,
         regularize: bool = False,
     ) -> Terms:
-        """Runs x [batch, D] through all blocks with the divergence.
+        """Runs x [batch, *shape] through all stages.
 
         Arguments:
             x: Data.
-            probes: `probe/<block>` [batch, D], where trace or regularizers need it.
-            solver: Method and tolerances.
-            trace: `exact` or `hutchinson`.
-            mode: Gradient mode; None for no gradient.
-            regularize: Carry the regularizer integrals as well.
+            noise: The random numbers.
+            trace: How the trace is computed; None for z alone, without the density.
+            how: How each block is solved.
+            training: Norms use the batch, the power iterations turn, `steer` moves the end times.
+            regularize: Carry the regularizers as well.
 
         Raises:
-            BackendError: A probe is missing.
+            BackendError: A random number is missing.
         """
-        names = self.regularizers if regularize else ()
-        q = x.new_zeros((1 + len(names), len(x)))
-        counts = [Counts() for _ in range(self.model.blocks)]
-        z = x
-        for index, count in enumerate(counts):
-            inputs = self._inputs(index, probes.get(f"probe/{index}"))
-            field = Augmented(self.model.layer, self.model.nonlinearity, trace, tuple(names))
-            z, q = solve_block(field, inputs, z, q, solver, mode, count, self.solve)
-            if count.failure:
-                return Terms(z, q[0], q[1:], counts, count.failure)
-        return Terms(z, q[0], q[1:], counts, None)
+        buffers = turned(self._arrays) if training and self._model.spectral_norm else {}
+        arrays = self._divided(buffers)
+        integrals = self._integrals if regularize else ()
+        tpr = regularize and "tpr" in self._regularizers
+        q = x.new_zeros((0 if trace is None else 1 + len(integrals), len(x)))
+        bent = x.new_zeros(len(x))
+        counts = [BlockCounts() for _ in self._blocks]
+        z, left = x, []
+        for stage in self.stages:
+            if isinstance(stage, Block):
+                index = stage.index
+                times = sorted(_drawn(noise.times, "tpr_times", index)) if tpr else ()
+                field = self._field(index, trace, integrals)
+                inputs = self._inputs(index, arrays, noise, steer=training)
+                states, q = solve_pieces(field, inputs, z, q, how[index], counts[index], times)
+                z = states[-1]
+                if counts[index].failure:
+                    break
+                if tpr:
+                    bent = bent + distance_to_line((0.0, *times, 1.0), states)
+            elif isinstance(stage, Norm):
+                z, a, updates = self._normed(stage, z, training=training)
+                q = torch.cat([q[:1] + a, q[1:]])
+                buffers |= updates
+            elif isinstance(stage, FactorOut):
+                z, out = z.chunk(2, dim=1)
+                left.append(out)
+            else:
+                z = F.pixel_unshuffle(z, 2)
+        base = torch.cat([part.flatten(1) for part in (*left, z)], dim=1)
+        penalties: dict[str, Tensor] = dict(zip(integrals, q[1:], strict=True))
+        if tpr:
+            penalties["tpr"] = bent
+        a = bent.new_zeros(len(x)) if trace is None else q[0]
+        return Terms(base, a, penalties, counts, buffers)
 
     @torch.no_grad()
-    def transport(self, z: Tensor, solver: SolverSpec, *, inverse: bool) -> Terms:
-        """Maps x to z, or with `inverse` z to x, without the density; the norm is over z alone."""
-        counts = [Counts() for _ in range(self.model.blocks)]
-        none = z.new_zeros((0, len(z)))
-        failure = None
-        field: Field = Velocity(self.model.layer, self.model.nonlinearity)
-        if inverse:
-            field = Reversed(field)
-        for index in reversed(range(len(counts))) if inverse else range(len(counts)):
-            inputs = self._inputs(index, None)
-            solution = self.solve(field, inputs, z, none, solver, _state_alone)
-            counts[index].add_forward(solution)
-            z, failure = solution.u, solution.failure
-            if failure:
-                break
-        return Terms(z, none, none, counts, failure)
+    def inverse(self, base: Tensor, how: How) -> tuple[Tensor, list[BlockCounts]]:
+        """Maps base variables [batch, D] to x [batch, *shape], without the density.
 
-    def _inputs(self, block: int, probe: Tensor | None) -> Inputs:
+        The error norm is over the state alone. After a solve that failed x is meaningless.
+        """
+        arrays = self._divided({})
+        counts = [BlockCounts() for _ in self._blocks]
+        sizes = [math.prod(s.shape) // 2 for s in self.stages if isinstance(s, FactorOut)]
+        *left, last = torch.split(base, [*sizes, base.shape[1] - sum(sizes)], dim=1)
+        x, none = last.reshape(len(base), *self._blocks[-1].shape), base.new_zeros((0, len(base)))
+        for stage in reversed(self.stages):
+            if isinstance(stage, Block):
+                index = stage.index
+                field = Reversed(self._field(index, None, ()))
+                inputs = self._inputs(index, arrays, Noise(), steer=False)
+                states, _ = solve_pieces(field, inputs, x, none, how, counts[index])
+                x = states[-1]
+                if counts[index].failure:
+                    break
+            elif isinstance(stage, Norm):
+                x = denormed(x, self._of(f"norm{stage.index}", self._arrays))
+            elif isinstance(stage, FactorOut):
+                x = torch.cat([x, left.pop().view(x.shape)], dim=1)
+            else:
+                x = F.pixel_shuffle(x, 2)
+        return x, counts
+
+    def _field(
+        self, index: int, trace: TraceName | None, integrals: tuple[RegularizerName, ...]
+    ) -> Field:
+        block = self._blocks[index]
+        if trace is None:
+            return Velocity(self._model, block)
+        return Augmented(self._model, block, trace, integrals)
+
+    def _inputs(
+        self, index: int, arrays: Mapping[str, Tensor], noise: Noise, *, steer: bool
+    ) -> Inputs:
         """What one block's dynamics are a function of."""
-        prefix = f"block{block}/"
-        arrays = {
-            k.removeprefix(prefix): v for k, v in self.arrays.items() if k.startswith(prefix)
-        }
-        T = arrays.pop(SQRT_END_TIME).square()
-        return Inputs(arrays, T, probe, T.new_zeros(()), T.new_ones(()))
+        own = self._of(f"block{index}", arrays)
+        T = own.pop("sqrt_end_time").square()
+        if steer and "steer" in self._regularizers:
+            u = _drawn(noise.end_times, "end_time", index)
+            T = T + self._regularizers["steer"] * (2 * u - 1)
+        if "swish_beta" in arrays:
+            own["swish_beta"] = arrays["swish_beta"]
+        return Inputs(own, T, noise.probes.get(index), T.new_zeros(()), T.new_ones(()))
+
+    def _normed(self, stage: Norm, z: Tensor, *, training: bool) -> Normed:
+        """What a norm does; its new buffers by portable name."""
+        if self._model.batch_norm is None:
+            raise ValueError("a norm in a model without one")
+        prefix = f"norm{stage.index}"
+        own = self._of(prefix, self._arrays)
+        y, a, buffers = normed(z, own, self._model.batch_norm, training=training)
+        return Normed(y, a, {f"{prefix}/{name}": value for name, value in buffers.items()})
+
+    def _divided(self, buffers: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+        """The arrays that the dynamics see; with `buffers` in place of the stored ones."""
+        if not self._model.spectral_norm:
+            return self._arrays
+        return divided({**self._arrays, **buffers})
+
+    def _of(self, stage: str, arrays: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """The arrays of one stage, by name without the stage."""
+        return {rest: arrays[name] for rest, name in self._names[stage].items()}
 
 
-def _state_alone(u: Tensor, q: Tensor) -> Sequence[Tensor]:
-    """The error norm of a solve without integrals."""
-    return (u,)
+def _drawn(draws: Mapping[int, Any], slot: str, block: int) -> Any:  # noqa: ANN401
+    if block not in draws:
+        raise BackendError(f"the batch has no '{slot}/{block}', but a regularizer needs it")
+    return draws[block]

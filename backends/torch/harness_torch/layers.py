@@ -1,134 +1,114 @@
-"""Layers and nonlinearities of the dynamics.
-
-At a fixed time t every layer is affine in h: h -> A(t) h + c(t). Its three uses, `apply`,
-`tangent` v -> A v and `cotangent` u -> A^T u, are all that values, forward-mode and reverse-mode
-derivatives of the dynamics need.
-"""
+"""The layers of the dynamics as functions of the time (harness.layer_arrays has the formulas)."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import Protocol
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
-from harness.trial import LayerName, NonlinearityName
+from harness.stages import LayerShape
+from harness.trial import LayerName
+from harness_torch.affine import Affine, Term, affine, per_output
+from harness_torch.gated_layers import GatedLayers
+from harness_torch.nonlinearities import series_of_line, tanh_series
 
-__all__ = [
-    "LAYERS",
-    "NONLINEARITIES",
-    "Affine",
-    "Layers",
-    "Nonlinearity",
-    "concat",
-    "concatsquash",
-]
+__all__ = ["Layers", "make_layers"]
+
+Arrays = Sequence[Mapping[str, Tensor]]
 
 
-class Affine(NamedTuple):
-    """A layer at one time.
+class Layers(Protocol):
+    """All layers of a block."""
+
+    def at(self, t: Tensor) -> list[Affine]:
+        """The layers at the time t, 0-dimensional."""
+
+    def series(self, t: Tensor, order: int) -> list[list[Term]]:
+        """The Taylor coefficients 1..order of every layer in time, by order."""
+
+
+def make_layers(kind: LayerName, shapes: Sequence[LayerShape], arrays: Arrays) -> Layers:
+    """The layers of a block; what does not depend on the time is computed here, once.
 
     Arguments:
-        matrix: A(t), [out, in].
-        shift: c(t), [out].
+        kind: Name of the layer.
+        shapes: Shapes of each layer.
+        arrays: Arrays of each layer, by the last part of their names.
     """
-
-    matrix: Tensor
-    shift: Tensor
-
-    def apply(self, h: Tensor) -> Tensor:
-        """A h + c for each row of h, [..., in] -> [..., out]."""
-        return F.linear(h, self.matrix, self.shift)
-
-    def tangent(self, v: Tensor) -> Tensor:
-        """A v for each row of v, [..., in] -> [..., out]."""
-        return F.linear(v, self.matrix)
-
-    def cotangent(self, u: Tensor) -> Tensor:
-        """A^T u for each row of u, [..., out] -> [..., in]."""
-        return u @ self.matrix
+    if kind == "blend":
+        return _Blend(shapes, arrays)
+    if kind == "hyper":
+        return _Hyper(shapes, arrays)
+    return GatedLayers(kind, shapes, arrays)
 
 
-Layers = Callable[[Tensor], list[Affine]]
-"""t -> all layers of a block at that time."""
+class _Blend:
+    """A line between two layers: the first at t = 0, the second at t = 1."""
 
+    def __init__(self, shapes: Sequence[LayerShape], arrays: Arrays) -> None:
+        self._strides = [shape.stride for shape in shapes]
+        self._start, self._slope = [], []
+        for stride, layer in zip(self._strides, arrays, strict=True):
+            ends = [(layer[f"weight{i}"], per_output(layer[f"bias{i}"], stride)) for i in range(2)]
+            self._start.append(ends[0])
+            self._slope.append((ends[1][0] - ends[0][0], ends[1][1] - ends[0][1]))
 
-def concat(layers: Sequence[Mapping[str, Tensor]]) -> Layers:
-    """W [t, h] + b; column 0 of the weight belongs to t (FFJORD's code, ConcatLinear)."""
-    parts = [torch.split(a["weight"], [1, a["weight"].shape[1] - 1], dim=1) for a in layers]
-    columns = torch.cat([column[:, 0] for column, _ in parts])
-    bias, widths = _joined(layers, "bias")
-
-    def at(t: Tensor) -> list[Affine]:
-        shifts = torch.split(torch.addcmul(bias, columns, t), widths)
-        return [Affine(w, shift) for (_, w), shift in zip(parts, shifts, strict=True)]
-
-    return at
-
-
-def concatsquash(layers: Sequence[Mapping[str, Tensor]]) -> Layers:
-    """(W h + b) sigmoid(w_g t + b_g) + w_t t (FFJORD's code, ConcatSquashLinear).
-
-    The gate scales the rows of W rather than those of W h: the same number, but it touches
-    [out, in] entries once instead of [batch, out] entries for the value and every tangent.
-    """
-    bias, widths = _joined(layers, "bias")
-    gate_weight, _ = _joined(layers, "gate_weight")
-    gate_bias, _ = _joined(layers, "gate_bias")
-    time_weight, _ = _joined(layers, "time_weight")
-
-    def at(t: Tensor) -> list[Affine]:
-        gate = torch.sigmoid(torch.addcmul(gate_bias, gate_weight, t))
-        shift = torch.addcmul(time_weight * t, bias, gate)
-        gates, shifts = torch.split(gate, widths), torch.split(shift, widths)
+    def at(self, t: Tensor) -> list[Affine]:
         return [
-            Affine(a["weight"] * g[:, None], c)
-            for a, g, c in zip(layers, gates, shifts, strict=True)
+            affine(torch.addcmul(w, dw, t), torch.addcmul(b, db, t), stride)
+            for (w, b), (dw, db), stride in zip(
+                self._start, self._slope, self._strides, strict=True
+            )
         ]
 
-    return at
+    def series(self, t: Tensor, order: int) -> list[list[Term]]:
+        first: list[Term] = [
+            (affine(dw, db, stride), db)
+            for (dw, db), stride in zip(self._slope, self._strides, strict=True)
+        ]
+        return [first, *([(None, None)] * len(first) for _ in range(order - 1))]
 
 
-def _joined(layers: Sequence[Mapping[str, Tensor]], name: str) -> tuple[Tensor, list[int]]:
-    """One kind of vector of all layers end to end: what depends on t alone is computed in one go,
-    which saves a tenth of the training step of small nets.
-    """
-    vectors = [arrays[name] for arrays in layers]
-    return torch.cat(vectors), [len(vector) for vector in vectors]
+class _Hyper:
+    """All weights are the output of a net of the time; the bias comes first."""
+
+    def __init__(self, shapes: Sequence[LayerShape], arrays: Arrays) -> None:
+        self._shapes, self._arrays = shapes, arrays
+
+    def at(self, t: Tensor) -> list[Affine]:
+        layers = []
+        for shape, arrays in zip(self._shapes, self._arrays, strict=True):
+            out = torch.addcmul(arrays["hyper0_bias"], arrays["hyper0_weight"], t)
+            if "hyper1_weight" in arrays:
+                out = torch.addmv(arrays["hyper1_bias"], arrays["hyper1_weight"], torch.tanh(out))
+            layers.append(_unpacked(shape, out))
+        return layers
+
+    def series(self, t: Tensor, order: int) -> list[list[Term]]:
+        by_layer = [_hyper_series(arrays, t, order) for arrays in self._arrays]
+        found: list[list[Term]] = []
+        for k in range(1, order + 1):
+            layers = [
+                _unpacked(shape, series[k])
+                for shape, series in zip(self._shapes, by_layer, strict=True)
+            ]
+            found.append([(layer, layer.shift) for layer in layers])
+        return found
 
 
-LAYERS: Mapping[LayerName, Callable[[Sequence[Mapping[str, Tensor]]], Layers]] = {
-    "concat": concat,
-    "concatsquash": concatsquash,
-}
-"""By name: (arrays of each layer) -> the layers as functions of t."""
+def _hyper_series(arrays: Mapping[str, Tensor], t: Tensor, order: int) -> list[Tensor]:
+    """Taylor coefficients of the output of a hypernet; that of order 0 is not used."""
+    weight, bias = arrays["hyper0_weight"], arrays["hyper0_bias"]
+    if "hyper1_weight" not in arrays:
+        return [bias, weight, *[torch.zeros_like(weight)] * (order - 1)]
+    hidden = series_of_line(torch.tanh, tanh_series, weight, bias, t, order)
+    return [torch.mv(arrays["hyper1_weight"], y) for y in hidden]
 
 
-class Nonlinearity(NamedTuple):
-    """An elementwise function.
-
-    Arguments:
-        value: x -> y.
-        derivative: (x, y) -> dy/dx, from y where that is cheaper.
-    """
-
-    value: Callable[[Tensor], Tensor]
-    derivative: Callable[[Tensor, Tensor], Tensor]
-
-
-def _softplus(x: Tensor) -> Tensor:
-    # torch's default returns x itself above 20, wrong by 2e-9; above 40 it is exact in float64.
-    return F.softplus(x, threshold=40.0)
-
-
-NONLINEARITIES: Mapping[NonlinearityName, Nonlinearity] = {
-    # For x <= 0: y = exp(x) - 1, so dy/dx = y + 1; for x > 0 it is 1.
-    "elu": Nonlinearity(F.elu, lambda x, y: y.clamp(max=0) + 1),
-    "identity": Nonlinearity(lambda x: x, lambda x, y: torch.ones_like(x)),
-    "relu": Nonlinearity(torch.relu, lambda x, y: (x > 0).to(x.dtype)),
-    "softplus": Nonlinearity(_softplus, lambda x, y: torch.sigmoid(x)),
-    "square": Nonlinearity(torch.square, lambda x, y: 2 * x),
-    "tanh": Nonlinearity(torch.tanh, lambda x, y: 1 - y * y),
-}
+def _unpacked(shape: LayerShape, out: Tensor) -> Affine:
+    bias, weight = out[: shape.outputs[0]], out[shape.outputs[0] :]
+    kernel = () if shape.stride is None else (shape.kernel, shape.kernel)
+    matrix = weight.view(shape.outputs[0], shape.inputs[0], *kernel)
+    return affine(matrix, per_output(bias, shape.stride), shape.stride)

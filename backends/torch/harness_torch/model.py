@@ -25,11 +25,13 @@ from harness.interface import (
     Quantity,
     StepReport,
 )
-from harness.trial import Trial
-from harness_torch.flow import Flow, Terms, log_standard_normal
-from harness_torch.gradients import Counts
+from harness.trial import GradientName, Trial
+from harness_torch.blocks import BlockCounts, How
+from harness_torch.flow import Flow, Noise, log_standard_normal
 from harness_torch.optimizers import Adam
+from harness_torch.precision import PrecisionCheck
 from harness_torch.solve import solve
+from harness_torch.warm import WarmSteps
 
 __all__ = ["TorchModel"]
 
@@ -48,8 +50,9 @@ class TorchModel(Model):
 
     def __init__(self, trial: Trial, data: DataInfo, device: str) -> None:
         self._event_shape = data.event_shape
-        self._dtype = getattr(torch, trial.precision)
+        self._dtype = torch.float64 if trial.precision == "float64" else torch.float32
         self._device = torch.device(DEVICES[device])
+        self._precision = PrecisionCheck(trial.precision)
         self._weights = dict(sorted(trial.regularizer.items()))
         self._arrays: dict[str, Tensor] = {
             name: self._tensor(value)
@@ -59,8 +62,9 @@ class TorchModel(Model):
         for spec in array_specs(trial.model, data.event_shape):
             if spec.trainable:
                 trained[spec.name] = self._arrays[spec.name].requires_grad_()
-        self._optimizer = Adam(trained)
-        self._flow = Flow(trial.model, self._arrays, tuple(self._weights), solve)
+        self._optimizer = Adam(trained, trial.training.optimizer)
+        self._flow = Flow(trial.model, data.event_shape, self._arrays, self._weights)
+        self._warm = WarmSteps(trial.solver, trial.gradient, self._flow.blocks)
 
     def arrays(self) -> Arrays:
         """Copies of all arrays."""
@@ -81,71 +85,75 @@ class TorchModel(Model):
                 array.copy_(self._tensor(arrays[name]))
 
     def state(self) -> Arrays:
-        """Copies of the moments of Adam and its count."""
-        return self._optimizer.state()
+        """Copies of the moments of the optimiser, its count, and the warm first steps."""
+        return self._optimizer.state() | self._warm.state()
 
     def load_state(self, state: Mapping[str, Array]) -> None:
         """Restores what `state` returned."""
         self._optimizer.load_state(state)
+        self._warm.load_state(state)
 
     def compile(self, batch: Batch, control: Control) -> None:
         """Does nothing: execution is eager."""
 
     def train_step(self, batch: Batch, control: Control) -> Pending:
         """Forward, gradient, update; a solve that fails updates nothing."""
-        terms = self._flow.log_prob_terms(
-            self._rows(batch.x),
-            self._probes(batch),
-            control.solver,
-            control.trace,
-            mode=control.gradient,
-            regularize=True,
+        how = [
+            How(solve, control.solver, control.gradient, *steps) for steps in self._warm.steps()
+        ]
+        x = self._rows(batch.x)
+        terms = self._flow.terms(
+            x, self._noise(batch), control.trace, how, training=True, regularize=True
         )
         nll = (terms.a - log_standard_normal(terms.z)).mean()
-        means = terms.r.mean(dim=1)
         loss = nll
-        for weight, mean in zip(self._weights.values(), means, strict=True):
-            loss = loss + weight * mean
+        means = {name: terms.penalties[name].mean() for name in terms.penalties}
+        for name, mean in means.items():
+            loss = loss + self._weights[name] * mean
         if terms.failure is None:
             loss.backward()  # type: ignore[no-untyped-call]
             # The adjoint solve runs within backward() and may fail there.
-            if not any(count.failure for count in terms.counts):
+            if terms.failure is None:
                 self._optimizer.step(control.lr)
+                self._warm.record(terms.counts)
+                for name, value in terms.buffers.items():
+                    self._arrays[name].copy_(value)
+        self._precision.of_state(terms.z)
         return _Pending(
-            torch.stack([loss.detach(), nll.detach(), *means.detach()]),
-            tuple(self._weights),
+            torch.stack([x.detach() for x in (loss, nll, *means.values())]),
+            tuple(means),
             terms.counts,
-            adjoint=control.gradient == "adjoint",
+            control.gradient,
         )
 
+    @torch.no_grad()
     def evaluate(
         self, batch: Batch, control: Control, quantities: Sequence[Quantity]
     ) -> EvaluationReport:
         """Per-example quantities; `encode` alone integrates z alone, like `sample`."""
-        x = self._rows(batch.x)
-        if set(quantities) <= {"encode"}:
-            terms = self._flow.transport(x, control.solver, inverse=False)
-            return self._report(terms, {"encode": terms.z})
-        with torch.no_grad():
-            terms = self._flow.log_prob_terms(
-                x,
-                self._probes(batch),
-                control.solver,
-                control.trace,
-                regularize="regularizers" in quantities,
-            )
-            found = {"log_prob": log_standard_normal(terms.z) - terms.a, "encode": terms.z}
-        values: dict[str, Tensor] = {k: v for k, v in found.items() if k in quantities}
-        values |= {
-            f"regularizers/{name}": row for name, row in zip(self._weights, terms.r, strict=False)
-        }
-        return self._report(terms, values)
+        terms = self._flow.terms(
+            self._rows(batch.x),
+            self._noise(batch),
+            None if set(quantities) <= {"encode"} else control.trace,
+            [How(solve, control.solver, None)] * self._flow.blocks,
+            regularize="regularizers" in quantities,
+        )
+        self._precision.of_state(terms.z)
+        values: dict[str, Tensor] = {}
+        if "log_prob" in quantities:
+            values["log_prob"] = log_standard_normal(terms.z) - terms.a
+        if "encode" in quantities:
+            values["encode"] = terms.z.view(-1, *self._event_shape)
+        values |= {f"regularizers/{name}": row for name, row in terms.penalties.items()}
+        return _report(values, terms.counts)
 
+    @torch.no_grad()
     def sample(self, batch: Batch, control: Control) -> EvaluationReport:
         """Maps `batch.noise['base']` to data."""
-        base = self._rows(batch.noise["base"])
-        terms = self._flow.transport(base, control.solver, inverse=True)
-        return self._report(terms, {"sample": terms.z})
+        base = self._tensor(batch.noise["base"]).flatten(1)
+        x, counts = self._flow.inverse(base, How(solve, control.solver, None))
+        self._precision.of_state(x)
+        return _report({"sample": x.view(-1, *self._event_shape)}, counts)
 
     def synchronize(self) -> None:
         """Returns when the device is idle."""
@@ -156,34 +164,45 @@ class TorchModel(Model):
         return torch.tensor(np.asarray(value), dtype=self._dtype, device=self._device)
 
     def _rows(self, value: Array) -> Tensor:
-        """Examples or probes as [batch, D]; Rademacher probes arrive as int8."""
-        return self._tensor(value).reshape(len(value), math.prod(self._event_shape))
+        """Examples in the shape of the first stage."""
+        return self._tensor(value).view(len(value), *self._flow.shape)
 
-    def _probes(self, batch: Batch) -> dict[str, Tensor]:
-        return {k: self._rows(v) for k, v in batch.noise.items() if k.startswith("probe/")}
+    def _noise(self, batch: Batch) -> Noise:
+        """The random numbers of a call; probes may arrive as int8."""
+        probes, end_times, times = {}, {}, {}
+        for slot, value in batch.noise.items():
+            kind, _, block = slot.partition("/")
+            if kind == "probe":
+                shape = value.shape[1:] if len(self._flow.shape) > 1 else (-1,)
+                probes[int(block)] = self._tensor(value).view(len(value), *shape)
+            elif kind == "end_time":
+                end_times[int(block)] = float(value)
+            elif kind == "tpr_times":
+                times[int(block)] = value.tolist()
+        return Noise(probes, end_times, times)
 
-    def _report(self, terms: Terms, values: Mapping[str, Tensor]) -> EvaluationReport:
-        """Fetches the values; a solve that stopped early has none."""
-        failure = terms.failure
-        if failure is None and not all(bool(x.isfinite().all()) for x in values.values()):
-            failure = "non-finite"
-        arrays: Arrays = {}
-        if failure is None:
-            arrays = {name: _numpy(value) for name, value in values.items()}
-            for name in ("encode", "sample"):
-                if name in arrays:
-                    arrays[name] = arrays[name].reshape(-1, *self._event_shape)
-        return EvaluationReport(arrays, _nfe(terms.counts, adjoint=False), failure)
+
+def _report(values: Mapping[str, Tensor], counts: Sequence[BlockCounts]) -> EvaluationReport:
+    """Fetches the values; a solve that stopped early has none."""
+    failure = next((c.failure for c in counts if c.failure), None)
+    if failure is None and not all(bool(x.isfinite().all()) for x in values.values()):
+        failure = "non-finite"
+    arrays = {} if failure else {name: _numpy(value) for name, value in values.items()}
+    return EvaluationReport(arrays, _nfe(counts, None), failure)
 
 
 class _Pending(Pending):
     """The parts of a loss on the device; the counts are known to the host already."""
 
     def __init__(
-        self, values: Tensor, names: Sequence[str], counts: Sequence[Counts], *, adjoint: bool
+        self,
+        values: Tensor,
+        names: Sequence[str],
+        counts: Sequence[BlockCounts],
+        gradient: GradientName,
     ) -> None:
         self._values, self._names = values, names
-        self._counts, self._adjoint = counts, adjoint
+        self._counts, self._gradient = counts, gradient
 
     def fetch(self) -> StepReport:
         """A step whose solve stopped early has no loss: NaN."""
@@ -195,16 +214,20 @@ class _Pending(Pending):
             failure = "non-finite"
         loss, nll, *means = values
         regularizers = dict(zip(self._names, means, strict=True))
-        nfe = _nfe(self._counts, adjoint=self._adjoint)
-        return StepReport(loss, nll, regularizers, nfe, failure)
+        return StepReport(loss, nll, regularizers, _nfe(self._counts, self._gradient), failure)
 
 
-def _nfe(counts: Sequence[Counts], *, adjoint: bool) -> Nfe:
+def _nfe(counts: Sequence[BlockCounts], gradient: GradientName | None) -> Nfe:
+    def by_block(name: str) -> tuple[int, ...]:
+        return tuple(block.total(name) for block in counts)
+
     return Nfe(
-        tuple(c.forward for c in counts),
-        tuple(c.backward for c in counts) if adjoint else (),
-        tuple(c.accepted for c in counts),
-        tuple(c.rejected for c in counts),
+        by_block("forward"),
+        by_block("backward") if gradient == "adjoint" else (),
+        by_block("accepted"),
+        by_block("rejected"),
+        by_block("vjp") if gradient in ("direct", "checkpoint") else (),
+        by_block("recompute") if gradient == "checkpoint" else (),
     )
 
 

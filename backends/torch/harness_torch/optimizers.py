@@ -1,7 +1,8 @@
-"""The optimiser, with its moments under portable names."""
+"""The optimisers of docs/numerics.md, section 7, with their moments under portable names."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 
 import numpy as np
@@ -9,58 +10,83 @@ import torch
 from torch import Tensor
 
 from harness.interface import Arrays
+from harness.trial import Optimizer
 
 __all__ = ["Adam"]
 
+BETA1, BETA2 = 0.9, 0.999
+
 
 class Adam:
-    """torch.optim.Adam: betas 0.9 and 0.999, eps 1e-8 added after bias correction.
+    """Adam and its kin: `adam`, `adam_eps_hat`, `adamw`, `adamax`.
 
     References:
         D. Kingma, J. Ba: Adam: a method for stochastic optimization, 2014,
-        https://arxiv.org/abs/1412.6980, algorithm 1.
+        https://arxiv.org/abs/1412.6980: algorithm 1, its efficient form with eps outside the
+        correction (`adam_eps_hat`, the end of section 2), and algorithm 2 (`adamax`).
+        I. Loshchilov, F. Hutter: Decoupled weight decay regularization, 2017,
+        https://arxiv.org/abs/1711.05101 (`adamw`).
 
     Arguments:
         arrays: What is trained, by name.
+        spec: The method; its learning rate is an argument of each step.
     """
 
-    def __init__(self, arrays: Mapping[str, Tensor]) -> None:
-        self._arrays = dict(arrays)
-        self._adam = torch.optim.Adam(self._arrays.values(), eps=1e-8)
-        zeros = {
-            f"adam/{moment}/{name}": np.zeros(array.shape)
-            for name, array in self._arrays.items()
-            for moment in ("m", "v")
-        }
-        self.load_state({**zeros, "adam/count": np.zeros((), dtype=np.int64)})
+    def __init__(self, arrays: Mapping[str, Tensor], spec: Optimizer) -> None:
+        self._names, self._arrays, self._spec = list(arrays), list(arrays.values()), spec
+        self._count = 0
+        self._m = [torch.zeros_like(array) for array in self._arrays]
+        self._v = [torch.zeros_like(array) for array in self._arrays]
 
+    @torch.no_grad()
     def step(self, lr: float) -> None:
-        """Moves every array along its `.grad` and clears that."""
-        for group in self._adam.param_groups:
-            group["lr"] = lr
-        self._adam.step()
-        self._adam.zero_grad(set_to_none=True)
+        """Moves every array along its `.grad`, or none as if it were zero, and clears that."""
+        if not self._arrays:
+            return
+        spec, arrays, m, v = self._spec, self._arrays, self._m, self._v
+        gradients = [
+            torch.zeros_like(array) if array.grad is None else array.grad for array in arrays
+        ]
+        for array in arrays:
+            array.grad = None
+        if spec.clip_norm is not None:
+            norm = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(gradients)))
+            torch._foreach_mul_(gradients, (spec.clip_norm / norm).clamp(max=1))
+        if spec.weight_decay and spec.name == "adamw":
+            torch._foreach_mul_(arrays, 1 - lr * spec.weight_decay)
+        elif spec.weight_decay and spec.name != "adam_eps_hat":
+            torch._foreach_add_(gradients, arrays, alpha=spec.weight_decay)
+        self._count += 1
+        unbias1, unbias2 = 1 - BETA1**self._count, 1 - BETA2**self._count
+        torch._foreach_lerp_(m, gradients, 1 - BETA1)
+        if spec.name == "adamax":
+            torch._foreach_mul_(v, BETA2)
+            torch._foreach_maximum_(v, torch._foreach_add(torch._foreach_abs(gradients), spec.eps))
+            torch._foreach_addcdiv_(arrays, m, v, -lr / unbias1)
+            return
+        torch._foreach_mul_(v, BETA2)
+        torch._foreach_addcmul_(v, gradients, gradients, 1 - BETA2)
+        sizes = torch._foreach_sqrt(v)
+        scale = lr / unbias1
+        if spec.name == "adam_eps_hat":
+            scale *= math.sqrt(unbias2)
+        else:
+            torch._foreach_div_(sizes, math.sqrt(unbias2))
+        torch._foreach_add_(sizes, spec.eps)
+        torch._foreach_addcdiv_(arrays, m, sizes, -scale)
 
     def state(self) -> Arrays:
         """Returns `adam/m/<name>`, `adam/v/<name>` and `adam/count`."""
-        state: Arrays = {}
-        count = 0
-        for name, array in self._arrays.items():
-            entry = self._adam.state[array]
-            state[f"adam/m/{name}"] = entry["exp_avg"].cpu().numpy().copy()
-            state[f"adam/v/{name}"] = entry["exp_avg_sq"].cpu().numpy().copy()
-            count = int(entry["step"])
-        return {**state, "adam/count": np.array(count, dtype=np.int64)}
+        state: Arrays = {"adam/count": np.array(self._count, dtype=np.int64)}
+        for name, m, v in zip(self._names, self._m, self._v, strict=True):
+            state[f"adam/m/{name}"] = m.cpu().numpy().copy()
+            state[f"adam/v/{name}"] = v.cpu().numpy().copy()
+        return state
 
+    @torch.no_grad()
     def load_state(self, state: Mapping[str, np.ndarray]) -> None:
         """Restores what `state` returned."""
-        for name, array in self._arrays.items():
-            self._adam.state[array] = {
-                "step": torch.tensor(float(state["adam/count"])),
-                "exp_avg": _like(array, state[f"adam/m/{name}"]),
-                "exp_avg_sq": _like(array, state[f"adam/v/{name}"]),
-            }
-
-
-def _like(array: Tensor, value: np.ndarray) -> Tensor:
-    return torch.tensor(value, dtype=array.dtype, device=array.device).reshape(array.shape)
+        self._count = int(state["adam/count"])
+        for name, m, v in zip(self._names, self._m, self._v, strict=True):
+            m.copy_(torch.as_tensor(state[f"adam/m/{name}"]))
+            v.copy_(torch.as_tensor(state[f"adam/v/{name}"]))

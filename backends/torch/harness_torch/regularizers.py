@@ -2,41 +2,78 @@
 
 References:
     C. Finlay, J.-H. Jacobsen, L. Nurbekyan, A. Oberman: How to train your neural ODE: the world
-    of Jacobian and kinetic regularization, 2020, https://arxiv.org/abs/2002.02798. The formulas
-    are those of its code, which take means over dimensions where the paper has sums.
+    of Jacobian and kinetic regularization, 2020, https://arxiv.org/abs/2002.02798 (`rnode.*` as in
+    its code, which takes means over dimensions; `*_sum` as in its text).
+    W. Grathwohl et al.: FFJORD, 2018, https://arxiv.org/abs/1810.01367 (`ffjord.*`, its code).
+    J. Kelly, J. Bettencourt, M. Johnson, D. Duvenaud: Learning differential equations that are
+    easy to solve, 2020, https://arxiv.org/abs/2007.04504 (`taylor_*`).
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 
+import torch
 from torch import Tensor
 
 from harness.trial import RegularizerName
+from harness_torch.derivatives import Derivatives
 
-__all__ = ["INTEGRANDS", "NEEDS_COTANGENT", "jacobian", "kinetic"]
-
-NEEDS_COTANGENT = frozenset({"rnode.jacobian"})
-"""Regularizers that are functions of eps^T J."""
+__all__ = ["INTEGRANDS", "time_order"]
 
 
-def kinetic(f: Tensor, cotangent: Tensor | None) -> Tensor:
-    """1/2 mean_d f_d^2 of the velocity f [batch, D]; [batch]."""
-    return 0.5 * f.square().mean(dim=1)
+def time_order(names: tuple[RegularizerName, ...]) -> int:
+    """The highest Taylor coefficient in time of f that these regularizers read."""
+    orders = {"rnode.total": 1, "taylor_2": 1, "taylor_3": 2, "taylor_4": 3}
+    return max((orders.get(name, 0) for name in names), default=0)
 
 
-def jacobian(f: Tensor, cotangent: Tensor | None) -> Tensor:
-    """mean_d (eps^T J)_d^2 of the row eps^T J [batch, D]; [batch].
-
-    Its mean over eps ~ N(0, I) is the squared Frobenius norm of J, over D.
-    """
-    if cotangent is None:
-        raise ValueError("rnode.jacobian is a function of eps^T J")
-    return cotangent.square().mean(dim=1)
+def _mean_square(x: Tensor) -> Tensor:
+    return x.flatten(1).square().mean(dim=1)
 
 
-INTEGRANDS: Mapping[RegularizerName, Callable[[Tensor, Tensor | None], Tensor]] = {
-    "rnode.jacobian": jacobian,
-    "rnode.kinetic": kinetic,
+def _sum_square(x: Tensor) -> Tensor:
+    return x.flatten(1).square().sum(dim=1)
+
+
+def _rms(x: Tensor) -> Tensor:
+    """Root mean square of each row; its gradient at 0 is 0."""
+    flat = x.flatten(1)
+    return torch.linalg.vector_norm(flat, dim=1) / math.sqrt(flat.shape[1])
+
+
+def _off_diagonal(at: Derivatives) -> Tensor:
+    size = at.jacobian.shape[1]
+    if size == 1:
+        return torch.zeros_like(at.jacobian[:, 0, 0])
+    # Not a difference of two sums: that would cancel where the diagonal dominates.
+    mask = 1 - torch.eye(size, dtype=at.jacobian.dtype, device=at.jacobian.device)
+    return _sum_square(at.jacobian * mask) / (size * (size - 1))
+
+
+def _taylor(order: int) -> Callable[[Derivatives], Tensor]:
+    """d^K z / dt^K = (K - 1)! f_{K-1}, f_k the Taylor coefficients of f along the solution."""
+    factor = math.factorial(order - 1) ** 2
+    return lambda at: factor * _mean_square(at.along_path(order - 1))
+
+
+INTEGRANDS: Mapping[RegularizerName, Callable[[Derivatives], Tensor]] = {
+    "directional_jvp": lambda at: _sum_square(at.jacobian_f),
+    "ffjord.dl2": lambda at: _rms(at.f_jacobian),
+    "ffjord.jdiag": lambda at: _rms(at.diagonal),
+    "ffjord.jfrob": lambda at: _rms(at.jacobian),
+    "ffjord.joffdiag": _off_diagonal,
+    "ffjord.l1": lambda at: at.f.flatten(1).abs().mean(dim=1),
+    "ffjord.l2": lambda at: _rms(at.f),
+    "jacobian_sum": lambda at: _sum_square(at.probe_jacobian),
+    "kinetic_sum": lambda at: _sum_square(at.f),
+    "rnode.directional": lambda at: 0.5 * _mean_square(at.f_jacobian),
+    "rnode.jacobian": lambda at: _mean_square(at.probe_jacobian),
+    "rnode.kinetic": lambda at: 0.5 * _mean_square(at.f),
+    "rnode.total": lambda at: 0.5 * _mean_square(at.f_jacobian + at.in_time),
+    "taylor_2": _taylor(2),
+    "taylor_3": _taylor(3),
+    "taylor_4": _taylor(4),
 }
-"""By name: (f [batch, D], eps^T J [batch, D] or None) -> integrand [batch]."""
+"""By name: derivatives at one time -> integrand [batch]. `steer` and `tpr` have none."""

@@ -1,0 +1,61 @@
+"""First steps `warm`: each solve of a training step starts with the largest step that the same
+solve accepted in the step before (docs/numerics.md, section 1).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from harness.interface import Array, Arrays
+from harness.trial import AdaptiveSolver, GradientName, SolverSpec
+from harness_torch.blocks import BlockCounts
+
+__all__ = ["WarmSteps"]
+
+
+class WarmSteps:
+    """The warm first steps of a model, in units of each block's s; 0 before the first.
+
+    Arguments:
+        solver: The training solver.
+        gradient: Gradient mode; the adjoint solve has steps of its own.
+        blocks: How many blocks there are.
+    """
+
+    def __init__(self, solver: SolverSpec, gradient: GradientName, blocks: int) -> None:
+        warm = isinstance(solver, AdaptiveSolver) and solver.first_step == "warm"
+        directions = ["forward", "backward"] if gradient == "adjoint" else ["forward"]
+        self._blocks = blocks
+        self._steps = {name: np.zeros(blocks) for name in directions if warm}
+
+    def steps(self) -> list[tuple[float | None, float | None]]:
+        """By block: first step of the forward solve and of the adjoint solve, where known."""
+        unknown = np.zeros(self._blocks)
+        forward, backward = (
+            [h or None for h in self._steps.get(name, unknown).tolist()]
+            for name in ("forward", "backward")
+        )
+        return list(zip(forward, backward, strict=True))
+
+    def record(self, counts: Sequence[BlockCounts]) -> None:
+        """Keeps what the solves of a training step accepted."""
+        for direction, steps in self._steps.items():
+            name = "largest" if direction == "forward" else "largest_backward"
+            steps[:] = [_power_of_two(block.largest(name)) for block in counts]
+
+    def state(self) -> Arrays:
+        """Returns `warm/forward` and `warm/backward`, float64 [blocks], where there are any."""
+        return {f"warm/{direction}": steps.copy() for direction, steps in self._steps.items()}
+
+    def load_state(self, state: Mapping[str, Array]) -> None:
+        """Restores what `state` returned."""
+        for direction, steps in self._steps.items():
+            steps[:] = state[f"warm/{direction}"]
+
+
+def _power_of_two(step: float) -> float:
+    """The largest power of two that is at most `step`; 0 for 0."""
+    return math.ldexp(0.5, math.frexp(step)[1]) if step else 0.0
