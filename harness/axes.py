@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Annotated, Any
 
 from harness import backends, datasets
 from harness.errors import DataError, InputError
-from harness.protocols import protocol_defaults
+from harness.protocols import Preset
 from harness.solvers import ADAPTIVE_SOLVERS, FIXED_SOLVERS
 from harness.trial import (
     AdaptiveSolver,
     Bound,
     DatasetRef,
+    EngineName,
     Evaluation,
     FixedSolver,
     GradientName,
+    LibrarySolver,
     ModelSpec,
     Positive,
     PrecisionName,
@@ -34,11 +37,14 @@ Axes = Mapping[str, tuple[Any, ...]]
 
 AXES = (
     *("dataset", "backend", "solver", "regularizer", "model", "training", "evaluation"),
-    *("gradient", "precision", "seed"),
+    *("gradient", "engine", "precision", "seed"),
 )
 """In this order the grid is walked, the seed fastest; only here does a list multiply."""
 MERGED = ("model", "training", "evaluation")
 """Here a block's mapping is laid over that of `defaults`; elsewhere it replaces it."""
+
+LIBRARY_SOLVER = re.compile(r"(torchdiffeq|diffrax):\w+")
+"""What `library` of a solver looks like; whether there is such a solver the library knows."""
 
 Regularizer = dict[RegularizerName, Positive]
 Seed = Annotated[int, Bound(at_least=0)]
@@ -54,13 +60,13 @@ def merge(below: Node, over: Node) -> Node:
     return Node(entries, over.place, {**below.keys, **over.keys})
 
 
-def read_axis(axis: str, node: Node, protocol: str | None, problems: Problems) -> Any | None:  # noqa: ANN401
+def read_axis(axis: str, node: Node, preset: Preset, problems: Problems) -> Any | None:  # noqa: ANN401
     """Turns one entry of an axis into its value, or adds what is wrong and returns None.
 
     Arguments:
         axis: Name of the axis.
         node: The entry, defaults merged in.
-        protocol: Supplies what the user left out.
+        preset: Supplies what the user left out (`harness.protocols`).
         problems: Where mistakes go.
     """
     match axis:
@@ -69,17 +75,21 @@ def read_axis(axis: str, node: Node, protocol: str | None, problems: Problems) -
         case "backend":
             return _backend(node, problems)
         case "solver":
-            return _solver(node, problems)
+            return _solver(node, preset, problems)
         case "regularizer":
             return _regularizer(node, problems)
         case "evaluation":
-            return _evaluation(node, protocol, problems)
+            return _evaluation(node, preset, problems)
         case "model" | "training":
             kind = {"model": ModelSpec, "training": Training}[axis]
-            defaults = protocol_defaults(protocol, axis)
-            return validate(kind, node, axis, problems, defaults=defaults)
+            return validate(kind, node, axis, problems, defaults=preset.get(axis, {}))
         case _:
-            kinds = {"gradient": GradientName, "precision": PrecisionName, "seed": Seed}
+            kinds = {
+                "gradient": GradientName,
+                "engine": EngineName,
+                "precision": PrecisionName,
+                "seed": Seed,
+            }
             return validate(kinds[axis], node, axis, problems)
 
 
@@ -116,43 +126,65 @@ def _backend(node: Node, problems: Problems) -> str | None:
     return node.value
 
 
-def _solver(node: Node, problems: Problems) -> SolverSpec | None:
-    """A mapping with a name, or the bare name of an adaptive solver."""
+def _solver(node: Node, preset: Preset, problems: Problems) -> SolverSpec | None:
+    """A mapping with a name or a library, or the bare name of an adaptive solver."""
+    if "library" in node.items():
+        return _library_solver(node, problems)
     name_node = node.items().get("name") if isinstance(node.value, dict) else node
     if name_node is None:
-        problems.add(node.place, "solver lacks 'name'", fix="add 'name: ...' here")
+        fix = "add 'name: ...' here, or 'library: ...' for a solver of torchdiffeq or diffrax"
+        problems.add(node.place, "solver lacks 'name'", fix=fix)
         return None
     name, known = name_node.value, (*ADAPTIVE_SOLVERS, *FIXED_SOLVERS)
     if not isinstance(name, str):
         problems.add(name_node.place, f"a solver's name must be text, found {name_node.kind()}")
         return None
     if name not in known:
-        problems.add(name_node.place, f"unknown solver '{name}'", known=known, found=name)
+        fix = None
+        if LIBRARY_SOLVER.fullmatch(name):
+            fix = f'write {{library: "{name}"}}'
+        problems.add(name_node.place, f"unknown solver '{name}'", known=known, found=name, fix=fix)
         return None
-    if name_node is node:
-        if name in FIXED_SOLVERS:
-            message = f"the fixed-step solver '{name}' needs a number of steps"
-            problems.add(node.place, message, fix=f"write {{name: {name}, steps: 8}}")
-            return None
-        return AdaptiveSolver(name)
     value: SolverSpec | None
-    if name in ADAPTIVE_SOLVERS:
-        hints = {
-            "steps": f"remove it, '{name}' chooses its steps by rtol and atol; "
-            f"fixed-step solvers are {', '.join(FIXED_SOLVERS)}"
-        }
-        value = validate(
-            AdaptiveSolver, node, f"the adaptive solver '{name}'", problems, hints=hints
+    if name in FIXED_SOLVERS:
+        return _fixed_solver(name, node, problems)
+    if name_node is node:
+        node = Node({"name": node}, node.place)
+    hints = {
+        "steps": f"remove it, '{name}' chooses its steps by rtol and atol; "
+        f"fixed-step solvers are {', '.join(FIXED_SOLVERS)}"
+    }
+    what, defaults = f"the adaptive solver '{name}'", preset.get("solver", {})
+    value = validate(AdaptiveSolver, node, what, problems, hints=hints, defaults=defaults)
+    return value
+
+
+def _fixed_solver(name: str, node: Node, problems: Problems) -> FixedSolver | None:
+    if not isinstance(node.value, dict):
+        message = f"the fixed-step solver '{name}' needs a number of steps"
+        problems.add(node.place, message, fix=f"write {{name: {name}, steps: 8}}")
+        return None
+    adaptive = ", ".join(ADAPTIVE_SOLVERS)
+    advice = f"remove it, '{name}' takes equal steps; adaptive solvers are {adaptive}"
+    own = ("rtol", "atol", "first_step", "norm", "max_steps", "end")
+    what, hints = f"the fixed-step solver '{name}'", dict.fromkeys(own, advice)
+    value: FixedSolver | None = validate(FixedSolver, node, what, problems, hints=hints)
+    return value
+
+
+def _library_solver(node: Node, problems: Problems) -> LibrarySolver | None:
+    advice = "remove it: a solver of a library runs under the library's own control"
+    hints = dict.fromkeys(("name", "first_step", "norm", "end"), advice)
+    what = "a solver of a library"
+    value: LibrarySolver | None = validate(LibrarySolver, node, what, problems, hints=hints)
+    if value is not None and not LIBRARY_SOLVER.fullmatch(value.library):
+        problems.add(
+            node.items()["library"].place,
+            f"'library' must be torchdiffeq:<name> or diffrax:<Name>, found '{value.library}'",
+            fix='write for example {library: "torchdiffeq:adaptive_heun"} or '
+            '{library: "diffrax:Kvaerno5"}',
         )
-    else:
-        advice = (
-            f"remove it, '{name}' takes equal steps; "
-            f"adaptive solvers are {', '.join(ADAPTIVE_SOLVERS)}"
-        )
-        hints = dict.fromkeys(("rtol", "atol", "first_step", "norm", "max_steps"), advice)
-        value = validate(
-            FixedSolver, node, f"the fixed-step solver '{name}'", problems, hints=hints
-        )
+        return None
     return value
 
 
@@ -170,7 +202,7 @@ def _regularizer(node: Node, problems: Problems) -> Regularizer | None:
     return None if value is None else dict(sorted(value.items()))
 
 
-def _evaluation(node: Node, protocol: str | None, problems: Problems) -> Evaluation | None:
+def _evaluation(node: Node, preset: Preset, problems: Problems) -> Evaluation | None:
     solver_node = node.items().get("solver")
     solver = None
     if solver_node is not None:
@@ -179,12 +211,16 @@ def _evaluation(node: Node, protocol: str | None, problems: Problems) -> Evaluat
             node, value={key: item for key, item in node.items().items() if key != "solver"}
         )
         if solver_node.value is not None:
-            solver = _solver(solver_node, problems)
+            solver = _solver(solver_node, preset, problems)
+    if isinstance(solver, AdaptiveSolver) and solver.first_step == "warm":
+        problems.add(
+            solver_node.items()["first_step"].place if solver_node else node.place,
+            "an evaluation has no step before it, so no warm first step",
+            known=("heuristic", "whole"),
+            fix="remove it; a training solver that is warm takes the heuristic in evaluation",
+        )
+    defaults = preset.get("evaluation", {})
     value: Evaluation | None = validate(
-        Evaluation,
-        node,
-        "evaluation",
-        problems,
-        defaults=protocol_defaults(protocol, "evaluation"),
+        Evaluation, node, "evaluation", problems, defaults=defaults
     )
     return None if value is None else replace(value, solver=solver)

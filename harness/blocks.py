@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import TypeVar
 
 from harness.axes import AXES, MERGED, Axes, merge, read_axis
-from harness.protocols import PROTOCOLS
+from harness.combinations import check_combinations, declared
+from harness.protocols import PROTOCOLS, DataKind, kind_of, preset
+from harness.terms import Resources
 from harness.validation import Problems
 from harness.yaml_nodes import Node, Place
 
@@ -16,6 +19,7 @@ __all__ = ["Block", "read_blocks"]
 REQUIRED = ("dataset", "backend", "solver")
 
 _Entries = Mapping[str, tuple[Node, ...]]
+_Key = TypeVar("_Key")
 
 
 @dataclass(frozen=True)
@@ -23,24 +27,26 @@ class Block:
     """One entry of `trials`, defaults merged in.
 
     Arguments:
-        grids: All axes of one grid multiply. There is one grid for each protocol that the block's
-            `training` names, since a protocol changes the defaults of other axes.
+        grids: All axes of one grid multiply. There is one for each protocol that the block's
+            `training` names and each kind of dataset, since these change the defaults of others.
     """
 
     grids: tuple[Axes, ...]
 
 
 def read_blocks(
-    trials: Node | None, defaults: Node | None, problems: Problems
+    trials: Node | None, defaults: Node | None, resources: Resources, problems: Problems
 ) -> tuple[Block, ...]:
     """Reads the blocks under `trials`; what is wrong is added to `problems`.
+
+    Some values are only possible with the right `resources`.
 
     Defaults are checked even where every block overrides them.
     """
     below = _entries_of(defaults, "defaults", problems)
     for axis, nodes in below.items():
         for node in nodes:
-            read_axis(axis, node, None, problems)
+            read_axis(axis, node, {}, problems)
     if trials is None:
         return ()
     if not isinstance(trials.value, tuple):
@@ -48,7 +54,7 @@ def read_blocks(
         return ()
     if not trials.value:
         problems.add(trials.place, "'trials' is an empty list: there is nothing to run")
-    return tuple(_block(node, below, problems) for node in trials.value)
+    return tuple(_block(node, below, resources, problems) for node in trials.value)
 
 
 def _entries_of(node: Node | None, what: str, problems: Problems) -> _Entries:
@@ -77,7 +83,7 @@ def _entries_of(node: Node | None, what: str, problems: Problems) -> _Entries:
     return entries
 
 
-def _block(node: Node, below: _Entries, problems: Problems) -> Block:
+def _block(node: Node, below: _Entries, resources: Resources, problems: Problems) -> Block:
     over = _entries_of(node, "a block of trials", problems)
     merged: dict[str, tuple[Node, ...]] = {}
     for axis in AXES:
@@ -91,24 +97,42 @@ def _block(node: Node, below: _Entries, problems: Problems) -> Block:
                 f"the block names no {axis}",
                 fix=f"add '{axis}: ...' to the block or to defaults",
             )
-    return Block(_grids(merged, node.place, problems))
+    return Block(_grids(merged, node.place, resources, problems))
 
 
-def _grids(entries: _Entries, place: Place, problems: Problems) -> tuple[Axes, ...]:
-    """One grid for each run of training entries with the same protocol."""
+def _grids(
+    entries: _Entries, place: Place, resources: Resources, problems: Problems
+) -> tuple[Axes, ...]:
+    """One grid for each run of datasets of one kind and of training entries with one protocol."""
     empty = (Node({}, place),)
-    filled = {axis: entries.get(axis, empty) for axis in MERGED}
+    filled = {**entries, **{axis: entries.get(axis, empty) for axis in MERGED}}
     grids = []
-    for protocol, training in itertools.groupby(filled["training"], _protocol):
-        nodes = {**entries, **filled, "training": tuple(training)}
-        grids.append(
-            {
-                axis: tuple(read_axis(axis, node, protocol, problems) for node in nodes[axis])
+    for kind, data in _runs(filled.get("dataset", ()), _kind) or [("table", ())]:
+        for protocol, training in _runs(filled["training"], _protocol):
+            nodes = {**filled, "training": training, **({"dataset": data} if data else {})}
+            defaults = preset(protocol, kind)
+            axes = {
+                axis: tuple(read_axis(axis, node, defaults, problems) for node in nodes[axis])
                 for axis in AXES
                 if axis in nodes
             }
-        )
+            check_combinations(
+                {**axes, "resources": (resources,)}, {**nodes, "resources": empty}, place, problems
+            )
+            grids.append(axes)
     return tuple(grids)
+
+
+def _runs(
+    nodes: tuple[Node, ...], key: Callable[[Node], _Key]
+) -> list[tuple[_Key, tuple[Node, ...]]]:
+    """Nodes that follow each other and have one key, with that key."""
+    return [(value, tuple(run)) for value, run in itertools.groupby(nodes, key)]
+
+
+def _kind(dataset: Node) -> DataKind:
+    """The kind of a dataset; one that is wrong is reported when the entry is read."""
+    return kind_of(declared(dataset.value))
 
 
 def _protocol(training: Node) -> str | None:

@@ -29,9 +29,13 @@ __all__ = [
 
 
 def nearest(word: str, known: Iterable[str]) -> str | None:
-    """Returns the entry of `known` that `word` most likely means, or None."""
-    matches = difflib.get_close_matches(word, list(known), n=1, cutoff=0.6)
-    return matches[0] if matches else None
+    """Returns the entry of `known` that `word` most likely means, the first of equals, or None."""
+
+    def likeness(entry: str) -> float:
+        return difflib.SequenceMatcher(None, entry, word).ratio()
+
+    best = max(known, key=likeness, default=None)
+    return best if best is not None and likeness(best) >= 0.6 else None
 
 
 @dataclass(frozen=True)

@@ -8,15 +8,17 @@ from typing import Any
 from pydantic import TypeAdapter
 
 from harness import backends, datasets
-from harness.axes import AXES, Regularizer, Seed
+from harness.axes import AXES, LIBRARY_SOLVER, Regularizer, Seed
 from harness.solvers import ADAPTIVE_SOLVERS
 from harness.suite import KEYS, NAME, ExcludeEntry
 from harness.terms import METRICS, Budget, Gate, Resources
 from harness.trial import (
     AdaptiveSolver,
+    EngineName,
     Evaluation,
     FixedSolver,
     GradientName,
+    LibrarySolver,
     ModelSpec,
     PrecisionName,
     Training,
@@ -59,17 +61,27 @@ def _axes() -> Mapping[str, Schema]:
         "dataset": {"enum": datasets.names()},
         "backend": {"enum": backends.backend_names()},
         "solver": {
-            "anyOf": [{"enum": list(ADAPTIVE_SOLVERS)}, _of(AdaptiveSolver), _of(FixedSolver)]
+            "anyOf": [
+                {"enum": list(ADAPTIVE_SOLVERS)},
+                *(_of(AdaptiveSolver), _of(FixedSolver), _library_solver()),
+            ]
         },
         "regularizer": {"anyOf": [{"const": "none"}, _of(Regularizer)]},
         "model": _of(ModelSpec),
         "training": _of(Training),
         "evaluation": _of(Evaluation),
         "gradient": _of(GradientName),
+        "engine": _of(EngineName),
         "precision": _of(PrecisionName),
         "seed": _of(Seed),
     }
     return {axis: values[axis] for axis in AXES}
+
+
+def _library_solver() -> Schema:
+    solver = _of(LibrarySolver)
+    solver["properties"]["library"] = {"type": "string", "pattern": f"^{LIBRARY_SOLVER.pattern}$"}
+    return solver
 
 
 def _one_or_many(value: Schema) -> Schema:

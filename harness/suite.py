@@ -128,15 +128,16 @@ class _Reader:
         self._keys = node.items()
 
     def suite(self) -> Suite:
+        resources = self._part("resources", Resources) or Resources()
         return Suite(
             name=self._name(),
             description=self._text("description"),
             place=self._node.place,
             included=self._included(self._keys.get("include")),
-            blocks=self._blocks(),
+            blocks=self._blocks(resources),
             exclusions=tuple(self._each("exclude", self._exclusion)),
             gates=tuple(self._each("gates", self._gate)),
-            resources=self._part("resources", Resources) or Resources(),
+            resources=resources,
             budget=self._part("budget", Budget),
         )
 
@@ -206,7 +207,7 @@ class _Reader:
             suites += [suite] if suite else []
         return tuple(suites)
 
-    def _blocks(self) -> tuple[Block, ...]:
+    def _blocks(self, resources: Resources) -> tuple[Block, ...]:
         trials = self._keys.get("trials")
         if trials is None and "include" not in self._keys:
             self._problems.add(
@@ -214,7 +215,7 @@ class _Reader:
                 "the suite lacks 'trials'",
                 fix="add a list of blocks, each with the axes to multiply",
             )
-        return read_blocks(trials, self._keys.get("defaults"), self._problems)
+        return read_blocks(trials, self._keys.get("defaults"), resources, self._problems)
 
     def _exclusion(self, node: Node) -> Exclusion | None:
         value = validate(ExcludeEntry, node, "an exclusion", self._problems)

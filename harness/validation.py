@@ -216,10 +216,10 @@ def _wrong_value(group: Sequence[_Complaint], problems: Problems) -> None:
 
 
 def _literals(complaint: _Complaint) -> list[str]:
-    """The accepted words, out of pydantic's "'a', 'b' or 'c'"."""
+    """The accepted values, out of pydantic's "'a', 'b' or 'c'" or "1, 2 or 3"."""
     if complaint.detail["type"] != "literal_error":
         return []
-    return re.findall(r"'([^']*)'", complaint.detail["ctx"]["expected"])
+    return re.findall(r"[^', ]+(?=')|-?\d+(?=,| or|$)", complaint.detail["ctx"]["expected"])
 
 
 def _fields(kind: Any, path: Sequence[str]) -> list[str]:  # noqa: ANN401

@@ -65,6 +65,21 @@ def test_built_in_suites_fit(name: str, validator: Any) -> None:  # noqa: ANN401
         (f"name: x\ntrials: [{BLOCK}, evaluation: {{solver: {{name: euler}}}}}}]", False),
         ("name: x\ntrials: [{dataset: moons, backend: torch, solver: {name: dopri5}}]", True),
         ("name: x\ntrials: [{dataset: moons, backend: torch, solver: euler}]", False),
+        (f"name: x\ntrials: [{BLOCK}, engine: library}}]", True),
+        (f"name: x\ntrials: [{BLOCK}, engine: torchdiffeq}}]", False),
+        (f"name: x\ntrials: [{BLOCK}, gradient: [auto, checkpoint]}}]", True),
+        (
+            f"name: x\ntrials: [{BLOCK}, model: {{posterior: null, batch_norm: {{lag: 0}}}}}}]",
+            True,
+        ),
+        (f"name: x\ntrials: [{BLOCK}, training: {{patience: {{drops: [3], stop: 9}}}}}}]", True),
+        (f"name: x\ntrials: [{BLOCK}, training: {{schedule: {{drops: 3}}}}}}]", False),
+        (
+            "name: x\ntrials: [{dataset: moons, backend: torch, "
+            "solver: {library: 'torchdiffeq:fehlberg2', rtol: 1e-3}}]",
+            True,
+        ),
+        ("name: x\ntrials: [{dataset: moons, backend: torch, solver: {library: scipy}}]", False),
         ("name: x\ntrials: [{dataset: moon, backend: torch, solver: dopri5}]", False),
         (f"name: X\ntrials: [{BLOCK}}}]", False),
         (f"name: x\ntrials: [{BLOCK}}}]\nresources: {{cpus: 2, gpus: 0.5}}", True),

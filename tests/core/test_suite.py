@@ -10,9 +10,18 @@ import pytest
 
 from harness.errors import InputError
 from harness.grid import Point, expand
-from harness.protocols import PROTOCOLS
+from harness.protocols import KINDS, PROTOCOLS, DataKind, preset
 from harness.suite import load_suite
-from harness.trial import AdaptiveSolver, FixedSolver, Trial
+from harness.trial import (
+    AdaptiveSolver,
+    EndTime,
+    FixedSolver,
+    LibrarySolver,
+    Optimizer,
+    Patience,
+    Posterior,
+    Trial,
+)
 from harness.validation import Problems, validate
 from harness.yaml_reader import parse_yaml
 
@@ -109,6 +118,27 @@ def test_a_block_is_laid_over_the_defaults(folder: Folder) -> None:
     assert trial.evaluation.solver == FixedSolver("euler", 4)
 
 
+def test_every_form_of_a_solver_and_of_an_engine(folder: Folder) -> None:
+    trials = folder.trials(
+        "name: x\ntrials:\n"
+        "  - dataset: moons\n    backend: torch\n    engine: [native, library]\n"
+        "    solver:\n"
+        "      - dopri8\n"
+        "      - {name: dopri5, first_step: warm, end: interpolate}\n"
+        "      - {library: 'torchdiffeq:adaptive_heun', rtol: 1e-3}\n"
+        "      - {library: 'diffrax:Ralston', steps: 4}\n"
+        "    evaluation: {solver: {library: 'torchdiffeq:fehlberg2'}}\n"
+    )
+    assert [trial.solver for trial in trials[::2]] == [
+        AdaptiveSolver("dopri8"),
+        AdaptiveSolver("dopri5", first_step="warm", end="interpolate"),
+        LibrarySolver("torchdiffeq:adaptive_heun", rtol=1e-3),
+        LibrarySolver("diffrax:Ralston", steps=4),
+    ]
+    assert {trial.engine for trial in trials} == {"native", "library"}
+    assert trials[0].evaluation.solver == LibrarySolver("torchdiffeq:fehlberg2")
+
+
 def test_null_takes_a_default_back(folder: Folder) -> None:
     (trial,) = folder.trials(
         "name: x\ndefaults: {evaluation: {rows: 10, solver: dopri5}}\n"
@@ -135,7 +165,7 @@ def test_a_merged_axis_multiplies_over_the_defaults(folder: Folder) -> None:
 def test_a_protocol_supplies_what_the_suite_leaves_out(folder: Folder) -> None:
     trials = folder.trials(
         "name: x\ntrials:\n"
-        f"  - {BLOCK[:-1]}, model: {{end_time: {{value: 0.5}}}},\n"
+        "  - {dataset: power, backend: torch, solver: dopri5, model: {end_time: {value: 0.5}},\n"
         "     training: [{protocol: paper, trace: exact}, {protocol: released-code}, {}]}\n"
     )
     paper, released, bare = trials
@@ -147,16 +177,66 @@ def test_a_protocol_supplies_what_the_suite_leaves_out(folder: Folder) -> None:
     assert [t.training.protocol for t in trials] == ["paper", "released-code", None]
 
 
+def test_a_protocol_follows_the_kind_of_the_data(folder: Folder) -> None:
+    trials = folder.trials(
+        "name: x\ntrials:\n"
+        "  - {dataset: [power, miniboone, moons, mnist], backend: torch, solver: dopri5,\n"
+        "     training: [{protocol: paper}, {protocol: released-code}]}\n"
+        "  - {dataset: omniglot, backend: torch, solver: [dopri5, {name: euler, steps: 9}],\n"
+        "     training: {protocol: released-code}}\n"
+    )
+    names = [trial.dataset.name for trial in trials]
+    assert names == ["power", "miniboone"] * 2 + ["moons"] * 2 + ["mnist"] * 2 + ["omniglot"] * 2
+    found = {(t.dataset.name, t.training.protocol): t for t in reversed(trials)}
+    table, released = found["power", "paper"], found["miniboone", "released-code"]
+    assert table.training.patience == Patience((10, 20), 30)
+    assert table.training.optimizer == Optimizer("adam", weight_decay=1e-6)
+    assert table.solver == AdaptiveSolver("dopri5", 1e-6, 1e-8)
+    assert released.training.optimizer == Optimizer("adam_eps_hat", weight_decay=1e-6)
+    assert released.solver == AdaptiveSolver("dopri5", 1e-6, 1e-8, end="interpolate")
+    assert released.model.end_time == EndTime(1.0, "inert")
+    toy = found["moons", "released-code"]
+    assert (toy.training.trace, toy.training.patience) == ("exact", Patience())
+    assert (toy.model.layer, toy.model.end_time) == ("concatsquash", EndTime(0.5, "inert"))
+    image = found["mnist", "released-code"]
+    assert (image.model.layer, image.evaluation.trace) == ("concat", "hutchinson")
+    assert (image.training.probe, image.training.schedule.warmup) == ("rademacher", 1000)
+    assert found["mnist", "paper"].training.schedule.warmup == 0
+    vae = found["omniglot", "released-code"]
+    assert vae.model.posterior == Posterior(64)
+    assert vae.training.optimizer == Optimizer("adamax", 5e-4, 1e-7)
+    assert trials[-1].solver == FixedSolver("euler", 9)
+
+
+def test_a_suite_overrules_its_protocol(folder: Folder) -> None:
+    (trial,) = folder.trials(
+        "name: x\ntrials:\n"
+        "  - {dataset: power, backend: jax, solver: {name: tsit5, end: stop, rtol: 1e-3},\n"
+        "     evaluation: {solver: dopri5},\n"
+        "     training: {protocol: released-code, patience: {stop: null}}}\n"
+    )
+    assert trial.solver == AdaptiveSolver("tsit5", 1e-3, 1e-8)
+    assert trial.evaluation.solver == AdaptiveSolver("dopri5", 1e-6, 1e-8, end="interpolate")
+    assert trial.training.patience == Patience((10, 20), None)
+
+
+@pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("protocol", PROTOCOLS)
-def test_protocols_hold_only_valid_values(protocol: str) -> None:
+def test_protocols_hold_only_valid_values(protocol: str, kind: DataKind) -> None:
     from harness.trial import Evaluation, ModelSpec, Training
 
-    kinds: dict[str, Any] = {"model": ModelSpec, "training": Training, "evaluation": Evaluation}
-    assert PROTOCOLS[protocol].keys() <= kinds.keys()
-    for axis, defaults in PROTOCOLS[protocol].items():
+    kinds: dict[str, Any] = {
+        "model": ModelSpec,
+        "training": Training,
+        "evaluation": Evaluation,
+        "solver": AdaptiveSolver,
+    }
+    found = preset(protocol, kind)
+    assert found.keys() == kinds.keys()
+    for axis, defaults in found.items():
         problems = Problems()
-        empty = parse_yaml("{}", "empty")
-        assert validate(kinds[axis], empty, axis, problems, defaults=defaults) is not None
+        node = parse_yaml("{name: dopri5}" if axis == "solver" else "{}", "empty")
+        assert validate(kinds[axis], node, axis, problems, defaults=defaults) is not None
         problems.raise_if_any()
 
 

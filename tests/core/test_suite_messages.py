@@ -51,6 +51,53 @@ CASES: Mapping[str, str | bytes] = {
     "solver that is a number": GOOD.replace("dopri5", "5"),
     "first step": GOOD.replace("dopri5", "{name: dopri5, first_step: hairer}"),
     "first step too large": GOOD.replace("dopri5", "{name: dopri5, first_step: 2}"),
+    "end for a fixed-step solver": GOOD.replace("dopri5", "{name: rk4_38, steps: 8, end: stop}"),
+    "warm in an evaluation": block(
+        "evaluation: {solver: {name: dopri5, first_step: warm}, trace: exact}"
+    ),
+    "library that is none of the two": GOOD.replace("dopri5", '{library: "scipy:RK45"}'),
+    "library solver as a name": GOOD.replace("dopri5", '"diffrax:Kvaerno5"'),
+    "norm for a library solver": GOOD.replace(
+        "dopri5", '{library: "diffrax:Kvaerno5", norm: mixed, name: x}'
+    ),
+    "number of strides": block("model: {hidden: [8, 8], strides: [1, 1]}"),
+    "stride of 3": block("model: {strides: [1, 3, 1, 1]}"),
+    "scales without strides": block("model: {scales: 3}"),
+    "spectral norm of a hypernet": block("model: {layer: hyper, spectral_norm: true}"),
+    "images for a convolution": block("model: {hidden: [8], strides: [1, 1]}"),
+    "scales that do not divide": "name: x\ntrials:\n"
+    "  - dataset: [digits, mnist]\n    backend: torch\n    solver: dopri5\n"
+    "    model: {hidden: [8], strides: [1, 1], scales: 4}\n",
+    "strides that change the shape": GOOD.replace("moons", "mnist")
+    + "    model: {hidden: [8], strides: [2, 1]}\n",
+    "autoencoder of densities": block("model: {posterior: {latent: 8}}"),
+    "density of an autoencoder's images": GOOD.replace("moons", "omniglot"),
+    "autoencoder with a convolutional flow": GOOD.replace("moons", "omniglot")
+    + "    model: {hidden: [8], strides: [1, 1], posterior: {}}\n",
+    "all weights for a layer that is not concat": GOOD.replace("moons", "omniglot")
+    + "    model: {posterior: {amortization: hyper}}\n",
+    "bottleneck of a linear net": block("model: {hidden: []}\n    training: {trace: bottleneck}"),
+    "bottleneck in an evaluation": block(
+        "model: {hidden: []}\n    evaluation: {trace: bottleneck}"
+    ),
+    "bottleneck and a penalty on the Jacobian": block(
+        "training: {trace: bottleneck}\n    regularizer: [none, {jacobian_sum: 0.1}]"
+    ),
+    "warm and tpr": GOOD.replace("dopri5", "[dopri5, {name: dopri5, first_step: warm}]")
+    + "    regularizer: {tpr: 5}\n",
+    "steer beyond the start": block(
+        "model: {end_time: {value: 0.5}}\n    regularizer: {steer: 0.5}"
+    ),
+    "tf32 without a GPU": block("precision: [float32, tf32]"),
+    "patience without validations": block(
+        "training: {validate_every: 0, patience: {drops: [20, 10], stop: 30}}"
+    ),
+    "warm-up of no KL term": block("training: {schedule: {kl_warmup: 100}}"),
+    "impossible in many places": "name: x\ntrials:\n"
+    "  - dataset: [moons, digits]\n    backend: torch\n    solver: dopri5\n"
+    "    model: [{hidden: [8], strides: [1]}, {scales: 2}, {hidden: []}]\n"
+    "    regularizer: [{steer: 2, seed: 1}, {steer: 2}]\n"
+    "    training: {trace: bottleneck, batch: x}\n    precision: tf32\n",
     "text where a number belongs": block('training: {iterations: "1000"}'),
     "words where a number belongs": block("training: {iterations: many}"),
     "fraction where a whole number belongs": block("training: {iterations: 1.5}"),
