@@ -25,13 +25,15 @@ _OURS = "FFJORD"
 
 @dataclass(frozen=True)
 class Configuration:
-    """Trials of one dataset that differ in nothing but backend and seed.
+    """Trials that differ in nothing but backend and seed.
 
     Arguments:
+        dataset: Its dataset's name.
         name: Its settings in words, as far as the dataset's configurations differ in them.
         groups: Its trials by backend.
     """
 
+    dataset: str
     name: str
     groups: Mapping[str, Group]
 
@@ -98,7 +100,7 @@ class Line:
 
 
 def dataset_of(name: str) -> str | None:
-    """The dataset of the published tables that a name is derived from, itself included.
+    """The dataset of the published tables that a name belongs to or is derived from.
 
     Example:
         >>> dataset_of("power-partial"), dataset_of("mnist-static"), dataset_of("digits")
@@ -133,7 +135,7 @@ def rows(dataset: str, metric: str) -> list[tuple[PublishedValue, ...]]:
 
 
 def configurations_of(entries: Iterable[Entry]) -> tuple[Configuration, ...]:
-    """The configurations of one dataset, in the order of its tables."""
+    """The configurations of a dataset and its variants, in the order of its tables."""
     groups = groups_of(entries)
     names = ("solver", "regularizer", *varying(groups))
     found: dict[str, list[Group]] = {}
@@ -141,6 +143,7 @@ def configurations_of(entries: Iterable[Entry]) -> tuple[Configuration, ...]:
         found.setdefault(group.counterpart(), []).append(group)
     return tuple(
         Configuration(
+            members[0].labels["dataset"],
             " · ".join(members[0].labels.get(name, "") for name in names),
             {group.labels["backend"]: group for group in members},
         )

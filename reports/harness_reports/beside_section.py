@@ -53,6 +53,7 @@ def set_beside(entries: Sequence[Entry]) -> Beside:
     all_models: dict[tuple[str, str], list[Line]] = {}
     derived: dict[str, str] = {}
     uncovered = []
+    covered: dict[str, list[Entry]] = {}
     for name, members in by_dataset(entries).items():
         known = dataset_of(name)
         if known is None:
@@ -60,12 +61,14 @@ def set_beside(entries: Sequence[Entry]) -> Beside:
         elif reason := difference_of_datasets(name, known):
             derived[name] = reason
         else:
-            configurations = configurations_of(members)
-            for metric in _published_metrics(name):
-                target, others = _lines(name, metric, configurations, backends)
-                targets.setdefault(name, []).extend(target)
-                if others and any(line.configuration.has(line.metric) for line in others):
-                    all_models[name, metric] = [*target, *others]
+            covered.setdefault(known, []).extend(members)
+    for name, members in covered.items():
+        configurations = configurations_of(members)
+        for metric in _published_metrics(name):
+            target, others = _lines(name, metric, configurations, backends)
+            targets.setdefault(name, []).extend(target)
+            if others and any(line.configuration.has(line.metric) for line in others):
+                all_models[name, metric] = [*target, *others]
     return Beside(backends, targets, all_models, derived, tuple(uncovered))
 
 

@@ -18,16 +18,16 @@ LETTERS = "ᵃᵇᶜᵈᵉᶠᵍʰⁱʲᵏˡᵐⁿᵒᵖʳˢᵗᵘᵛʷˣʸᶻ"
 _ARROWS = {"lower": "\u00a0↓", "higher": "\u00a0↑", "neither": ""}
 _NAMES: Mapping[str, str] = {
     "test_nll": "test NLL",
-    "gaussian_nll": "Gaussian NLL",
-    "test_bits_per_dim": "test bits/dim",
+    "gaussian_nll": "test NLL",
+    "test_bits_per_dim": "test NLL",
     "test_neg_elbo": "negative ELBO",
     "test_neg_elbo_bits_per_dim": "negative ELBO",
     "cd": "CD",
     "min_cd": "least CD",
-    "emd_3d_reading_approximate": "EMD, 3-D reading",
-    "min_emd_3d_reading_approximate": "least EMD, 3-D reading",
-    "mmd_l2_recon": "L2 to reconstructions",
-    "cov_l2_recon": "coverage by reconstructions",
+    "emd_3d_reading_approximate": "EMD in 3-D",
+    "min_emd_3d_reading_approximate": "least EMD in 3-D",
+    "mmd_l2_recon": "MMD-L2 of reconstructions",
+    "cov_l2_recon": "COV-L2 of reconstructions",
 }
 _MARKS: Mapping[str, str] = {
     "R": "mark R: read in a secondary source, the original was not seen",
@@ -55,15 +55,19 @@ class PublishedTables:
         columns = (
             Column("dataset", heading=True),
             Column("quantity", heading=True, narrow=True),
-            Column("unit", narrow=True),
+            Column("model"),
             *self._columns("published"),
         )
         found: list[Row] = []
         for members in targets.values():
             for index, line in enumerate(members):
                 value = line.value
-                quantity = notes.after(_NAMES.get(value.metric, value.metric), value)
-                head = (Cell(value.dataset), Cell(quantity), Cell(_unit(value.metric)))
+                quantity = f"{_NAMES.get(value.metric, value.metric)}, {_unit(value.metric)}"
+                head = (
+                    Cell(line.configuration.dataset),
+                    Cell(notes.after(quantity, value)),
+                    Cell(_model(value)),
+                )
                 cells = self._cells(line, members)
                 found.append(Row((*head, *cells), opens_group=bool(found) and index == 0))
         return Table("verdicts", "Verdicts", columns, tuple(found), notes.text())

@@ -15,7 +15,7 @@ from harness_reports.naming import breakable, short_names
 
 __all__ = ["OPTIONAL", "Entry", "anchor", "by_dataset", "entries_of", "settings_note"]
 
-OPTIONAL = ("model", "training", "evaluation", "gradient", "precision")
+OPTIONAL = ("model", "training", "evaluation", "gradient", "engine", "precision")
 """Labels that are columns of a table if they differ within a dataset, in this order."""
 
 _SHORTENED = ("solver", "regularizer")

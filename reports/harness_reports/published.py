@@ -31,6 +31,7 @@ from harness_reports.setups import Setup
 __all__ = [
     "DATASETS",
     "METRICS",
+    "VARIANTS",
     "Mark",
     "PublishedEffect",
     "PublishedValue",
@@ -53,6 +54,16 @@ DATASETS = (
     *("mnist-static", "omniglot", "freyfaces", "caltech-silhouettes"),
 )
 """Datasets that papers print results of, by the harness's names."""
+
+VARIANTS: Mapping[str, str] = {
+    "mnist-alpha1e-5": "mnist",
+    "mnist-heldout": "mnist",
+    "cifar10-alpha5e-2": "cifar10",
+    "cifar10-heldout": "cifar10",
+    "freyfaces-321": "freyfaces",
+    "freyfaces-231": "freyfaces",
+}
+"""Datasets that stand beside the values of another: set-ups name the one that a paper used."""
 
 METRICS: Mapping[str, Definition] = {
     **DEFINITIONS,

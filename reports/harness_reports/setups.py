@@ -13,7 +13,16 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from harness.labels import regularizer_label
-from harness.trial import AdaptiveSolver, DatasetRef, FixedSolver, ModelSpec, Trial, encode
+from harness.trial import (
+    AdaptiveSolver,
+    BatchNorm,
+    DatasetRef,
+    FixedSolver,
+    ModelSpec,
+    Posterior,
+    Trial,
+    encode,
+)
 
 __all__ = [
     "METRIC_N",
@@ -139,7 +148,10 @@ def in_words(found: Iterable[Departure]) -> str:
 def known_names() -> frozenset[str]:
     """Names that a condition can ask for."""
     solvers = (AdaptiveSolver("dopri5"), FixedSolver("rk4_38", 1))
-    trials = [Trial(DatasetRef("", ""), "", solver) for solver in solvers]
+    models = (ModelSpec(), ModelSpec(batch_norm=BatchNorm(), posterior=Posterior()))
+    trials = [
+        Trial(DatasetRef("", ""), "", solver, model) for solver in solvers for model in models
+    ]
     return frozenset({METRIC_N, *(name for trial in trials for name in values_of(trial))})
 
 
@@ -148,7 +160,7 @@ def _default_model(setup: Setup) -> Iterator[Condition]:
     if not any(name.startswith(_MODEL) for name in named):
         return
     for name, default in _leaves(encode(ModelSpec()), _MODEL):
-        if name not in named:
+        if not any(other == name or other.startswith(f"{name}.") for other in named):
             yield Condition(name, (default,))
 
 

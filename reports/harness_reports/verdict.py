@@ -23,7 +23,7 @@ from typing import Literal, get_args
 
 from harness.statistics import Summary
 from harness_reports.numbers import fixed
-from harness_reports.published import METRICS, PublishedValue
+from harness_reports.published import METRICS, VARIANTS, PublishedValue
 
 __all__ = [
     "KINDS",
@@ -177,8 +177,8 @@ def look_alikes(theirs: str) -> tuple[str, ...]:
 
 
 def difference_of_datasets(ours: str, theirs: str) -> str | None:
-    """Why results on two datasets do not compare; None if they are the same."""
-    if ours == theirs:
+    """Why results on two datasets do not compare; None if set-ups may say that they do."""
+    if theirs in (ours, VARIANTS.get(ours)):
         return None
     if ours == f"{theirs}-partial":
         return f"trained and tested on a part of {theirs}"

@@ -14,11 +14,15 @@ from harness.plan import Plan, PlannedTrial, Resources
 from harness.trial import (
     AdaptiveSolver,
     DatasetRef,
+    EndTime,
     Evaluation,
     FixedSolver,
     ModelSpec,
     NonlinearityName,
+    Optimizer,
     Patience,
+    Posterior,
+    Schedule,
     Training,
     Trial,
 )
@@ -57,6 +61,21 @@ MNIST = replace(
     solver=AdaptiveSolver("dopri5"),
     model=ModelSpec("concat", (64, 64, 64), "softplus", 2, strides=(1, 1, 1, 1), scales=3),
     evaluation=Evaluation(trace="hutchinson"),
+)
+FREY = Trial(
+    dataset=DatasetRef("freyfaces", "sha256:freyfaces"),
+    backend="torch",
+    solver=AdaptiveSolver("dopri5"),
+    model=ModelSpec(
+        "concat", (512, 512), "softplus", 2, EndTime(0.5), posterior=Posterior(rank=20)
+    ),
+    training=Training(
+        iterations=20_000,
+        batch=100,
+        optimizer=Optimizer("adamax", 5e-4),
+        schedule=Schedule(kl_warmup=1600),
+        patience=Patience(stop=35),
+    ),
 )
 
 
@@ -99,6 +118,7 @@ CASES = (
     ),
     Case(replace(BSDS300, dataset=DatasetRef("bsds300", "d")), None),
     Case(MNIST, {"test_bits_per_dim": 0.99}),
+    Case(FREY, {"test_neg_elbo_bits_per_dim": 4.51, "mmd_l2_recon": 0.84, "cov_l2_recon": 99.99}),
     Case(replace(POWER, dataset=DatasetRef("power-partial", "d")), {"test_nll": -0.46}),
     Case(replace(BSDS300, dataset=DatasetRef("bsds300-rederived", "d")), {"test_nll": -157.4}),
     Case(replace(POWER, dataset=DatasetRef("8gaussians", "d")), {"test_nll": 2.9}),

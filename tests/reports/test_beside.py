@@ -14,9 +14,9 @@ from harness_reports.blocks import Paragraph, Section, Table
 from harness_reports.entries import entries_of
 from harness_reports.html import render_html
 from harness_reports.markdown import render_markdown
-from harness_reports.published import DATASETS, METRICS, published
+from harness_reports.published import DATASETS, METRICS, VARIANTS, published
 from harness_reports.report import page_of
-from published_records import CASES, MNIST, POWER, Case, frame, plan_of, reduced
+from published_records import CASES, FREY, MNIST, POWER, Case, frame, plan_of, reduced
 
 from harness.frame import HISTORY_COLUMNS
 from harness.metrics.definitions import DEFINITIONS
@@ -121,7 +121,7 @@ def test_if_none_meets_it_the_nearest_one_measured_is() -> None:
 def test_several_configurations_that_meet_it_have_a_row_each() -> None:
     squash = replace(POWER, model=replace(POWER.model, layer="concatsquash"))
     found = tables(Case(POWER, {"test_nll": -0.46}), Case(squash, {"test_nll": -0.455}))
-    verdicts = [row[-1] for row in found["verdicts"] if row[1] == "test NLL"]
+    verdicts = [row[-1] for row in found["verdicts"] if row[1:3] == ["test NLL, nats ↓", "FFJORD"]]
     assert len(verdicts) == 2
     assert "(dopri5 · none · concat 60-60-60 tanh x5)" in verdicts[0]
     assert "(dopri5 · none · concatsquash 60-60-60 tanh x5)" in verdicts[1]
@@ -223,13 +223,39 @@ def test_models_whose_set_up_is_known_are_judged_too() -> None:
     regularizer: dict[RegularizerName, float] = {"rnode.kinetic": 0.01, "rnode.jacobian": 0.01}
     training = replace(MNIST.training, batch=200)
     rnode = replace(MNIST, model=spec, regularizer=regularizer, training=training)
+    assert "RNODE" not in judged(Case(MNIST, {}), Case(rnode, {"test_bits_per_dim": 0.97}))
+    rnode = replace(rnode, dataset=DatasetRef("mnist-alpha1e-5", "d"))
     cases = Case(MNIST, {"test_bits_per_dim": 0.99}), Case(rnode, {"test_bits_per_dim": 0.97})
+    assert judged(*cases) == {"FFJORD": "0.990 ± 0.010 (3)", "RNODE": "0.970 ± 0.010 (3)"}
+
+
+def judged(*cases: Case) -> dict[str, str]:
+    """Ours beside the models of MNIST that were reproduced."""
     found = tables(*cases)["published-mnist-test_bits_per_dim"]
-    judged = {row[0]: row for row in found if row[-1].startswith("reproduced")}
-    assert {name: row[3] for name, row in judged.items()} == {
-        "FFJORD": "0.990 ± 0.010 (3)",
-        "RNODE": "0.970 ± 0.010 (3)",
-    }
+    return {row[0]: row[3] for row in found if row[-1].startswith("reproduced")}
+
+
+@pytest.mark.parametrize("name", ["mnist-heldout", "mnist-alpha1e-5"])
+def test_variants_of_a_dataset_say_that_they_are_others(name: str) -> None:
+    variant = replace(MNIST, dataset=DatasetRef(name, "d"))
+    found = tables(Case(variant, {"test_bits_per_dim": 0.99}))["verdicts"]
+    assert [row[0] for row in found] == [name]
+    assert found[0][-1] == f"not comparable: other dataset (name {name} instead of mnist)"
+
+
+@pytest.mark.parametrize("name", ["freyfaces", "freyfaces-321", "freyfaces-231"])
+def test_every_split_of_frey_faces_compares(name: str) -> None:
+    trial = replace(FREY, dataset=DatasetRef(name, "d"))
+    metric = "test_neg_elbo_bits_per_dim"
+    found = line(metric, Case(trial, {metric: 4.39}), dataset="freyfaces")
+    assert {standing.verdict.kind for standing in found.standings.values()} == {"reproduced"}
+
+
+def test_every_set_up_of_a_dataset_with_variants_names_the_dataset() -> None:
+    values = [v for v in published() if v.setup and v.dataset in VARIANTS.values()]
+    assert {v.dataset for v in values} == set(VARIANTS.values())
+    for value in values:
+        assert "dataset.name" in {condition.name for condition in value.setup or ()}
 
 
 def test_seeds_that_failed_are_said() -> None:
