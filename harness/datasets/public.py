@@ -51,6 +51,7 @@ class PublicDataset(Loader):
             empty if nothing can.
         folder: The folder of the archive in which those files lie; None if there is no archive.
         package: A package that reading needs.
+        origin: Where files that cannot be downloaded come from, in words.
         part: Name under which an incomplete file runs; None if it cannot.
         encoding: Turns pixels into rows; None for rows that are given to the model as they are.
         flip: True if training mirrors half of the images.
@@ -65,6 +66,7 @@ class PublicDataset(Loader):
     remotes: tuple[Remote, ...] = ()
     folder: str | None = None
     package: str | None = None
+    origin: str | None = None
     part: str | None = None
     encoding: Encoding | None = None
     flip: bool = False
@@ -117,8 +119,9 @@ class PublicDataset(Loader):
     def absence(self) -> str:
         """Why the data cannot be read, and the remedy."""
         forms = " or ".join(" and ".join(source.files) for source in self.sources)
-        remedy = "; or to download it: pip install 'cnf-harness[data]'" if self.remotes else ""
-        return absence(forms) + remedy
+        if self.remotes:
+            return absence(forms) + "; or to download it: pip install 'cnf-harness[data]'"
+        return absence(forms) + (f" (from {self.origin})" if self.origin else "")
 
     def _digest(self) -> str:
         if self.remotes:

@@ -5,8 +5,11 @@ Sylvester flows, arXiv:1803.05649), but for what it leaves to chance:
 
 `freyfaces` has another test set for each of the code's three seeds; these are three datasets here,
 since a dataset never depends on the seed of a trial. `omniglot` validates on 1,345 training images
-that the code draws without a fixed seed; they are drawn once here. Order within a split is that of
-the file, since every epoch shuffles anyway.
+that the code draws without a fixed seed; they are drawn once here. The order of evaluation is that
+of the splits, and every epoch of training shuffles.
+
+The paper's runs on Frey Faces have one split each; a mean over seeds on one of them is another
+figure. The resplit silhouettes and the raw Omniglot are other datasets, under names of their own.
 """
 
 from __future__ import annotations
@@ -71,6 +74,7 @@ OMNIGLOT = PublicDataset(
     GREY_28,
     omniglot_splits,
     package="scipy",
+    origin="datasets/OMNIGLOT of yburda/iwae on GitHub",
     part="omniglot-partial",
     encoding=Binarised(),
 )
@@ -126,6 +130,7 @@ CALTECH = PublicDataset(
     GREY_28,
     as_they_are,
     package="scipy",
+    origin="people.cs.umass.edu/~marlin/data",
     part="caltech-silhouettes-partial",
     encoding=BINARY,
 )
@@ -143,6 +148,7 @@ CALTECH_RESPLIT = replace(
     ),
     prepare=partial(as_they_are, shape=GREY_28),
     package=None,
+    origin=None,
     part=None,
 )
 

@@ -16,10 +16,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from image_data import idx, pixels
 
-from harness.datasets import benchmarks, download, public, tabular
+from harness.datasets import benchmarks, density_images, download, public, tabular
 from harness.datasets.download import Remote
 from harness.datasets.public import PublicDataset
+from harness.datasets.sources import Source
 from harness.errors import DataError
 
 pytest.importorskip("pooch")
@@ -325,3 +327,41 @@ def test_missing_pooch(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
         "household_power_consumption.txt or power/household_power_consumption.txt; or to "
         "download it: pip install 'cnf-harness[data]'"
     )
+
+
+def mnist(site: Site, *content: bytes) -> PublicDataset:
+    """MNIST of 12 + 3 images whose two files lie on the local server."""
+    remotes = []
+    for remote, body in zip(density_images.MNIST.remotes, content, strict=True):
+        checksum = f"sha256:{hashlib.sha256(body).hexdigest()}"
+        urls = (site.url + "/" + remote.file,)
+        remotes.append(Remote(remote.file, urls, checksum, 1, "a page of example.org"))
+    source = Source.of(remotes, density_images.MNIST.sources[0].read)
+    rows = {"train": 12, "test": 3}
+    return replace(density_images.MNIST, sources=(source,), rows=rows, remotes=tuple(remotes))
+
+
+def test_a_dataset_of_several_files(
+    site: Site, cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    train, test = idx(pixels(12, 28, 28)), idx(pixels(3, 28, 28))
+    digits = mnist(site, train, test)
+    site.files = {"/mnist/train-images-idx3-ubyte.gz": train}
+    site.status = {"/mnist/t10k-images-idx3-ubyte.gz": 404}
+    assert digits.declare().reason == "will download 2 MB"
+    with pytest.raises(DataError, match="answered 404"):
+        digits.load()
+    # What has come is kept, and a file that the user has is not downloaded.
+    assert digits.declare().reason == "will download 1 MB"
+    monkeypatch.setenv("HARNESS_DATA_DIR", str(tmp_path / "data"))
+    own = tmp_path / "data/mnist/t10k-images-idx3-ubyte.gz"
+    own.parent.mkdir(parents=True)
+    own.write_bytes(test[:-1] + b"x")
+    assert digits.declare().available
+    with pytest.raises(DataError, match=r"t10k-images-idx3-ubyte\.gz has SHA-256"):
+        digits.load()
+    own.write_bytes(test)
+    assert digits.load().sizes() == {"train": 12, "val": 2, "test": 3}
+    assert len(site.seen) == 2
+    names = [remote.cached.name for remote in digits.remotes[:1]]
+    assert leftovers(cache) == sorted([*names, "train.npy", "val.npy", "test.npy"])

@@ -383,7 +383,8 @@ def test_declarations(data: Path) -> None:
     assert reasons["mnist-static"] == "will download 110 MB"
     assert reasons["freyfaces-321"] == "will download 4 MB"
     assert reasons["omniglot"] == (
-        "the folder that HARNESS_DATA_DIR names has no chardata.mat; put it there"
+        "the folder that HARNESS_DATA_DIR names has no chardata.mat; put it there (from "
+        "datasets/OMNIGLOT of yburda/iwae on GitHub)"
     )
     assert not any(declared.available for declared in whole.values())
 
