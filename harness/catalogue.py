@@ -1,27 +1,17 @@
-"""What a suite can name: datasets, backends, solvers, regularizers, layers, built-in suites."""
+"""What a suite can name: datasets, backends, solvers, all words of the spec, built-in suites."""
 
 from __future__ import annotations
 
-import typing
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 from harness import backends, datasets
 from harness.builtin_suites import suite_files
 from harness.errors import HarnessError
-from harness.solvers import TABLEAUX
-from harness.trial import LayerName, RegularizerName
+from harness.glossary import GLOSSARY
+from harness.solvers import TABLEAUX, Tableau
 
 __all__ = ["DataFacts", "Entry", "catalogue", "data"]
-
-_LAYERS: Mapping[str, str] = {
-    "concat": "W [t, h] + b",
-    "concatsquash": "(W h + b) * sigmoid(u t + v) + w t",
-}
-_REGULARIZERS: Mapping[str, str] = {
-    "rnode.kinetic": "1/2 mean over d of f_d^2, integrated over time",
-    "rnode.jacobian": "mean over d of (eps^T df/dz)_d^2, integrated over time",
-}
 
 
 @dataclass(frozen=True)
@@ -92,14 +82,11 @@ def catalogue() -> dict[str, list[Entry]]:
     return {
         "datasets": [_dataset(name) for name in datasets.names()],
         "backends": [_backend(name) for name in backends.backend_names()],
-        "solvers": [
-            Entry(
-                t.name, f"order {t.order}, {'adaptive' if t.error else 'fixed steps'}; {t.source}"
-            )
-            for t in TABLEAUX.values()
-        ],
-        "regularizers": [Entry(n, _REGULARIZERS[n]) for n in typing.get_args(RegularizerName)],
-        "layers": [Entry(name, _LAYERS[name]) for name in typing.get_args(LayerName)],
+        "solvers": [*(_solver(tableau) for tableau in TABLEAUX.values()), *_LIBRARY_SOLVERS],
+        **{
+            kind: [Entry(name, line) for name, line in lines.items()]
+            for kind, lines in GLOSSARY.items()
+        },
         "suites": [_suite(name) for name in suite_files()],
     }
 
@@ -126,10 +113,16 @@ def _backend(name: str) -> Entry:
     return Entry(name, f"{needs}; {missing} is not installed", ready=False)
 
 
-def _solver(name: str) -> str:
-    tableau = TABLEAUX[name]
+def _solver(tableau: Tableau) -> Entry:
     kind = "fixed steps" if tableau.error is None else "adaptive"
-    return f"order {tableau.order}, {kind}; {tableau.source}"
+    return Entry(tableau.name, f"order {tableau.order}, {kind}; {tableau.source}")
+
+
+# The library alone knows its solvers, and nothing here imports it.
+_LIBRARY_SOLVERS = (
+    Entry("torchdiffeq:<name>", "{library: ...}: any solver of torchdiffeq, in torch alone"),
+    Entry("diffrax:<Name>", "{library: ...}: any solver of diffrax, in jax alone"),
+)
 
 
 def _suite(name: str) -> Entry:

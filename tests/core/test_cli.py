@@ -8,11 +8,23 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import get_args, get_type_hints
 
 import pytest
 
 from harness import __version__
 from harness.cli import main
+from harness.protocols import PROTOCOLS
+from harness.trial import (
+    EngineName,
+    GradientName,
+    LayerName,
+    NonlinearityName,
+    Optimizer,
+    PrecisionName,
+    RegularizerName,
+    TraceName,
+)
 
 COMMANDS = (
     *("plan", "run", "report", "status", "show", "list", "data", "doctor", "sync", "schema"),
@@ -131,8 +143,21 @@ def test_list_as_json_names_every_kind(shell: Shell) -> None:
     assert {"8gaussians", "digits", "power-partial"} <= names["datasets"]
     assert names["backends"] == {"torch", "jax"}
     assert {"dopri5", "rk4_38", "euler"} <= names["solvers"]
-    assert names["regularizers"] == {"rnode.kinetic", "rnode.jacobian"}
-    assert names["layers"] == {"concat", "concatsquash"}
+    assert {"torchdiffeq:<name>", "diffrax:<Name>"} <= names["solvers"]
+    words = {
+        "regularizers": RegularizerName,
+        "layers": LayerName,
+        "nonlinearities": NonlinearityName,
+        "traces": TraceName,
+        "gradients": GradientName,
+        "engines": EngineName,
+        "precisions": PrecisionName,
+        "optimizers": get_type_hints(Optimizer)["name"],
+    }
+    for kind, accepted in words.items():
+        assert names[kind] == set(get_args(accepted)), kind
+    assert names["protocols"] == set(PROTOCOLS)
+    assert all(entry["summary"] for entries in found.values() for entry in entries)
     assert "quickstart" in names["suites"]
     ready = {entry["name"]: entry["ready"] for entry in found["datasets"]}
     assert ready["digits"]
