@@ -26,8 +26,8 @@ _NAMES: Mapping[str, str] = {
     "min_cd": "least CD",
     "emd_3d_reading_approximate": "EMD in 3-D",
     "min_emd_3d_reading_approximate": "least EMD in 3-D",
-    "mmd_l2_recon": "MMD-L2 of reconstructions",
-    "cov_l2_recon": "COV-L2 of reconstructions",
+    "mmd_l2_recon": "MMD-L2",
+    "cov_l2_recon": "COV-L2",
 }
 _MARKS: Mapping[str, str] = {
     "R": "mark R: read in a secondary source, the original was not seen",
@@ -54,7 +54,7 @@ class PublishedTables:
         notes = _Notes()
         columns = (
             Column("dataset", heading=True),
-            Column("quantity", heading=True, narrow=True),
+            Column("quantity", heading=True),
             Column("model"),
             *self._columns("published"),
         )
@@ -62,11 +62,11 @@ class PublishedTables:
         for members in targets.values():
             for index, line in enumerate(members):
                 value = line.value
-                quantity = f"{_NAMES.get(value.metric, value.metric)}, {_unit(value.metric)}"
+                trainer = [f"trained by {value.trained_by}"] if value.trained_by else []
                 head = (
                     Cell(line.configuration.dataset),
-                    Cell(notes.after(quantity, value)),
-                    Cell(_model(value)),
+                    Cell(f"{_NAMES.get(value.metric, value.metric)}, {_unit(value.metric)}"),
+                    Cell(notes.after(value.model, [*trainer, *_remarks(value)])),
                 )
                 cells = self._cells(line, members)
                 found.append(Row((*head, *cells), opens_group=bool(found) and index == 0))
@@ -82,7 +82,10 @@ class PublishedTables:
         ours = [line.value.setup is not None for line in members]
         found = tuple(
             Row(
-                (Cell(notes.after(_model(line.value), line.value)), *self._cells(line, members)),
+                (
+                    Cell(notes.after(_model(line.value), _remarks(line.value))),
+                    *self._cells(line, members),
+                ),
                 opens_group=index > 0 and ours[index - 1] and not ours[index],
             )
             for index, line in enumerate(members)
@@ -133,18 +136,10 @@ class _Notes:
     def __init__(self) -> None:
         self._letters: dict[str, str] = {}
 
-    def after(self, name: str, value: PublishedValue) -> str:
-        """The name, and the letters of what must be known of a value before comparing."""
-        texts = [
-            *_spread_kind(value),
-            *(["published with the other sign"] if value.flipped else []),
-            *([_MARKS[value.mark]] if value.mark in _MARKS else []),
-            *value.notes,
-        ]
-        for text in texts:
-            self._letters.setdefault(text, LETTERS[len(self._letters)])
-        letters = sorted((self._letters[text] for text in texts), key=LETTERS.index)
-        return f"{name}\u00a0{''.join(letters)}" if letters else name
+    def after(self, name: str, texts: Iterable[str]) -> str:
+        """The name and the letters of the texts."""
+        found = [self._letters.setdefault(t, LETTERS[len(self._letters)]) for t in texts]
+        return f"{name}\u00a0{''.join(sorted(found, key=LETTERS.index))}" if found else name
 
     def text(self) -> str | None:
         """All of them, in one paragraph; None if there are none."""
@@ -191,15 +186,18 @@ def _unit(metric: str) -> str:
     return f"{definition.unit}{_ARROWS[definition.better]}"
 
 
-def _spread_kind(value: PublishedValue) -> Iterator[str]:
-    match value.spread_kind:
-        case "none":
-            return
-        case "sd_over_runs":
-            runs = f"{value.runs} runs" if value.runs else "runs"
-            yield f"±: standard deviation over {runs}"
-        case "two_sd_over_test_points":
-            yield "±: two standard deviations of the mean over test points"
+def _remarks(value: PublishedValue) -> Iterator[str]:
+    """What must be known of a value before comparing."""
+    if value.spread_kind == "sd_over_runs":
+        runs = f"{value.runs} runs" if value.runs else "runs"
+        yield f"±: standard deviation over {runs}"
+    if value.spread_kind == "two_sd_over_test_points":
+        yield "±: two standard deviations of the mean over test points"
+    if value.flipped:
+        yield "published with the other sign"
+    if value.mark in _MARKS:
+        yield _MARKS[value.mark]
+    yield from value.notes
 
 
 def _reference(source: Source) -> str:

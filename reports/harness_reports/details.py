@@ -20,7 +20,7 @@ from harness_reports.blocks import (
 from harness_reports.entries import Entry, anchor
 from harness_reports.failures import describe
 from harness_reports.numbers import count, fixed, plural
-from harness_reports.results import NLL
+from harness_reports.results import ELBO, NLL
 
 __all__ = ["environment", "method", "trials"]
 
@@ -92,7 +92,7 @@ def trials(entries: Sequence[Entry]) -> Section:
         Column("what"),
         Column("seed", numeric=True),
         Column("status"),
-        Column("test NLL", "nats", numeric=True),
+        Column("test NLL or negative ELBO", "nats", numeric=True),
         Column("standard error over rows", "nats", numeric=True),
         Column("test rows", numeric=True),
         Column("attempts", numeric=True),
@@ -111,6 +111,7 @@ def trials(entries: Sequence[Entry]) -> Section:
 
 def _row(entry: Entry, folded: bool) -> Row:
     name = Cell("", links=(Link(entry.id, anchor(entry.id)),)) if folded else Cell(entry.id)
+    column = ELBO.column if entry.number(ELBO.column) is not None else NLL.column
     tone: Tone = "" if entry.ok else "muted" if entry.status in ("skipped", "not run") else "bad"
     return Row(
         (
@@ -118,9 +119,9 @@ def _row(entry: Entry, folded: bool) -> Row:
             Cell(describe(entry)),
             Cell(str(entry.seed)),
             Cell(entry.status.replace("_", " "), tone=tone),
-            _number(entry, NLL.column, 4),
-            _number(entry, f"{NLL.column}.sem", 4),
-            _number(entry, f"{NLL.column}.n", None),
+            _number(entry, column, 4),
+            _number(entry, f"{column}.sem", 4),
+            _number(entry, f"{column}.n", None),
             _number(entry, "attempts", None),
         )
     )

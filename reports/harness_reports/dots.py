@@ -80,7 +80,9 @@ def results_chart(entries: Sequence[Entry], backends: Sequence[str]) -> Chart | 
     )
     layers = [dots]
     caption = "One mark a trial that ended ok."
-    level = next((v for group in groups for v in group.values(quantity.gaussian).values()), None)
+    baseline = quantity.gaussian
+    levels = [v for group in groups if baseline for v in group.values(baseline).values()]
+    level = levels[0] if levels else None
     if level is not None:
         text = f"Gaussian {fixed(level, level_digits(level))}"
         caption += f" {text} on the same test rows"

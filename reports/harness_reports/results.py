@@ -37,13 +37,13 @@ class Quantity:
         name: In words.
         unit: Its unit.
         column: Column of the frame.
-        gaussian: Column of the Gaussian baseline on the same rows.
+        gaussian: Column of the Gaussian baseline on the same rows; None if there is none.
     """
 
     name: str
     unit: str
     column: str
-    gaussian: str
+    gaussian: str | None = None
 
 
 NLL = Quantity("test NLL", "nats", "metrics.test_nll", "metrics.gaussian_nll")
@@ -53,11 +53,17 @@ BITS = Quantity(
     "metrics.test_bits_per_dim",
     "metrics.gaussian_bits_per_dim",
 )
+ELBO = Quantity("negative ELBO", "nats", "metrics.test_neg_elbo")
+ELBO_BITS = Quantity("negative ELBO", "bits/dim", "metrics.test_neg_elbo_bits_per_dim")
 
 
 def quantity_of(entries: Iterable[Entry]) -> Quantity:
-    """Bits/dim where a trial of the dataset has them, else nats."""
-    return BITS if any(entry.number(BITS.column) is not None for entry in entries) else NLL
+    """Bits/dim where a trial of the dataset has them, else nats; of autoencoders, the ELBO."""
+    members = tuple(entries)
+    for quantity in (BITS, ELBO_BITS, ELBO):
+        if any(entry.number(quantity.column) is not None for entry in members):
+            return quantity
+    return NLL
 
 
 def results_table(entries: Iterable[Entry]) -> Table:
@@ -85,8 +91,12 @@ def results_table(entries: Iterable[Entry]) -> Table:
         above = group.counterpart()
     columns = (
         *(Column(name, heading=True) for name in ("solver", "regularizer", *extra, "backend")),
-        Column(quantity.name, f"{quantity.unit}, ↓" if quantity is NLL else "↓", numeric=True),
-        Column("Gaussian", quantity.unit, numeric=True),
+        Column(
+            quantity.name,
+            "↓" if quantity.unit in quantity.name else f"{quantity.unit}, ↓",
+            numeric=True,
+        ),
+        *((Column("Gaussian", quantity.unit, numeric=True),) if quantity.gaussian else ()),
         Column("NFE train, forward", numeric=True),
         Column("NFE train, backward", numeric=True),
         Column("NFE test", numeric=True),
@@ -114,16 +124,25 @@ def _numbers(group: Group, quantity: Quantity, digits: int, best: str | None) ->
     summary = group.summary(quantity.column)
     if summary is None:
         absent = Cell(group.absence, tone="bad" if group.failed else "muted")
-        return (absent, *(Cell("not run", tone="muted") for _ in range(4)), trial_links(group))
-    gaussian = group.summary(quantity.gaussian)
+        blanks = 4 if quantity.gaussian else 3
+        return (
+            absent,
+            *(Cell("not run", tone="muted") for _ in range(blanks)),
+            trial_links(group),
+        )
     return (
         Cell(spread(summary, digits), best=fixed(summary.mean, digits) == best),
-        Cell(common(gaussian, digits)) if gaussian else Cell("not run", tone="muted"),
+        *((_gaussian(group, quantity.gaussian, digits),) if quantity.gaussian else ()),
         _evaluations(group, "nfe.train.forward.mean"),
         _evaluations(group, "nfe.train.backward.mean"),
         _evaluations(group, "nfe.test.forward.mean"),
         trial_links(group),
     )
+
+
+def _gaussian(group: Group, column: str, digits: int) -> Cell:
+    summary = group.summary(column)
+    return Cell(common(summary, digits)) if summary else Cell("not run", tone="muted")
 
 
 def _evaluations(group: Group, column: str) -> Cell:

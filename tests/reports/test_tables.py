@@ -9,12 +9,15 @@ import pandas as pd
 import pytest
 from harness_reports.blocks import Paragraph, Table
 from harness_reports.comparison import comparison
+from harness_reports.details import trials
 from harness_reports.entries import Entry, by_dataset, entries_of
 from harness_reports.failures import failures
 from harness_reports.gates import gate_results, gates
 from harness_reports.groups import groups_of
 from harness_reports.pairs import pairs_of, quality_verdict, speed_verdict
 from harness_reports.results import results_table
+from published_records import FREY, Case, plan_of
+from published_records import frame as frame_of_cases
 
 from harness.plan import Plan, PlannedTrial, Resources
 from harness.statistics import Interval
@@ -173,3 +176,17 @@ def test_gates_count_what_they_bind(plan: Plan, entries: tuple[Entry, ...]) -> N
         ["15", "0", "1", "incomplete"],
         ["12", "0", "4", "incomplete"],
     ]
+
+
+def test_autoencoders_are_judged_by_their_elbo_and_have_no_gaussian() -> None:
+    case = Case(FREY, {"test_neg_elbo": 1500.0, "test_neg_elbo_bits_per_dim": 4.4})
+    records, members = frame_of_cases((case,)), plan_of((case,))
+    table = results_table(entries_of(members, records))
+    names = [(column.name, column.unit) for column in table.columns]
+    assert ("negative ELBO", "bits/dim, ↓") in names
+    assert "Gaussian" not in [name for name, _ in names]
+    assert all(len(row.cells) == len(table.columns) for row in table.rows)
+    assert find(table, "dopri5", "none", "torch")[3] == "4.400 ± 0.010"
+    row = trials(entries_of(members, records)).blocks[0]
+    assert isinstance(row, Table)
+    assert texts(row)[0][4] == "1499.9900"
