@@ -18,6 +18,9 @@ __all__ = ["Binarised", "Encoding", "Levels", "Logit"]
 
 Pixels = npt.NDArray[Any]
 
+_CACHED = 1 << 14
+"""Numbers, of which a dozen arrays fit into a cache of the second level."""
+
 
 class Encoding(abc.ABC):
     """Turns pixels [n, channels, height, width] into rows of the same shape."""
@@ -67,11 +70,19 @@ class Logit(Encoding):
 
     def rows(self, pixels: Pixels, uniforms: Float) -> Rows:
         """y, and the sum of log |dy/dv| over the pixels."""
-        s = self.alpha + (1.0 - 2.0 * self.alpha) * ((pixels + uniforms) / self.levels)
-        log_s, log_rest = log(s), log(1.0 - s)
+        y, volume = np.empty(uniforms.shape), np.empty(len(uniforms))
         constant = log(np.array([(1.0 - 2.0 * self.alpha) / self.levels]))
-        volume = (constant - log_s - log_rest).reshape(len(s), math.prod(s.shape[1:]))
-        return Rows(log_s - log_rest, np.sum(volume, axis=1))
+        width = math.prod(uniforms.shape[1:])
+        # A few images at a time stay in the processor's cache, which is three times as fast.
+        few = max(1, _CACHED // width)
+        for start in range(0, len(y), few):
+            part = slice(start, start + few)
+            x = (pixels[part] + uniforms[part]) / self.levels
+            s = self.alpha + (1.0 - 2.0 * self.alpha) * x
+            log_s, log_rest = log(s), log(1.0 - s)
+            y[part] = log_s - log_rest
+            volume[part] = np.sum((constant - log_s - log_rest).reshape(-1, width), axis=1)
+        return Rows(y, volume)
 
     def to_data(self, x: Float) -> Float:
         """Inverts the logit: values in (0, levels), whose integer part is the level.
