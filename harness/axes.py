@@ -140,12 +140,10 @@ def _solver(node: Node, preset: Preset, problems: Problems) -> SolverSpec | None
         problems.add(name_node.place, f"a solver's name must be text, found {name_node.kind()}")
         return None
     if name not in known:
-        fix = None
-        if LIBRARY_SOLVER.fullmatch(name):
-            fix = f'write {{library: "{name}"}}'
-        problems.add(name_node.place, f"unknown solver '{name}'", known=known, found=name, fix=fix)
+        remedy = f'write {{library: "{name}"}}' if LIBRARY_SOLVER.fullmatch(name) else None
+        message = f"unknown solver '{name}'"
+        problems.add(name_node.place, message, known=known, found=name, fix=remedy)
         return None
-    value: SolverSpec | None
     if name in FIXED_SOLVERS:
         return _fixed_solver(name, node, problems)
     if name_node is node:
@@ -155,7 +153,9 @@ def _solver(node: Node, preset: Preset, problems: Problems) -> SolverSpec | None
         f"fixed-step solvers are {', '.join(FIXED_SOLVERS)}"
     }
     what, defaults = f"the adaptive solver '{name}'", preset.get("solver", {})
-    value = validate(AdaptiveSolver, node, what, problems, hints=hints, defaults=defaults)
+    value: AdaptiveSolver | None = validate(
+        AdaptiveSolver, node, what, problems, hints=hints, defaults=defaults
+    )
     return value
 
 

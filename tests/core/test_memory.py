@@ -13,7 +13,9 @@ from harness.trial import (
     FixedSolver,
     LibrarySolver,
     ModelSpec,
+    RegularizerName,
     SolverSpec,
+    TraceName,
     Training,
     Trial,
 )
@@ -49,12 +51,12 @@ def test_fixed_steps_by_hand() -> None:
     ],
 )
 def test_every_product_with_the_jacobian_keeps_its_tangents(
-    trace: str, regularizer: dict[str, float], tangents: int
+    trace: TraceName, regularizer: dict[RegularizerName, float], tangents: int
 ) -> None:
     trial = replace(
         BASE,
         training=replace(BASE.training, trace=trace),
-        regularizer=regularizer,  # type: ignore[arg-type]
+        regularizer=regularizer,
     )
     assert kept_bytes(trial, (3,)) == 32 * (OUTPUTS * (3 + 2 * tangents) + WEIGHTS) * 4
 

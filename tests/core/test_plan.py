@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +42,9 @@ class Fake(Backend):
     def prepare(self, trial: Trial, cores: int) -> dict[str, Any]:
         raise AssertionError("planning prepares nothing")
 
-    def open(self, trial: Trial, data_info: DataInfo, device: str = "auto") -> Model:
+    def open(
+        self, trial: Trial, data: DataInfo, device: str, choices: Mapping[str, str] | None = None
+    ) -> Model:
         raise AssertionError("planning opens nothing")
 
 
