@@ -15,7 +15,7 @@ from harness.streams import Stream
 from harness.trial import Optimizer
 
 SPECS = [
-    Optimizer(name, eps=eps, weight_decay=decay, clip_norm=clip)  # type: ignore[arg-type]
+    Optimizer(name, eps=eps, weight_decay=decay, clip_norm=clip)
     for name in ("adam", "adam_eps_hat", "adamax", "adamw")
     for eps, decay, clip in ((1e-8, 0.0, None), (1e-3, 0.1, 0.5))
 ]

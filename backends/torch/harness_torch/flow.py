@@ -58,7 +58,7 @@ class Terms(NamedTuple):
 
     z: Tensor
     a: Tensor
-    penalties: dict[str, Tensor]
+    penalties: dict[RegularizerName, Tensor]
     counts: list[BlockCounts]
     buffers: dict[str, Tensor]
 
@@ -162,7 +162,7 @@ class Flow:
             else:
                 z = F.pixel_unshuffle(z, 2)
         base = torch.cat([part.flatten(1) for part in (*left, z)], dim=1)
-        penalties: dict[str, Tensor] = dict(zip(integrals, q[1:], strict=True))
+        penalties: dict[RegularizerName, Tensor] = dict(zip(integrals, q[1:], strict=True))
         if tpr:
             penalties["tpr"] = bent
         a = bent.new_zeros(len(x)) if trace is None else q[0]

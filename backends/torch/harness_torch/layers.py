@@ -68,7 +68,8 @@ class _Blend:
             (affine(dw, db, stride), db)
             for (dw, db), stride in zip(self._slope, self._strides, strict=True)
         ]
-        return [first, *([(None, None)] * len(first) for _ in range(order - 1))]
+        none: list[Term] = [(None, None)] * len(first)
+        return [first, *[none] * (order - 1)]
 
 
 class _Hyper:

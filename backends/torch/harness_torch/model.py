@@ -30,7 +30,7 @@ from harness_torch.blocks import BlockCounts, How
 from harness_torch.flow import Flow, Noise, log_standard_normal
 from harness_torch.optimizers import Adam
 from harness_torch.precision import PrecisionCheck
-from harness_torch.solve import solve
+from harness_torch.solve import Solve, solve
 from harness_torch.warm import WarmSteps
 
 __all__ = ["TorchModel"]
@@ -46,9 +46,11 @@ class TorchModel(Model):
         trial: The trial; its seed decides the initial arrays.
         data: Shape of an example.
         device: `cpu` or `gpu`.
+        engine: Who takes the steps of its solves.
     """
 
-    def __init__(self, trial: Trial, data: DataInfo, device: str) -> None:
+    def __init__(self, trial: Trial, data: DataInfo, device: str, engine: Solve = solve) -> None:
+        self._engine = engine
         self._event_shape = data.event_shape
         self._dtype = torch.float64 if trial.precision == "float64" else torch.float32
         self._device = torch.device(DEVICES[device])
@@ -99,7 +101,8 @@ class TorchModel(Model):
     def train_step(self, batch: Batch, control: Control) -> Pending:
         """Forward, gradient, update; a solve that fails updates nothing."""
         how = [
-            How(solve, control.solver, control.gradient, *steps) for steps in self._warm.steps()
+            How(self._engine, control.solver, control.gradient, *steps)
+            for steps in self._warm.steps()
         ]
         x = self._rows(batch.x)
         terms = self._flow.terms(
@@ -116,8 +119,8 @@ class TorchModel(Model):
             if terms.failure is None:
                 self._optimizer.step(control.lr)
                 self._warm.record(terms.counts)
-                for name, value in terms.buffers.items():
-                    self._arrays[name].copy_(value)
+                for buffer, value in terms.buffers.items():
+                    self._arrays[buffer].copy_(value)
         self._precision.of_state(terms.z)
         return _Pending(
             torch.stack([x.detach() for x in (loss, nll, *means.values())]),
@@ -135,7 +138,7 @@ class TorchModel(Model):
             self._rows(batch.x),
             self._noise(batch),
             None if set(quantities) <= {"encode"} else control.trace,
-            [How(solve, control.solver, None)] * self._flow.blocks,
+            [How(self._engine, control.solver, None)] * self._flow.blocks,
             regularize="regularizers" in quantities,
         )
         self._precision.of_state(terms.z)
@@ -151,7 +154,7 @@ class TorchModel(Model):
     def sample(self, batch: Batch, control: Control) -> EvaluationReport:
         """Maps `batch.noise['base']` to data."""
         base = self._tensor(batch.noise["base"]).flatten(1)
-        x, counts = self._flow.inverse(base, How(solve, control.solver, None))
+        x, counts = self._flow.inverse(base, How(self._engine, control.solver, None))
         self._precision.of_state(x)
         return _report({"sample": x.view(-1, *self._event_shape)}, counts)
 

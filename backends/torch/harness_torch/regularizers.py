@@ -40,7 +40,8 @@ def _sum_square(x: Tensor) -> Tensor:
 def _rms(x: Tensor) -> Tensor:
     """Root mean square of each row; its gradient at 0 is 0."""
     flat = x.flatten(1)
-    return torch.linalg.vector_norm(flat, dim=1) / math.sqrt(flat.shape[1])
+    norm: Tensor = torch.linalg.vector_norm(flat, dim=1)
+    return norm / math.sqrt(flat.shape[1])
 
 
 def _off_diagonal(at: Derivatives) -> Tensor:
