@@ -21,6 +21,9 @@ from harness.streams import Stream
 
 Bytes = npt.NDArray[np.uint8]
 
+GREYS = Stream(0, "test/greys").uniform((784, 100))
+GREYS[:, :5] = np.round(GREYS[:, :5])
+
 
 def pixels(count: int, *shape: int, levels: int = 256, slot: str = "pixels") -> Bytes:
     return Stream(0, f"test/{slot}").integers(levels, (count, *shape)).astype(np.uint8)
@@ -89,6 +92,25 @@ def write_mat(path: Path, arrays: Mapping[str, Any], *, compressed: bool = True)
 
     savemat(at(path), dict(arrays), do_compression=compressed)
     return [path]
+
+
+def column_major(images: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """Images [n, 28, 28] as MATLAB flattens them."""
+    return images.reshape(len(images), 784, order="C")[:, np.arange(784).reshape(28, 28).T.ravel()]
+
+
+def write_omniglot(data: Path, greys: npt.NDArray[np.float64] = GREYS) -> list[Path]:
+    """81 images to train and validate, 19 to test, one a column."""
+    return write_mat(data / "chardata.mat", {"data": greys[:, :81], "testdata": greys[:, 81:]})
+
+
+def write_caltech(data: Path, **images: npt.NDArray[Any]) -> list[Path]:
+    arrays = {
+        f"{split}_data": 1 - column_major(pixels(count, 28, 28, levels=2, slot=split))
+        for split, count in (("train", 20), ("val", 7), ("test", 9))
+    }
+    labels = {f"{split}_labels": np.ones((5, 1)) for split in ("train", "val", "test")}
+    return write_mat(data / "caltech101_silhouettes_28_split1.mat", {**arrays, **labels, **images})
 
 
 def small(whole: PublicDataset, paths: list[Path], **rows: int) -> PublicDataset:
