@@ -10,6 +10,7 @@ import torch
 from harness_torch import torchdiffeq_engine
 from harness_torch.control import BoundField, Field, Inputs, Rates
 from harness_torch.dynamics import Augmented
+from harness_torch.gradients import Counts, solve_block
 from harness_torch.solve import solve
 from torch import Tensor
 from torchdiffeq import odeint
@@ -17,7 +18,14 @@ from torchdiffeq import odeint
 from harness.solvers import TABLEAUX
 from harness.stages import Block
 from harness.streams import Stream
-from harness.trial import AdaptiveSolver, FixedSolver, ModelSpec, SolverSpec
+from harness.trial import (
+    AdaptiveSolver,
+    FixedSolver,
+    GradientName,
+    LibrarySolver,
+    ModelSpec,
+    SolverSpec,
+)
 
 DIM = 3
 Problem = tuple[Field, Inputs, Tensor, Tensor]
@@ -38,7 +46,7 @@ class Recorded(Field):
         bound = self.field.bind(inputs)
 
         def field(s: Tensor, u: Tensor) -> Rates:
-            self.times.append(float(s))
+            self.times.append(float(s.detach()))
             return bound(s, u)
 
         return field
@@ -127,13 +135,60 @@ def test_engines_agree_on_every_tableau(name: str, norm: str, problem: Problem) 
 
 
 def test_engines_agree_on_the_gradient(problem: Problem) -> None:
+    """Our own way back through the steps equals backpropagation through torchdiffeq's, which
+    differentiates the last stage too: its interpolant reads it, with weight 0 at the end.
+    """
     field, inputs, x, q = problem
-    gradients = []
+    arrays = {k: v.requires_grad_() for k, v in inputs.arrays.items()}
+    leaves = [x.requires_grad_(), inputs.T.requires_grad_(), *arrays.values()]
+    solver = AdaptiveSolver("dopri5", rtol=1e-6, atol=1e-6, first_step="whole")
+    gradients, vjps = [], []
     for engine in (solve, torchdiffeq_engine.solve):
-        x.requires_grad_()
-        end = engine(field, inputs, x, q, _spec("dopri5"), _leaves)
-        gradients.append(torch.autograd.grad(end.q.sum() + end.u.square().sum(), x)[0])
-    torch.testing.assert_close(gradients[0], gradients[1], rtol=1e-10, atol=1e-10)
+        counts = Counts()
+        own = inputs._replace(arrays=arrays)
+        end = solve_block(field, own, x, q, solver, "direct", counts, engine)
+        assert counts.rejected > 0
+        gradients.append(torch.autograd.grad(end[1].sum() + end[0].square().sum(), leaves))
+        vjps.append(counts.vjp)
+    for ours, theirs in zip(*gradients, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-10, atol=1e-10)
+    assert vjps == [6 * counts.accepted, 6 * counts.accepted + 1]
+
+
+@pytest.mark.parametrize("mode", ["direct", "checkpoint"])
+@pytest.mark.parametrize("name", ["dopri5", "bosh3", "dopri8"])
+def test_the_interpolated_end_is_torchdiffeqs_own(
+    name: str, mode: GradientName, problem: Problem
+) -> None:
+    """Evaluations, values and counts of its default: past the end, then back. Its gradient goes
+    through the step sizes too, so ours is compared with that of its steps at fixed sizes.
+    """
+    field, inputs, x, q = problem
+    x.requires_grad_()
+    ours, theirs = Recorded(field), Recorded(field)
+    solver = AdaptiveSolver(name, rtol=1e-4, atol=1e-4, end="interpolate")
+    counts = Counts()
+    end = solve_block(ours, inputs, x, q, solver, mode, counts, solve)
+    us, qs = odeint(
+        lambda t, state: theirs(inputs, t, state[0]),
+        (x, q),
+        torch.tensor([0.0, 1.0]).double(),
+        rtol=1e-4,
+        atol=1e-4,
+        method=name,
+    )
+    assert counts.forward == len(theirs.times)
+    assert ours.times == pytest.approx(theirs.times, rel=1e-9, abs=1e-15)
+    assert max(ours.times) > 1
+    torch.testing.assert_close(end[0], us[-1], rtol=1e-11, atol=1e-11)
+    torch.testing.assert_close(end[1], qs[-1], rtol=1e-11, atol=1e-11)
+    (mine,) = torch.autograd.grad(end[1].sum() + end[0].square().sum(), x)
+    steps = torchdiffeq_engine.solve(field, inputs, x, q, solver, _leaves)
+    (other,) = torch.autograd.grad(steps.q.sum() + steps.u.square().sum(), x)
+    torch.testing.assert_close(steps.u, us[-1], rtol=1e-11, atol=1e-11)
+    torch.testing.assert_close(mine, other, rtol=1e-9, atol=1e-9)
+    assert counts.vjp == (TABLEAUX[name].stages - 1) * counts.accepted + 1
+    assert counts.recompute == (counts.vjp if mode == "checkpoint" else 0)
 
 
 @pytest.mark.parametrize("engine", [solve, torchdiffeq_engine.solve])
@@ -143,3 +198,35 @@ def test_engines_report_failures_alike(engine: Any, problem: Problem) -> None:  
     assert engine(field, inputs, x, q, few, _leaves).failure == "max_steps"
     whole = AdaptiveSolver("dopri5", first_step="whole")
     assert engine(field, inputs, x * torch.nan, q, whole, _leaves).failure == "non-finite"
+
+
+@pytest.mark.parametrize(
+    ("name", "steps"),
+    [("adaptive_heun", None), ("fehlberg2", None), ("scipy_solver", None)]
+    + [(name, 40) for name in ("heun3", "explicit_adams", "implicit_adams", "fixed_adams")],
+)
+@pytest.mark.parametrize("mode", ["direct", "adjoint"])
+def test_other_solvers_of_the_library(
+    name: str, steps: int | None, mode: GradientName, problem: Problem
+) -> None:
+    """Their ends and gradients are those of the reference, their evaluations what they called."""
+    if name == "scipy_solver" and mode == "direct":
+        pytest.skip("scipy is not differentiable")
+    field, inputs, x, q = problem
+    inputs = inputs._replace(T=inputs.T / 9)
+    x.requires_grad_()
+    tight = AdaptiveSolver("dopri5", rtol=1e-9, atol=1e-9)
+    expected = solve_block(field, inputs, x, q, tight, "direct", Counts(), solve)
+    (slope,) = torch.autograd.grad(expected[1].sum() + expected[0].square().sum(), x)
+    recorded, counts = Recorded(field), Counts()
+    solver = LibrarySolver(f"torchdiffeq:{name}", rtol=1e-6, atol=1e-6, steps=steps)
+    end = solve_block(recorded, inputs, x, q, solver, mode, counts, solve)
+    assert counts.forward == len(recorded.times) > 0
+    assert counts.failure is None
+    (found,) = torch.autograd.grad(end[1].sum() + end[0].square().sum(), x)
+    torch.testing.assert_close(end, expected, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(found, slope, rtol=2e-3, atol=2e-3)
+    if mode == "adjoint":
+        assert counts.backward == len(recorded.times) - counts.forward > 0
+    else:
+        assert counts.vjp > 0

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
@@ -9,11 +11,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from harness_torch.control import Inputs
+from harness_torch.control import Inputs, Rates
 from harness_torch.dynamics import Augmented
-from harness_torch.gradients import Counts, solve_block
+from harness_torch.evaluation import Eager, Tape, Wanted
+from harness_torch.gradients import Counts, forward_leaves, solve_block
 from harness_torch.model import TorchModel
-from harness_torch.solve import solve
+from harness_torch.solve import integrate, solve
 from torch import Tensor, nn
 from torchdiffeq import odeint_adjoint
 
@@ -89,13 +92,76 @@ def test_modes_agree_at_a_tight_tolerance(
         regularizer=regularizer,
     )
     found = {}
-    for mode in ("direct", "adjoint"):
+    for mode in ("direct", "checkpoint", "adjoint"):
         of_mode = replace(trial, gradient=mode)
         found[mode] = _gradient(open_model(of_mode, DIM), *make_inputs(of_mode, DIM))
-    assert found["direct"].keys() == found["adjoint"].keys()
+    assert found["direct"].keys() == found["adjoint"].keys() == found["checkpoint"].keys()
     scale = max(float(np.max(np.abs(v))) for v in found["direct"].values())
     for name, value in found["direct"].items():
         np.testing.assert_allclose(found["adjoint"][name], value, atol=1e-8 * scale, rtol=0)
+        np.testing.assert_allclose(found["checkpoint"][name], value, rtol=1e-13, atol=1e-16)
+
+
+@pytest.mark.parametrize("solver", [FixedSolver("rk4_38", 3), FixedSolver("midpoint", 4), None])
+@pytest.mark.parametrize("regularizer", REGULARIZERS)
+def test_checkpoint_is_direct_with_the_evaluations_done_again(
+    regularizer: Mapping[Any, float],
+    solver: FixedSolver | None,
+    base_trial: Trial,
+    open_model: OpenModel,
+    make_inputs: MakeInputs,
+) -> None:
+    trial = replace(base_trial, regularizer=regularizer, solver=solver or base_trial.solver)
+    found, nfes = {}, {}
+    for mode in ("direct", "checkpoint"):
+        of_mode = replace(trial, gradient=mode)
+        model = open_model(of_mode, DIM)
+        batch, control = make_inputs(of_mode, DIM)
+        nfes[mode] = model.train_step(batch, control).fetch().nfe
+        found[mode] = {k: v for k, v in model.state().items() if k.startswith("adam/m/")}
+    for name, value in found["direct"].items():
+        np.testing.assert_allclose(found["checkpoint"][name], value, rtol=1e-13, atol=1e-16)
+    stages = {"rk4_38": 4, "midpoint": 2, "dopri5": 6}[trial.solver.name]
+    expected = tuple(stages * accepted for accepted in nfes["direct"].accepted)
+    assert nfes["direct"].vjp == nfes["checkpoint"].vjp == expected
+    assert nfes["checkpoint"].recompute == expected
+    assert nfes["direct"].recompute == ()
+
+
+class _Kept:
+    """What one evaluation keeps."""
+
+    def __init__(self, tape: Tape) -> None:
+        self.tape = tape
+
+
+class _Watching(Eager):
+    """Watches what evaluations keep."""
+
+    alive: weakref.WeakSet[_Kept]
+
+    def taped(self, s: float, u: Tensor) -> tuple[Rates, Tape]:
+        rates, tape = super().taped(s, u)
+        kept = _Kept(tape)
+        self.alive.add(kept)
+        return rates, kept
+
+
+def test_direct_keeps_what_accepted_steps_need_and_nothing_else(
+    block_arrays: Callable[[ModelSpec, int], dict[str, Tensor]],
+    first_block: Callable[[ModelSpec, int], Block],
+) -> None:
+    model = ModelSpec("concatsquash", (8, 8), "tanh")
+    zero, one = torch.zeros((), dtype=torch.float64), torch.ones((), dtype=torch.float64)
+    inputs = Inputs(block_arrays(model, DIM), 9 * one, None, zero, one)
+    evaluator = _Watching(Augmented(model, first_block(model, DIM), "exact"), inputs, Wanted())
+    evaluator.alive = weakref.WeakSet()
+    start = (torch.tensor(Stream(3, "x").normal((6, DIM))), torch.zeros(1, 6).double())
+    solver = AdaptiveSolver("dopri5", rtol=1e-6, atol=1e-6, first_step="whole")
+    end = integrate(evaluator, *start, solver, forward_leaves, record=True, tape=True)
+    assert end.rejected > 0
+    gc.collect()
+    assert len(evaluator.alive) == 6 * end.accepted
 
 
 @pytest.mark.parametrize("mode", ["direct", "adjoint"])

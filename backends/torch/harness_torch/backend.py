@@ -10,24 +10,34 @@ from typing import Any, final
 
 from harness.errors import BackendError
 from harness.interface import Backend, DataInfo, Model, Unsupported
-from harness.solvers import TABLEAUX
-from harness.trial import Trial
+from harness.trial import LibrarySolver, Trial
+from harness_torch.libraries import unsupported_solver
 
 __all__ = ["TorchBackend"]
 
 
 @final
 class TorchBackend(Backend):
-    """FFJORD in torch: own Runge-Kutta loop, forward-mode divergence, eager execution."""
+    """FFJORD in torch: own Runge-Kutta loop, forward-mode divergence."""
 
     name = "torch"
     framework = ("torch", "torchdiffeq")
 
     def supports(self, trial: Trial) -> Unsupported | None:
-        """Every model and regularizer of a trial is supported; so is every tableau."""
+        """Every model, regularizer and tableau is supported, and what torchdiffeq can do."""
         for solver in (trial.solver, trial.evaluation_solver):
-            if solver.name not in TABLEAUX:
-                return Unsupported(f"solver '{solver.name}' is not one of {', '.join(TABLEAUX)}")
+            reason = unsupported_solver(solver)
+            if reason is not None:
+                return Unsupported(reason)
+        if trial.gradient == "checkpoint" and (
+            trial.engine == "library" or isinstance(trial.solver, LibrarySolver)
+        ):
+            return Unsupported(
+                "torchdiffeq keeps the whole graph of a solve: its gradient is 'direct' or "
+                "'adjoint', never 'checkpoint'"
+            )
+        if trial.gradient == "direct" and trial.solver.name == "torchdiffeq:scipy_solver":
+            return Unsupported("scipy's solvers cannot be differentiated: use 'adjoint'")
         return None
 
     def prepare(self, trial: Trial, cores: int) -> Mapping[str, Any]:
@@ -44,7 +54,9 @@ class TorchBackend(Backend):
         torch.use_deterministic_algorithms(True)
         # Deterministic mode otherwise fills every fresh tensor with NaN before it is written.
         torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
-        torch.set_float32_matmul_precision("highest")
+        tf32 = trial.precision == "tf32"
+        torch.set_float32_matmul_precision("high" if tf32 else "highest")
+        torch.backends.cudnn.allow_tf32 = tf32
         torch.backends.cudnn.benchmark = False
         gpu = torch.cuda.is_available()
         return {
@@ -57,7 +69,7 @@ class TorchBackend(Backend):
             "cpu_capability": torch.backends.cpu.get_cpu_capability(),
             "float32_matmul_precision": torch.get_float32_matmul_precision(),
             "deterministic": torch.are_deterministic_algorithms_enabled(),
-            "engine": "native",
+            "engine": trial.engine,
             "compile": "eager",
         }
 
@@ -67,15 +79,20 @@ class TorchBackend(Backend):
         """Builds the model on `device`; see `Backend.open`.
 
         Raises:
-            BackendError: `device` is "gpu" and torch finds none.
+            BackendError: `device` is "gpu" and torch finds none, or the precision needs one.
         """
         import torch
 
+        from harness_torch import torchdiffeq_engine
         from harness_torch.model import TorchModel
+        from harness_torch.solve import solve
 
         if device == "gpu" and not torch.cuda.is_available():
             raise BackendError(
                 f"torch {torch.__version__} finds no GPU here. Run the trial with 'gpus: 0', or "
                 "install a build of torch for this machine's CUDA driver"
             )
-        return TorchModel(trial, data, device)
+        if device == "cpu" and trial.precision == "tf32":
+            raise BackendError("precision 'tf32' needs a GPU: use 'float32', or run on one")
+        library = trial.engine == "library"
+        return TorchModel(trial, data, device, torchdiffeq_engine.solve if library else solve)

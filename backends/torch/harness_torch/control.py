@@ -122,9 +122,15 @@ def next_step(h: float, ratio: float, tableau: Tableau) -> float:
 
 @torch.no_grad()
 def first_step(
-    field: BoundField, u: Tensor, q: Tensor, rates: Rates, solver: AdaptiveSolver, norm: Norm
+    evaluate: Callable[[float, Tensor], Rates],
+    u: Tensor,
+    q: Tensor,
+    rates: Rates,
+    solver: AdaptiveSolver,
+    norm: Norm,
 ) -> float:
-    """The first step in units of s, at most 1; NaN if the field is not finite.
+    """The first step in units of s; at most 1, unless the solve may step past it. NaN if the field
+    is not finite.
 
     The heuristic is that of Hairer, Norsett & Wanner, Solving Ordinary Differential Equations I,
     II.4; it costs one evaluation.
@@ -137,7 +143,7 @@ def first_step(
     d0 = norm(scaled(u, solver, u), scaled(q, solver, q))
     d1 = norm(scaled(du, solver, u), scaled(dq, solver, q))
     h0 = 1e-6 if d0 < 1e-5 or d1 < 1e-5 else 0.01 * d0 / d1
-    du1, dq1 = field(time_like(h0, u), u + h0 * du)
+    du1, dq1 = evaluate(h0, u + h0 * du)
     d2 = norm(scaled(du1 - du, solver, u), scaled(dq1 - dq, solver, q)) / h0
     if not (math.isfinite(d0) and math.isfinite(d1) and math.isfinite(d2)):
         return math.nan
@@ -146,4 +152,4 @@ def first_step(
         h1 = max(1e-6, h0 * 1e-3)
     else:
         h1 = math.pow(0.01 / largest, 1 / TABLEAUX[solver.name].order)
-    return min(100 * h0, h1, 1.0)
+    return min(100 * h0, h1, 1.0 if solver.end == "stop" else math.inf)

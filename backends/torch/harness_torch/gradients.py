@@ -1,12 +1,12 @@
 """Gradient modes of one block's solve.
 
-`direct` backpropagates through the solver: the exact gradient of the discrete solution, at the
-cost of keeping every stage. `adjoint` solves the adjoint ODE backwards (FFJORD's way; Chen et al.,
-Neural Ordinary Differential Equations, 2018, https://arxiv.org/abs/1806.07366, algorithm 1) at
-constant memory.
+`direct` and `checkpoint` go back through the steps of the solver (`harness_torch.discrete`): the
+exact gradient of the discrete solution. `direct` keeps what every accepted evaluation needs,
+`checkpoint` only the state at the start of every accepted step.
 
-The adjoint ODE, from s = 1 to 0, under the solver of the forward solve and starting with the first
-step that the forward solve started with:
+`adjoint` solves the adjoint ODE backwards (FFJORD's way; Chen et al., Neural Ordinary Differential
+Equations, 2018, https://arxiv.org/abs/1806.07366, algorithm 1) at constant memory, from s = 1 to
+0, under the solver of the forward solve:
     state      z, a recomputed; their adjoints a_z, a_a; an adjoint for each array that is trained,
                and a_T if the end time is
     rates      dz/ds = T f;  d a_z/ds = -(a_z, a_q)^T d(T f, dq/ds)/dz;  likewise arrays and T
@@ -23,10 +23,14 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
-from harness.trial import GradientName, SolverSpec
+from harness.solvers import TABLEAUX
+from harness.trial import GradientName, LibrarySolver, SolverSpec
 from harness_torch.control import BoundField, Field, Inputs, Rates
-from harness_torch.solve import Solution, Solve
+from harness_torch.discrete import back_through
+from harness_torch.evaluation import Wanted
+from harness_torch.solve import Native, Solution, Solve, integrate
 
 __all__ = ["Counts", "forward_leaves", "solve_block"]
 
@@ -74,6 +78,29 @@ def forward_leaves(u: Tensor, q: Tensor) -> Sequence[Tensor]:
     return u, q[0]
 
 
+@dataclass(frozen=True)
+class _Watched(Field):
+    """A field whose evaluations are counted when they are differentiated."""
+
+    field: Field
+    counts: Counts
+
+    def bind(self, inputs: Inputs) -> BoundField:
+        """See `Field.bind`."""
+        bound = self.field.bind(inputs)
+
+        def differentiated(_: Tensor) -> None:
+            self.counts.vjp += 1
+
+        def watched_field(s: Tensor, u: Tensor) -> Rates:
+            du, dq = bound(s, u)
+            if du.requires_grad:
+                du.register_hook(differentiated)  # type: ignore[no-untyped-call]
+            return du, dq
+
+        return watched_field
+
+
 class _Settings(NamedTuple):
     """How a block is solved; see `solve_block`."""
 
@@ -81,9 +108,37 @@ class _Settings(NamedTuple):
     solver: SolverSpec
     engine: Solve
     counts: Counts
+    mode: GradientName
     h0: float | None
     h0_backward: float | None
     names: tuple[str, ...]
+
+    def inputs(
+        self,
+        probe: Tensor | None,
+        start: Tensor,
+        span: Tensor,
+        T: Tensor,
+        arrays: Sequence[Tensor],
+    ) -> Inputs:
+        """Puts together what crossed an autograd function one by one."""
+        return Inputs(dict(zip(self.names, arrays, strict=True)), T, probe, start, span)
+
+    def wanted(self, needs_input_grad: Sequence[bool]) -> Wanted:
+        """What gets a gradient, by autograd's flags; see `_Discrete.forward`."""
+        T, *arrays = needs_input_grad[6:]
+        names = tuple(name for name, yes in zip(self.names, arrays, strict=True) if yes)
+        return Wanted(names, T)
+
+    def gradients(
+        self, needs_input_grad: Sequence[bool], a_z: Tensor, a_q: Tensor, found: Sequence[Tensor]
+    ) -> tuple[Tensor | None, ...]:
+        """What `backward` returns: `found` in the order of `wanted`, None elsewhere."""
+        T, *arrays = needs_input_grad[6:]
+        rest = iter(found)
+        a_arrays = [next(rest) if yes else None for yes in arrays]
+        a_T = next(rest) if T else None
+        return None, None, None, None, a_z, a_q, a_T, *a_arrays
 
 
 def solve_block(
@@ -116,17 +171,68 @@ def solve_block(
     Returns:
         z and q at s = 1.
     """
-    if mode == "adjoint":
-        names = tuple(inputs.arrays)
-        settings = _Settings(field, solver, engine, counts, h0, h0_backward, names)
-        fixed = (inputs.probe, inputs.start, inputs.span)
-        leaves = (z, q, inputs.T, *inputs.arrays.values())
-        end: tuple[Tensor, Tensor] = _Adjoint.apply(settings, *fixed, *leaves)  # type: ignore[no-untyped-call]
-        return end
-    with torch.set_grad_enabled(mode == "direct"):
-        solution = engine(field, inputs, z, q, solver, forward_leaves, h0)
-    counts.add_forward(solution)
-    return solution.u, solution.q
+    library = isinstance(solver, LibrarySolver) or not isinstance(engine, Native)
+    if mode is None or (mode == "direct" and library):
+        # A library's solve is differentiable as it is.
+        with torch.set_grad_enabled(mode is not None):
+            watched = field if mode is None else _Watched(field, counts)
+            solution = engine(watched, inputs, z, q, solver, forward_leaves, h0)
+        counts.add_forward(solution)
+        return solution.u, solution.q
+    function = _Adjoint if mode == "adjoint" else _Discrete
+    names = tuple(inputs.arrays)
+    settings = _Settings(field, solver, engine, counts, mode, h0, h0_backward, names)
+    fixed = (inputs.probe, inputs.start, inputs.span)
+    leaves = (z, q, inputs.T, *inputs.arrays.values())
+    end: tuple[Tensor, Tensor] = function.apply(settings, *fixed, *leaves)  # type: ignore[no-untyped-call]
+    return end
+
+
+class _Discrete(torch.autograd.Function):
+    """One solve, and back through its steps."""
+
+    @staticmethod
+    def forward(
+        ctx: Any,  # noqa: ANN401
+        settings: _Settings,
+        probe: Tensor | None,
+        start: Tensor,
+        span: Tensor,
+        z: Tensor,
+        q: Tensor,
+        T: Tensor,
+        *arrays: Tensor,
+    ) -> tuple[Tensor, Tensor]:
+        inputs = settings.inputs(probe, start, span, T, arrays)
+        wanted = settings.wanted(ctx.needs_input_grad)
+        engine = settings.engine
+        assert isinstance(engine, Native)  # noqa: S101
+        evaluator = engine.evaluator(settings.field, inputs, z, wanted)
+        solution = integrate(
+            evaluator,
+            z,
+            q,
+            settings.solver,
+            forward_leaves,
+            settings.h0,
+            record=True,
+            tape=settings.mode == "direct",
+        )
+        settings.counts.add_forward(solution)
+        ctx.settings, ctx.evaluator, ctx.steps = settings, evaluator, solution.steps
+        ctx.like = [x.detach() for x in wanted.of(inputs)]
+        return solution.u, solution.q
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, a_z: Tensor, a_q: Tensor) -> Any:  # noqa: ANN401
+        settings: _Settings = ctx.settings
+        tableau = TABLEAUX[settings.solver.name]
+        sums = [torch.zeros_like(x) for x in ctx.like]
+        found = back_through(ctx.steps, tableau, ctx.evaluator, a_z, a_q, sums)
+        settings.counts.vjp = found.vjp
+        settings.counts.recompute = found.recompute
+        return settings.gradients(ctx.needs_input_grad, found.u, a_q, found.sums)
 
 
 class _Adjoint(torch.autograd.Function):
@@ -144,7 +250,7 @@ class _Adjoint(torch.autograd.Function):
         T: Tensor,
         *arrays: Tensor,
     ) -> tuple[Tensor, Tensor]:
-        inputs = Inputs(dict(zip(settings.names, arrays, strict=True)), T, probe, start, span)
+        inputs = settings.inputs(probe, start, span, T, arrays)
         solution = settings.engine(
             settings.field, inputs, z, q, settings.solver, forward_leaves, settings.h0
         )
@@ -154,17 +260,16 @@ class _Adjoint(torch.autograd.Function):
         return solution.u, solution.q
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, a_z: Tensor, a_q: Tensor) -> Any:  # noqa: ANN401
         settings: _Settings = ctx.settings
         z, q, probe, start, span, T, *arrays = ctx.saved_tensors
-        inputs = Inputs(dict(zip(settings.names, arrays, strict=True)), T, probe, start, span)
-        *_, trained_T = ctx.needs_input_grad[:7]
-        wanted = ctx.needs_input_grad[7:]
-        trained = tuple(name for name, yes in zip(settings.names, wanted, strict=True) if yes)
-        field = AdjointField(settings.field, trained, trained_T)
-        sizes = (a_q.shape[1], a_q.shape[1], *(x.numel() for x in field.trained_of(inputs)))
+        inputs = settings.inputs(probe, start, span, T, arrays)
+        wanted = settings.wanted(ctx.needs_input_grad)
+        leaves = wanted.of(inputs)
+        sizes = (a_q.shape[1], a_q.shape[1], *(x.numel() for x in leaves))
         solution = settings.engine(
-            field,
+            AdjointField(settings.field, wanted),
             AdjointInputs(inputs, a_q),
             torch.stack([z, a_z]),
             torch.cat([q[0], a_q[0], q.new_zeros(sum(sizes[2:]))]),
@@ -172,16 +277,12 @@ class _Adjoint(torch.autograd.Function):
             AdjointLeaves(sizes),
             ctx.first_step if settings.h0_backward is None else settings.h0_backward,
         )
-        settings.counts.backward += solution.evaluations
+        settings.counts.backward = solution.evaluations
         settings.counts.largest_backward = solution.largest_step
         settings.counts.failure = settings.counts.failure or solution.failure
-        parts = torch.split(solution.q, sizes)[2:]
-        found = iter(
-            [part.view_as(x) for part, x in zip(parts, field.trained_of(inputs), strict=True)]
-        )
-        a_arrays = [next(found) if yes else None for yes in wanted]
-        a_T = next(found) if trained_T else None
-        return None, None, None, None, solution.u[1], a_q, a_T, *a_arrays
+        parts = torch.split(solution.q, list(sizes))[2:]
+        found = [part.view_as(x) for part, x in zip(parts, leaves, strict=True)]
+        return settings.gradients(ctx.needs_input_grad, solution.u[1], a_q, found)
 
 
 class AdjointInputs(NamedTuple):
@@ -200,29 +301,17 @@ class AdjointField(Field):
 
     Arguments:
         field: The block's field.
-        trained: Names of the arrays that get a gradient.
-        trained_T: Whether the end time gets one; it comes last.
+        wanted: What gets a gradient.
     """
 
     field: Field
-    trained: tuple[str, ...]
-    trained_T: bool
-
-    def trained_of(self, inputs: Inputs) -> list[Tensor]:
-        """What gets a gradient."""
-        arrays = [inputs.arrays[name] for name in self.trained]
-        return [*arrays, inputs.T] if self.trained_T else arrays
+    wanted: Wanted
 
     def bind(self, inputs: AdjointInputs) -> BoundField:
         """See `Field.bind`."""
-        T = inputs.inputs.T.detach().requires_grad_(self.trained_T)
-        arrays = dict(inputs.inputs.arrays)
-        for name in self.trained:
-            arrays[name] = arrays[name].detach().requires_grad_()
-        own = inputs.inputs._replace(arrays=arrays, T=T)
+        leaves = [x.detach().requires_grad_() for x in self.wanted.of(inputs.inputs)]
         with torch.enable_grad():
-            bound = self.field.bind(own)
-        leaves = self.trained_of(own)
+            bound = self.field.bind(self.wanted.put(inputs.inputs, leaves))
 
         def adjoint_field(elapsed: Tensor, u: Tensor) -> Rates:
             z, a_z = u.detach().unbind()
@@ -257,4 +346,4 @@ class AdjointLeaves:
 
     def __call__(self, u: Tensor, q: Tensor) -> Sequence[Tensor]:
         """See `harness_torch.control.Leaves`."""
-        return *u.unbind(), *torch.split(q, self.sizes)
+        return *u.unbind(), *torch.split(q, list(self.sizes))

@@ -2,19 +2,20 @@
 engine, a plain loop over the tableau.
 
     - a step is accepted if the error ratio is at most 1;
-    - a step that would pass s = 1 is shortened to land on it;
+    - a step that would pass s = 1 is shortened to land on it (`end: stop`), or is taken and the
+      end interpolated within it (`end: interpolate`);
     - an infinite ratio is a rejection like any other, NaN ends the solve;
     - the last stage of an FSAL pair is the first of the next step.
 
 The state is a pair: `u`, the variables the right-hand side depends on, and `q`, integrals along
 their path (the log-density, regularizers, and in the adjoint ODE the parameter gradients). Stage
-values are needed of u alone.
+values are needed of u alone. Nothing here is differentiable; `harness_torch.discrete` goes back
+through the steps that a solve recorded.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -22,8 +23,8 @@ import torch
 from torch import Tensor
 
 from harness.errors import BackendError
-from harness.solvers import TABLEAUX, Tableau
-from harness.trial import AdaptiveSolver, FixedSolver, SolverSpec
+from harness.solvers import TABLEAUX
+from harness.trial import AdaptiveSolver, FixedSolver, LibrarySolver, SolverSpec
 from harness_torch.control import (
     BoundField,
     Field,
@@ -34,10 +35,12 @@ from harness_torch.control import (
     first_step,
     next_step,
     scaled,
-    time_like,
 )
+from harness_torch.evaluation import Eager, Evaluator, Wanted
+from harness_torch.interpolation import end_weights
+from harness_torch.runge_kutta import RungeKutta, Step
 
-__all__ = ["Reversed", "Solution", "Solve", "solve"]
+__all__ = ["Native", "Reversed", "Solution", "Solve", "integrate", "solve"]
 
 
 @dataclass(frozen=True)
@@ -50,11 +53,12 @@ class Solution:
         evaluations: Evaluations of the field, rejected steps and the heuristic included.
         accepted: Accepted steps.
         rejected: Rejected steps.
-        first_step: Size of the first attempted step.
+        first_step: Size of the first attempted step; None if only the library knows.
         largest_step: The largest accepted step; 0 if there was none.
         proposed: What the controller proposed for the last step, before it was cut to land.
         failure: None, or `max_steps`, `non-finite` or `underflow`; u and q are then where the
             solve stopped.
+        steps: The accepted steps, if they were recorded.
     """
 
     u: Tensor
@@ -62,10 +66,11 @@ class Solution:
     evaluations: int
     accepted: int
     rejected: int
-    first_step: float
+    first_step: float | None
     largest_step: float
     proposed: float
     failure: str | None = None
+    steps: list[Step] | None = None
 
 
 class Solve(Protocol):
@@ -111,75 +116,107 @@ class Reversed(Field):
         return reversed_field
 
 
-def solve(
-    field: Field,
-    inputs: Any,  # noqa: ANN401
+class Native:
+    """The production engine; every operation on its own."""
+
+    def evaluator(
+        self,
+        field: Field,
+        inputs: Any,  # noqa: ANN401
+        u: Tensor,
+        wanted: Wanted | None,
+    ) -> Evaluator:
+        """Who evaluates the field at states like u; `wanted` gets a gradient."""
+        return Eager(field, inputs, wanted)
+
+    def __call__(
+        self,
+        field: Field,
+        inputs: Any,  # noqa: ANN401
+        u: Tensor,
+        q: Tensor,
+        solver: SolverSpec,
+        leaves: Leaves,
+        h0: float | None = None,
+    ) -> Solution:
+        """See `Solve`; a library's solver runs in its library."""
+        if isinstance(solver, LibrarySolver):
+            from harness_torch import torchdiffeq_engine
+
+            return torchdiffeq_engine.solve(field, inputs, u, q, solver, leaves, h0)
+        return integrate(self.evaluator(field, inputs, u, None), u, q, solver, leaves, h0)
+
+
+solve = Native()
+"""An engine without settings."""
+
+
+@torch.no_grad()
+def integrate(
+    evaluator: Evaluator,
     u: Tensor,
     q: Tensor,
     solver: SolverSpec,
     leaves: Leaves,
     h0: float | None = None,
+    *,
+    record: bool = False,
+    tape: bool = False,
 ) -> Solution:
-    """See `Solve`. Differentiable in u, q and the inputs, if gradients are on."""
-    tableau = TABLEAUX[solver.name]
-    bound = field.bind(inputs)
-    if isinstance(solver, FixedSolver):
-        return _fixed(bound, u, q, tableau, solver.steps)
-    if not isinstance(solver, AdaptiveSolver):
-        raise BackendError(f"no tableau of the name '{solver.name}'")
-    return _adaptive(bound, u, q, tableau, solver, error_norm(solver.norm, leaves), h0)
+    """Takes the steps.
 
-
-def _add(y: Tensor, h: float, weights: Sequence[float], ks: Sequence[Tensor]) -> Tensor:
-    """Returns y + h sum_j w_j k_j.
-
-    A chain of axpys is faster than one product with the stacked k, with and without gradient,
-    measured from [512, 2] to [10000, 6].
+    Arguments:
+        evaluator: Who evaluates the field.
+        u: Initial state.
+        q: Initial integrals.
+        solver: Method and tolerances.
+        leaves: What the error norm sees.
+        h0: Replaces the solver's rule for the first step; costs no evaluation.
+        record: Keep the accepted steps.
+        tape: Keep in them what the products of their evaluations need.
     """
-    for weight, k in zip(weights, ks, strict=True):
-        if weight:
-            y = torch.add(y, k, alpha=h * weight)
-    return y
+    u, q = u.detach().contiguous(), q.detach().contiguous()
+    method = RungeKutta(TABLEAUX[solver.name], evaluator, u, q, tape=tape)
+    steps: list[Step] | None = [] if record else None
+    if isinstance(solver, FixedSolver):
+        return _fixed(method, u, q, solver.steps, steps)
+    if not isinstance(solver, AdaptiveSolver):
+        raise BackendError(f"solver '{solver.name}' has no tableau")
+    return _adaptive(method, evaluator, u, q, solver, error_norm(solver.norm, leaves), h0, steps)
 
 
-def _stages(
-    field: BoundField, tableau: Tableau, s: float, h: float, end: float, u: Tensor, first: Rates
-) -> tuple[Tensor, list[Tensor], list[Tensor]]:
-    """Evaluates the stages of one step; returns the last stage value and all rates of u and q."""
-    dus, dqs = [first[0]], [first[1]]
-    stage = u
-    for row, node in zip(tableau.a[1:], tableau.c[1:], strict=True):
-        stage = _add(u, h, row, dus)
-        du, dq = field(time_like(end if node == 1 else s + node * h, u), stage)
-        dus.append(du)
-        dqs.append(dq)
-    return stage, dus, dqs
-
-
-def _fixed(field: BoundField, u: Tensor, q: Tensor, tableau: Tableau, steps: int) -> Solution:
-    h = 1 / steps
-    for step in range(steps):
-        s = step / steps
-        first = field(time_like(s, u), u)
-        _, dus, dqs = _stages(field, tableau, s, h, (step + 1) / steps, u, first)
-        u, q = _add(u, h, tableau.b, dus), _add(q, h, tableau.b, dqs)
-    return Solution(u, q, tableau.evaluations(steps, heuristic=False), steps, 0, h, h, h)
+def _fixed(
+    method: RungeKutta, u: Tensor, q: Tensor, count: int, steps: list[Step] | None
+) -> Solution:
+    h, weights = 1 / count, method.tableau.b
+    for index in range(count):
+        s, end = index / count, (index + 1) / count
+        method.start(s, u)
+        method.attempt(s, h, end, u)
+        if steps is not None:
+            steps.append(method.step(s, h, end, u, weights))
+        u, q = method.advanced(h, weights, u), method.integrated(h, weights, q)
+    evaluations = method.tableau.evaluations(count, heuristic=False)
+    return Solution(u, q, evaluations, count, 0, h, h, h, None, steps)
 
 
 def _adaptive(
-    field: BoundField,
+    method: RungeKutta,
+    evaluator: Evaluator,
     u: Tensor,
     q: Tensor,
-    tableau: Tableau,
     solver: AdaptiveSolver,
     norm: Norm,
     h0: float | None,
+    steps: list[Step] | None,
 ) -> Solution:
     """The loop for an FSAL pair; every pair of harness.solvers is one."""
-    rates = field(time_like(0.0, u), u)
+    tableau = method.tableau
+    errors = tableau.error or ()
+    rates = method.start(0.0, u)
     heuristic = h0 is None and solver.first_step in ("heuristic", "warm")
     if h0 is None:
-        h0 = first_step(field, u, q, rates, solver, norm)
+        h0 = first_step(evaluator.value, u, q, rates, solver, norm)
     s, h, proposed, largest, accepted, rejected = 0.0, h0, h0, 0.0, 0, 0
     failure = None if math.isfinite(h) else "non-finite"
     while s < 1 and failure is None:
@@ -189,18 +226,21 @@ def _adaptive(
         if s + h == s:
             failure = "underflow"
             break
-        end, proposed = min(s + h, 1.0), h
-        if end == 1:
-            h = 1 - s
-        u1, dus, dqs = _stages(field, tableau, s, h, end, u, rates)
-        q1 = _add(q, h, tableau.b, dqs)
-        with torch.no_grad():
-            weights = tableau.error or ()
-            error_u = _add(torch.zeros_like(u), h, weights, dus)
-            error_q = _add(torch.zeros_like(q), h, weights, dqs)
-            ratio = norm(scaled(error_u, solver, u, u1), scaled(error_q, solver, q, q1))
+        end, proposed, weights = s + h, h, tableau.b
+        if end > 1 and solver.end == "stop":
+            end, h = 1.0, 1 - s
+        u1 = method.attempt(s, h, end, u)
+        q1 = method.integrated(h, weights, q)
+        error_u, error_q = method.combined(h, errors, u, q)
+        ratio = norm(scaled(error_u, solver, u, u1), scaled(error_q, solver, q, q1))
         if ratio <= 1:
-            s, u, q, rates = end, u1, q1, (dus[-1], dqs[-1])
+            if end > 1:
+                weights = end_weights(tableau, (1 - s) / h)
+                u1, q1 = method.advanced(h, weights, u), method.integrated(h, weights, q)
+            if steps is not None:
+                steps.append(method.step(s, h, end, u, weights))
+            s, u, q = end, u1, q1
+            method.accept()
             accepted += 1
             largest = max(largest, h)
         else:
@@ -209,4 +249,4 @@ def _adaptive(
             failure = "non-finite"
         h = next_step(h, ratio, tableau)
     evaluations = tableau.evaluations(accepted + rejected, heuristic)
-    return Solution(u, q, evaluations, accepted, rejected, h0, largest, proposed, failure)
+    return Solution(u, q, evaluations, accepted, rejected, h0, largest, proposed, failure, steps)

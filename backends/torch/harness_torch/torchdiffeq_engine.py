@@ -1,5 +1,6 @@
-"""The same solve by torchdiffeq, driven with the settings of docs/numerics.md: the reference that
-the production engine is compared with.
+"""Solves by torchdiffeq: `engine: library`, driven with the settings of docs/numerics.md and the
+reference that the production engine is compared with; and every other solver of the library, under
+its own control (`torchdiffeq:<name>`).
 
 Every tableau becomes a torchdiffeq solver class, so both engines run the same methods. torchdiffeq
 reports failures by bare assertions; they come back as data.
@@ -7,6 +8,7 @@ reports failures by bare assertions; they come back as data.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -17,7 +19,6 @@ from torchdiffeq._impl.odeint import SOLVERS
 from torchdiffeq._impl.rk_common import RKAdaptiveStepsizeODESolver, _ButcherTableau
 from torchdiffeq._impl.solvers import FixedGridODESolver
 
-from harness.errors import BackendError
 from harness.solvers import TABLEAUX, Tableau
 from harness.trial import AdaptiveSolver, FixedSolver, SolverSpec
 from harness_torch.control import (
@@ -47,49 +48,59 @@ def solve(
     leaves: Leaves,
     h0: float | None = None,
 ) -> Solution:
-    """See `harness_torch.solve.Solve`."""
-    tableau = TABLEAUX[solver.name]
-    bound = field.bind(inputs)
-    watched = _Watched(bound)
+    """See `harness_torch.solve.Solve`; differentiable in u, q and the inputs."""
+    watched = _Watched(field.bind(inputs))
+    options: dict[str, Any] = {}
     if isinstance(solver, FixedSolver):
-        h0, heuristic, tolerances = 1 / solver.steps, False, {}
-        options: dict[str, Any] = {"grid_constructor": _grid(solver.steps)}
+        h0, options = 1 / solver.steps, {"grid_constructor": _grid(solver.steps)}
+        method = PREFIX + solver.name
     elif isinstance(solver, AdaptiveSolver):
         norm = error_norm(solver.norm, leaves)
-        heuristic = h0 is None and solver.first_step in ("heuristic", "warm")
         if h0 is None:
-            h0 = first_step(bound, u, q, bound(time_like(0.0, u), u), solver, norm)
-        tolerances = {"rtol": solver.rtol, "atol": solver.atol}
-        options = {
-            "norm": _tensor_norm(norm),
-            "first_step": h0,
-            "step_t": torch.tensor([0.0, 1.0], dtype=torch.float64, device=u.device),
-            "max_num_steps": solver.max_steps,
-        }
+            rates = watched.evaluate(0.0, u)
+            h0 = first_step(watched.evaluate, u, q, rates, solver, norm)
+            watched.evaluations -= 1  # torchdiffeq evaluates f(y0) again
+        options = _adaptive_options(norm, solver.max_steps) | {"first_step": h0}
+        if solver.end == "stop":
+            options["step_t"] = torch.tensor([0.0, 1.0], dtype=torch.float64, device=u.device)
+        method = PREFIX + solver.name
     else:
-        raise BackendError(f"no tableau of the name '{solver.name}'")
+        method = solver.library.partition(":")[2]
+        if solver.steps is not None:
+            options = {"grid_constructor": _grid(solver.steps)}
+        elif method != "scipy_solver":
+            options = _adaptive_options(error_norm("mixed", leaves), solver.max_steps)
+            if h0 is not None:
+                options["first_step"] = h0
+    tolerances = (
+        {} if isinstance(solver, FixedSolver) else {"rtol": solver.rtol, "atol": solver.atol}
+    )
     times = torch.tensor([0.0, 1.0], dtype=torch.float64, device=u.device)
     failure = None
     try:
-        us, qs = odeint(
-            watched, (u, q), times, method=PREFIX + solver.name, options=options, **tolerances
-        )
+        with warnings.catch_warnings():
+            # It says which of the callbacks a method never calls.
+            warnings.filterwarnings("ignore", message="Solver .* does not support callbacks")
+            us, qs = odeint(watched, (u, q), times, method=method, options=options, **tolerances)
         u, q = us[-1], qs[-1]
     except AssertionError as error:
         failure = "max_steps" if "max_num_steps" in str(error) else watched.failure()
     steps = watched.steps
-    evaluations = tableau.evaluations(steps, heuristic)
     return Solution(
         u,
         q,
-        evaluations,
+        watched.evaluations,
         steps - watched.rejected,
         watched.rejected,
         h0,
-        watched.largest or h0,
-        watched.proposed or h0,
+        watched.largest or h0 or 0.0,
+        watched.proposed or h0 or 0.0,
         failure,
     )
+
+
+def _adaptive_options(norm: Norm, max_steps: int) -> dict[str, Any]:
+    return {"norm": _tensor_norm(norm), "max_num_steps": max_steps}
 
 
 class _Watched:
@@ -98,12 +109,18 @@ class _Watched:
     def __init__(self, field: BoundField) -> None:
         self._field = field
         self._last: Rates | None = None
-        self.steps = self.rejected = 0
+        self.evaluations = self.steps = self.rejected = 0
         self.largest = self.proposed = 0.0
 
     def __call__(self, t: Tensor, state: Rates) -> Rates:
+        self.evaluations += 1
         self._last = self._field(t.to(state[0].dtype), state[0])
         return self._last
+
+    @torch.no_grad()
+    def evaluate(self, s: float, u: Tensor) -> Rates:
+        """One evaluation outside a step."""
+        return self(time_like(s, u), (u, u))
 
     def callback_step(self, t0: Tensor, y0: Tensor, dt: Tensor) -> None:
         self.steps += 1
@@ -137,6 +154,7 @@ def _adaptive_class(name: str, method: Tableau) -> type[Any]:
     def tensor(values: tuple[float, ...]) -> Tensor:
         return torch.tensor(values, dtype=torch.float64)
 
+    last = method.stages - 1
     members = {
         "order": method.order,
         "tableau": _ButcherTableau(
@@ -147,7 +165,7 @@ def _adaptive_class(name: str, method: Tableau) -> type[Any]:
         ),
         # Weights of the midpoint, for values between steps; a solve that lands on its end needs
         # none, and the interpolant is exact there whatever they are.
-        "mid": tensor((0.5, *[0.0] * (method.stages - 1))),
+        "mid": SOLVERS[name].mid if name in SOLVERS else tensor((0.5, *[0.0] * last)),
     }
     return type(name, (RKAdaptiveStepsizeODESolver,), members)
 

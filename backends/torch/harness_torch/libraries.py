@@ -1,0 +1,46 @@
+"""The solvers of torchdiffeq by kind, known without importing it."""
+
+from __future__ import annotations
+
+from harness.solvers import TABLEAUX
+from harness.trial import AdaptiveSolver, LibrarySolver, SolverSpec
+
+__all__ = ["unsupported_solver"]
+
+_INTERPOLATING = frozenset({"bosh3", "dopri5", "dopri8"})
+_ADAPTIVE = frozenset({"adaptive_heun", "bosh3", "dopri5", "dopri8", "fehlberg2", "scipy_solver"})
+_FIXED = frozenset(
+    {
+        *("euler", "explicit_adams", "fixed_adams", "heun2", "heun3", "implicit_adams"),
+        *("midpoint", "rk4"),
+    }
+)
+
+
+def unsupported_solver(solver: SolverSpec) -> str | None:
+    """Why this backend cannot run `solver`; None if it can."""
+    if isinstance(solver, LibrarySolver):
+        return _not_in_torchdiffeq(solver)
+    if solver.name not in TABLEAUX:
+        return f"solver '{solver.name}' is not one of {', '.join(TABLEAUX)}"
+    if (
+        isinstance(solver, AdaptiveSolver)
+        and solver.end == "interpolate"
+        and solver.name not in _INTERPOLATING
+    ):
+        return f"torchdiffeq, whose interpolation 'end: interpolate' means, has no {solver.name}"
+    return None
+
+
+def _not_in_torchdiffeq(solver: LibrarySolver) -> str | None:
+    library, _, name = solver.library.partition(":")
+    if library != "torchdiffeq":
+        return f"'{solver.library}' is no solver of torchdiffeq, the library of this backend"
+    if name not in _ADAPTIVE | _FIXED:
+        known = ", ".join(sorted(_ADAPTIVE | _FIXED))
+        return f"torchdiffeq has no solver '{name}'; it has {known}"
+    if name in _FIXED and solver.steps is None:
+        return f"'{solver.library}' takes equal steps: say how many with 'steps'"
+    if name in _ADAPTIVE and solver.steps is not None:
+        return f"'{solver.library}' chooses its steps: it takes no 'steps'"
+    return None
