@@ -69,7 +69,7 @@ class Totals:
         elapsed_s: Seconds this state took to reach, redone work excluded.
         shared: Another trial ran on the machine at some time.
         peak_host_bytes: Largest resident size of a process of this trial.
-        val_nll: Of the last validation.
+        val_nll: Of the last validation (`harness.evaluation.Score.nll`).
         val_step: Its step; -1 before the first.
         best_val_nll: Of the best validation.
         best_step: Its step.

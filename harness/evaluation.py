@@ -1,4 +1,4 @@
-"""Evaluating a model: log-likelihood of a split, samples, the density of a plane.
+"""Evaluating a model: likelihood or ELBO of a split, samples, the density of a plane.
 
 The evaluation batch is part of a trial's identity, since all rows of a batch share their steps;
 the last, shorter batch is kept. Probes come from streams keyed by split and batch, so the same
@@ -32,10 +32,11 @@ class SolveFailed(Exception):
 
 @dataclass(frozen=True)
 class Score:
-    """Log-likelihood of a split.
+    """Likelihood of a split; of an autoencoder its bound.
 
     Arguments:
-        nll: Mean negative log-likelihood in nats per example, log-volume included.
+        nll: Mean negative log-likelihood in nats per example, log-volume included; of an
+            autoencoder the mean negative ELBO, one draw an example.
         sem: Its standard error over the rows; None for one row.
         n: Number of rows.
         forward: Evaluations of each batch, summed over blocks.
@@ -63,6 +64,11 @@ class Evaluator:
     dataset: Dataset
     check: Callable[[], None]
 
+    @property
+    def quantity(self) -> str:
+        """What `score` gives: `nll`, or `neg_elbo` of an autoencoder; as in names of metrics."""
+        return "nll" if self.trial.model.posterior is None else "neg_elbo"
+
     def chunks(self, split: Split, limit: int | None) -> list[Rows]:
         """The first `limit` rows of a split in evaluation batches."""
         return list(self.dataset.chunks(split, self.trial.evaluation.batch, limit))
@@ -87,23 +93,23 @@ class Evaluator:
             x = np.resize(x, (size, *self.dataset.info.event_shape))
             # Training will say the same of these arrays, with a step number.
             with suppress(SolveFailed):
-                self._log_prob(x, "warm-up/")
+                self._values(x, "warm-up/")
 
     def score(self, name: str, chunks: Sequence[Rows]) -> Score:
-        """Computes the log-likelihood of the rows of a split.
+        """Scores the rows of a split.
 
         Raises:
-            SolveFailed: A solve did not finish or the log-likelihood is not finite.
+            SolveFailed: A solve did not finish or the score is not finite.
         """
         parts, forward = [], []
         for index, rows in enumerate(chunks):
-            log_prob, evaluations = self._log_prob(rows.x, f"{name}/{index}/")
-            parts.append(log_prob + rows.log_volume)
+            found, evaluations = self._values(rows.x, f"{name}/{index}/")
+            parts.append(found + rows.log_volume)
             forward.append(evaluations)
         values = np.concatenate(parts)
         nll = -float(np.mean(values))
         if not math.isfinite(nll):
-            raise SolveFailed(f"the log-likelihood of '{name}' is not finite")
+            raise SolveFailed(f"the {self.quantity} of '{name}' is not finite")
         n = len(values)
         sem = float(np.std(values, ddof=1)) / math.sqrt(n) if n > 1 else None
         return Score(nll, sem, n, tuple(forward))
@@ -117,15 +123,15 @@ class Evaluator:
         Raises:
             SolveFailed: A solve did not finish.
         """
-        shape, precision = self.dataset.info.event_shape, self.trial.precision
-        slots = noise_slots(self.trial, shape, "sample", count)
-        base = draw(slots, 0, 0, precision, "sample/")["base"]
-        control = Control(self.trial.evaluation_solver, self.trial.evaluation.trace)
+        shape, trial = self.dataset.info.event_shape, self.trial
+        slots = noise_slots(trial, shape, "sample", count)
+        base = draw(slots, 0, 0, trial.precision, "sample/")["base"]
+        control = Control(trial.evaluation_solver, trial.evaluation.trace)
         parts, forward = [], []
-        for start in range(0, count, self.trial.evaluation.batch):
+        for start in range(0, count, trial.evaluation.batch):
             self.check()
-            noise = {"base": base[start : start + self.trial.evaluation.batch]}
-            report = self.model.sample(Batch(np.empty((0, *shape), precision), noise), control)
+            noise = {"base": base[start : start + trial.evaluation.batch]}
+            report = self.model.sample(Batch(np.empty((0, *shape), trial.dtype), noise), control)
             if report.failure:
                 raise SolveFailed(f"a solve for samples did not finish: {report.failure}")
             parts.append(np.asarray(report.values["sample"], dtype=np.float64))
@@ -148,7 +154,7 @@ class Evaluator:
         points = np.stack(np.meshgrid(*axes), axis=-1).reshape(-1, 2)
         size = self.trial.evaluation.batch
         parts = [
-            self._log_prob(points[start : start + size], "grid/", "exact")[0]
+            self._values(points[start : start + size], "grid/", "exact")[0]
             for start in range(0, len(points), size)
         ]
         # Preprocessing of 2-D data is a shift and a scale per axis, so axes map to axes.
@@ -161,9 +167,8 @@ class Evaluator:
             "grid_log_prob": log_prob.reshape(GRID, GRID).astype(np.float32),
         }
 
-    def _log_prob(
-        self, x: Float, prefix: str, trace: TraceName | None = None
-    ) -> tuple[Float, int]:
+    def _values(self, x: Float, prefix: str, trace: TraceName | None = None) -> tuple[Float, int]:
+        """Log-likelihood, or ELBO, of each row [n]; and evaluations, summed over blocks."""
         self.check()
         shape = self.dataset.info.event_shape
         noise: Arrays = {}
@@ -171,10 +176,13 @@ class Evaluator:
             slots = noise_slots(self.trial, shape, "evaluate", len(x))
             noise = draw(slots, self.trial.seed, 0, self.trial.precision, prefix)
         control = Control(self.trial.evaluation_solver, trace or self.trial.evaluation.trace)
-        batch = Batch(x.astype(self.trial.precision), noise)
-        report = self.model.evaluate(batch, control, ("log_prob",))
+        batch = Batch(x.astype(self.trial.dtype), noise)
+        density = self.trial.model.posterior is None
+        report = self.model.evaluate(batch, control, ("log_prob" if density else "elbo_terms",))
         if report.failure:
             name = prefix.rstrip("/")
             raise SolveFailed(f"a solve for '{name}' did not finish: {report.failure}")
-        log_prob = np.asarray(report.values["log_prob"], dtype=np.float64)
-        return log_prob, sum(report.nfe.forward)
+        names = ("log_prob",) if density else ("elbo_terms/reconstruction", "elbo_terms/kl")
+        terms = [np.asarray(report.values[name], dtype=np.float64) for name in names]
+        values: Float = np.sum(terms, axis=0)
+        return (values if density else -values), sum(report.nfe.forward)

@@ -16,7 +16,7 @@ from harness.checkpoint import pack
 from harness.errors import DataError
 from harness.evaluation import Evaluator, Score, SolveFailed
 from harness.interface import Arrays
-from harness.metrics.bits import bits_per_dim
+from harness.metrics.bits import bits_name, bits_per_dim
 from harness.metrics.gaussian import gaussian_nll
 from harness.records import replace
 from harness.trainer import Trainer
@@ -60,17 +60,21 @@ def measure(trainer: Trainer, attempt: Path) -> Final:
     final.test_s = time.perf_counter() - start
     final.nfe["test"] = {"forward": Tally.of(score.forward).summary()}
     train = evaluator.score("train", evaluator.chunks("train", score.n))
+    quantity = evaluator.quantity
     final.metrics |= {
-        "test_nll": {**_nats(score.nll, score.n), "sem": score.sem},
-        "train_nll": _nats(train.nll, train.n),
+        f"test_{quantity}": {**_nats(score.nll, score.n), "sem": score.sem},
+        f"train_{quantity}": _nats(train.nll, train.n),
     }
     val_nll = totals.best_val_nll if keep_best else totals.val_nll
     if val_nll is not None:
-        final.metrics["val_nll"] = _nats(val_nll, totals.val_rows)
+        final.metrics[f"val_{quantity}"] = _nats(val_nll, totals.val_rows)
     _baseline(final, evaluator, score)
     if dataset.bits_per_dim:
         _add_bits(final.metrics, dataset.info.event_shape)
-    parameters = parameter_count(trial.model, dataset.info.event_shape)
+    info = dataset.info
+    parameters = parameter_count(
+        trial.model, info.event_shape, categorical=info.likelihood == "categorical"
+    )
     final.metrics["parameters"] = {"value": parameters, "unit": "count", "n": 1}
     final.metrics["steps"] = {"value": totals.step, "unit": "count", "n": 1}
     if trainer.stopped_early:
@@ -93,11 +97,11 @@ def _baseline(final: Final, evaluator: Evaluator, score: Score) -> None:
 
 
 def _add_bits(metrics: _Metrics, event_shape: tuple[int, ...]) -> None:
-    for name in ("test", "gaussian"):
-        nll = metrics.get(f"{name}_nll")
-        if nll is not None:
-            value = bits_per_dim(nll["value"], event_shape)
-            metrics[f"{name}_bits_per_dim"] = {"value": value, "unit": "bits/dim", "n": nll["n"]}
+    for name in ("test_nll", "gaussian_nll", "test_neg_elbo"):
+        if name in metrics:
+            value = bits_per_dim(metrics[name]["value"], event_shape)
+            n = metrics[name]["n"]
+            metrics[bits_name(name)] = {"value": value, "unit": "bits/dim", "n": n}
 
 
 def _write_samples(final: Final, evaluator: Evaluator, attempt: Path) -> None:

@@ -11,7 +11,8 @@ __all__ = ["METRICS", "Budget", "Gate", "Resources"]
 
 METRICS = (
     *("test_nll", "val_nll", "train_nll", "test_bits_per_dim", "gaussian_nll"),
-    *("gaussian_bits_per_dim", "parameters", "steps"),
+    *("gaussian_bits_per_dim", "test_neg_elbo", "val_neg_elbo", "train_neg_elbo"),
+    *("test_neg_elbo_bits_per_dim", "parameters", "steps"),
 )
 """Names under `metrics` of a record."""
 

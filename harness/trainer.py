@@ -24,7 +24,7 @@ from harness.datasets.base import Dataset, Rows
 from harness.errors import InputError, Problem
 from harness.evaluation import Evaluator, SolveFailed
 from harness.interface import Arrays, Batch, Control, Model, Pending, StepReport
-from harness.metrics.bits import bits_per_dim
+from harness.metrics.bits import bits_name, bits_per_dim
 from harness.noise import draw, noise_slots
 from harness.records import dumps, now
 from harness.schedule import drops_made, is_over, kl_weight, learning_rate
@@ -158,13 +158,12 @@ class Trainer:
 
     def _batch(self) -> Batch:
         step, size = self.totals.step, self.trial.training.batch
-        precision = self.trial.precision
         rows = self._dataset.training_batch(self.trial.seed, step, size)
         slots = noise_slots(self.trial, self._dataset.info.event_shape, "train", size)
-        noise = draw(slots, self.trial.seed, step, precision)
+        noise = draw(slots, self.trial.seed, step, self.trial.precision)
         # The model knows nothing of the preprocessing; lines and progress show nats of the data.
         self._log_volume = float(np.mean(rows.log_volume))
-        return Batch(rows.x.astype(precision), noise)
+        return Batch(rows.x.astype(self.trial.dtype), noise)
 
     def _control(self) -> Control:
         training, step = self.trial.training, self.totals.step
@@ -213,7 +212,7 @@ class Trainer:
 
     def _write_line(self) -> None:
         self._fetch()
-        totals, report = self.totals, self._last
+        training, totals, report = self.trial.training, self.totals, self._last
         elapsed = time.perf_counter() - self._line_at
         steps = totals.step - self._line_step
         if report is None or not steps:
@@ -221,11 +220,13 @@ class Trainer:
         nfe = {f"nfe_{kind}": totals.window[kind].mean for kind in NFE_KINDS}
         line: dict[str, Any] = {
             "loss": report.loss - self._log_volume,
-            "nll": report.nll - self._log_volume,
+            self.evaluator.quantity: report.nll - self._log_volume,
             **{f"reg/{name}": value for name, value in report.regularizers.items()},
             **nfe,
             "lr": self._lr,
         }
+        if training.schedule.kl_warmup:
+            line["kl_weight"] = kl_weight(training, totals.step - 1)
         self._append({name: value for name, value in line.items() if value is not None})
         totals.open_window()
         self._line_at, self._line_step = time.perf_counter(), totals.step
@@ -261,9 +262,11 @@ class Trainer:
         totals.val_s += time.perf_counter() - start
         totals.val_nll, totals.val_step, totals.val_rows = score.nll, totals.step, score.n
         self._judge(score.nll)
-        line = {"val_nll": score.nll}
+        name = f"val_{self.evaluator.quantity}"
+        line = {name: score.nll}
         if self._dataset.bits_per_dim:
-            line["val_bits_per_dim"] = bits_per_dim(score.nll, self._dataset.info.event_shape)
+            bits = bits_per_dim(score.nll, self._dataset.info.event_shape)
+            line[bits_name(name)] = bits
         self._append(line)
         # The pace of training does not include validation.
         self._line_at += time.perf_counter() - start

@@ -103,6 +103,11 @@ class Trial:
         return identity_of(canonical(self))
 
     @property
+    def dtype(self) -> str:
+        """Type of all real arrays; `tf32` is a matter of products, not of arrays."""
+        return "float64" if self.precision == "float64" else "float32"
+
+    @property
     def evaluation_solver(self) -> SolverSpec:
         """The solver of validation, test and sampling."""
         return self.evaluation.solver or self.solver

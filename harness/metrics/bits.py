@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-__all__ = ["bits_per_dim"]
+__all__ = ["bits_name", "bits_per_dim"]
 
 
 def bits_per_dim(nll: float, event_shape: Sequence[int]) -> float:
@@ -19,3 +19,13 @@ def bits_per_dim(nll: float, event_shape: Sequence[int]) -> float:
         event_shape: Shape of an example; D is its product.
     """
     return nll / (math.prod(event_shape) * math.log(2.0))
+
+
+def bits_name(nats: str) -> str:
+    """Name of a metric in bits/dim, after its name in nats.
+
+    Example:
+        >>> bits_name("test_nll"), bits_name("test_neg_elbo")
+        ('test_bits_per_dim', 'test_neg_elbo_bits_per_dim')
+    """
+    return f"{nats.removesuffix('_nll')}_bits_per_dim"

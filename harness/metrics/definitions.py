@@ -57,6 +57,8 @@ _ALL = (
     Definition("gaussian_nll", "nats", "lower", "test_nll of a Gaussian with full covariance"),
     Definition("gaussian_bits_per_dim", "bits/dim", "lower", "gaussian_nll / (D ln 2)"),
     Definition("test_neg_elbo", "nats", "lower", "negative evidence lower bound per test example"),
+    Definition("val_neg_elbo", "nats", "lower", "the same per validation example"),
+    Definition("train_neg_elbo", "nats", "lower", "the same per training example"),
     Definition(
         "test_neg_elbo_bits_per_dim", "bits/dim", "lower", "test_neg_elbo / (D ln 2), Frey Faces"
     ),
@@ -99,6 +101,7 @@ _ALL = (
         "mmd_l2_prior", "intensity²", "lower", "squared L2 of test images to draws of the prior"
     ),
     Definition("parameters", "count", "neither", "number of parameters as papers count them"),
+    Definition("steps", "count", "neither", "optimiser steps that were taken"),
 )
 
 DEFINITIONS: Mapping[str, Definition] = {definition.name: definition for definition in _ALL}

@@ -4,6 +4,7 @@ import json
 import math
 import os
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +15,16 @@ from fakes import fake_trial, timeless
 from safetensors.numpy import load_file
 
 from harness.checkpoint import Checkpoint
-from harness.datasets import load
+from harness.datasets import Split, load
+from harness.datasets.encodings import Levels
+from harness.datasets.images import ImageDataset
+from harness.interface import Likelihood
 from harness.records import Status, TrialFolder, read_lines
+from harness.streams import Stream
 from harness.terms import Resources
 from harness.trainer import Cadence
 from harness.training import run_trial
-from harness.trial import Optimizer, Trial
+from harness.trial import DatasetRef, ModelSpec, Optimizer, Posterior, Schedule, Trial
 from harness.watch import Progress
 
 
@@ -192,6 +197,44 @@ def test_image_shape_and_bits_of_images(tmp_path: Path) -> None:
     assert pixels.max() <= 17
 
 
+@pytest.mark.parametrize("likelihood", ["bernoulli", "categorical"])
+def test_an_autoencoder_is_scored_by_its_elbo(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, likelihood: Likelihood
+) -> None:
+    levels = 2 if likelihood == "bernoulli" else 256
+    images = Stream(0, "images").integers(levels, (90, 1, 8, 8)).astype(np.uint8)
+    splits: dict[Split, Any] = {"train": images, "val": images[:30], "test": images[:20]}
+    found = ImageDataset("pixels", splits, Levels(levels, likelihood))
+    monkeypatch.setattr("harness.datasets.load", lambda *_: found)
+    trial = fake_trial(iterations=20, validate_every=5, schedule=Schedule(kl_warmup=10))
+    trial = replace(
+        trial,
+        dataset=DatasetRef("pixels", "0"),
+        model=ModelSpec(posterior=Posterior(latent=4, amortization="plain")),
+    )
+    assert _run(tmp_path, trial, cadence=Cadence(log_s=0.0)) is Status.OK
+    metrics = _result(tmp_path, trial)["metrics"]
+    names = {"test_neg_elbo", "val_neg_elbo", "train_neg_elbo", "parameters", "steps"}
+    bits = {"test_neg_elbo_bits_per_dim"} if likelihood == "categorical" else set()
+    assert set(metrics) == names | bits
+    if bits:
+        elbo = metrics["test_neg_elbo"]["value"]
+        expected = pytest.approx(elbo / (64 * math.log(2)))
+        assert metrics["test_neg_elbo_bits_per_dim"]["value"] == expected
+    lines = read_lines(_attempt(tmp_path, trial) / "metrics.jsonl")
+    weights = {line["step"]: line["kl_weight"] for line in lines if "kl_weight" in line}
+    assert (weights[1], weights[5], weights[6], weights[20]) == (0.5, 0.5, 1.0, 1.0)
+    assert all("neg_elbo" in line for line in lines if "lr" in line)
+    assert "val_neg_elbo" in lines[-1]
+
+
+def test_tf32_is_a_matter_of_products_not_of_arrays(tmp_path: Path) -> None:
+    trial = replace(fake_trial(iterations=3), precision="tf32")
+    assert _run(tmp_path, trial) is Status.OK
+    arrays = load_file(_attempt(tmp_path, trial) / "model.safetensors")
+    assert {array.dtype for array in arrays.values()} == {np.dtype("float32")}
+
+
 def _failing(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, fail: str, at: int = 12) -> None:
     behaviour = {"fail": fail, "at": at, "marks": str(tmp_path), "times": 1}
     monkeypatch.setenv("FAKE_BEHAVIOUR", json.dumps(behaviour))
@@ -259,8 +302,6 @@ def test_resume_under_another_fingerprint_goes_on_and_says_so(
 
 
 def test_digest_of_other_data_is_an_error(tmp_path: Path) -> None:
-    from dataclasses import replace
-
     trial = fake_trial()
     other = replace(trial, dataset=replace(trial.dataset, digest="sha256:0"))
     assert _run(tmp_path, other) is Status.ERROR

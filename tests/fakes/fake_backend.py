@@ -72,7 +72,7 @@ def _behaviour() -> dict[str, Any]:
 
 class _FakeModel(Model):
     def __init__(self, trial: Trial, data: DataInfo, choices: Mapping[str, str]) -> None:
-        shape, kind = data.event_shape, trial.precision
+        shape, kind = data.event_shape, trial.dtype
         self._arrays: Arrays = {"m": np.zeros(shape, kind), "s": np.ones(shape, kind)}
         self._velocity: Arrays = {name: np.zeros(shape, kind) for name in ("m", "s")}
         behaviour = _behaviour()
@@ -111,9 +111,11 @@ class _FakeModel(Model):
         z, log_prob = self._transform(batch.x)
         nll = -float(np.mean(log_prob, dtype=np.float64))
         # The probe makes the step depend on the noise that it was given.
-        probe = np.mean(batch.noise["probe/0"], axis=0).reshape(self._arrays["m"].shape)
+        slot = "posterior" if "posterior" in batch.noise else "probe/0"
+        probe = np.resize(np.mean(batch.noise[slot], axis=0), self._arrays["m"].shape)
         gradients = {
-            "m": -np.mean(z * np.exp(-self._arrays["s"]), axis=0) + 0.01 * probe,
+            "m": -np.mean(z * np.exp(-self._arrays["s"]), axis=0)
+            + 0.01 * control.kl_weight * probe,
             "s": 1 - np.mean(z * z, axis=0),
         }
         if self._warm is not None:
@@ -131,10 +133,19 @@ class _FakeModel(Model):
     def evaluate(
         self, batch: Batch, control: Control, quantities: Sequence[Quantity]
     ) -> EvaluationReport:
-        return EvaluationReport({"log_prob": self._transform(batch.x)[1]}, Nfe((8,)))
+        log_prob = self._transform(batch.x)[1]
+        if quantities == ("log_prob",):
+            return EvaluationReport({"log_prob": log_prob}, Nfe((8,)))
+        noise = np.mean(batch.noise["posterior"], axis=-1)
+        terms = {"elbo_terms/reconstruction": -log_prob, "elbo_terms/kl": noise * noise}
+        return EvaluationReport(terms, Nfe((8,)))
 
     def sample(self, batch: Batch, control: Control) -> EvaluationReport:
-        x = batch.noise["base"] * np.exp(self._arrays["s"]) + self._arrays["m"]
+        base = batch.noise["base"]
+        if base.shape[1:] != self._arrays["m"].shape:
+            # The latent of an autoencoder; every image is the mean.
+            base = np.zeros((len(base), *self._arrays["m"].shape), base.dtype)
+        x = base * np.exp(self._arrays["s"]) + self._arrays["m"]
         return EvaluationReport({"sample": x}, Nfe((9,)))
 
     def synchronize(self) -> None:
