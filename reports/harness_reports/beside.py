@@ -7,8 +7,10 @@ the verdict that they do not compare, and how they differ.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 from harness.statistics import Summary
 from harness_reports.entries import Entry
@@ -50,14 +52,18 @@ class Configuration:
         """How it departs from the set-up behind a published value."""
         if value.setup is None:
             return (OTHER_MODEL,)
-        group = next(iter(self.groups.values()))
-        values = values_of(group.entries[0].planned.trial)
         counts = {
             count
             for found in self.groups.values()
             for count in found.values(f"metrics.{metric}.n").values()
         }
-        return departures(value.setup, values | {METRIC_N: min(counts)} if counts else values)
+        n = {METRIC_N: min(counts)} if counts else {}
+        return departures(value.setup, {**self._values, **n})
+
+    @functools.cached_property
+    def _values(self) -> Mapping[str, Any]:
+        group = next(iter(self.groups.values()))
+        return values_of(group.entries[0].planned.trial)
 
 
 @dataclass(frozen=True)

@@ -62,8 +62,8 @@ def set_beside(entries: Sequence[Entry]) -> Beside:
             derived[name] = reason
         else:
             covered.setdefault(known, []).extend(members)
-    for name, members in covered.items():
-        configurations = configurations_of(members)
+    for name, entries_of_it in covered.items():
+        configurations = configurations_of(entries_of_it)
         for metric in _published_metrics(name):
             target, others = _lines(name, metric, configurations, backends)
             targets.setdefault(name, []).extend(target)
