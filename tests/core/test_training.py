@@ -228,6 +228,17 @@ def test_an_autoencoder_is_scored_by_its_elbo(
     assert "val_neg_elbo" in lines[-1]
 
 
+def test_a_model_that_does_not_fit_the_data_is_a_record(tmp_path: Path) -> None:
+    trial = replace(fake_trial(), model=ModelSpec(hidden=(8,), strides=(1, 1)), gradient="auto")
+    assert _run(tmp_path, trial) is Status.ERROR
+    message = _result(tmp_path, trial)["message"]
+    assert message.startswith(
+        "a convolutional model needs data of shape (channels, height, width)"
+    )
+    # The next attempt decides anew.
+    assert not TrialFolder(tmp_path, trial.id).choices.exists()
+
+
 def test_tf32_is_a_matter_of_products_not_of_arrays(tmp_path: Path) -> None:
     trial = replace(fake_trial(iterations=3), precision="tf32")
     assert _run(tmp_path, trial) is Status.OK
