@@ -1,0 +1,124 @@
+"""The built-in suites: every row of the paper with its hyperparameters, in both backends."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from harness.builtin_suites import suite_files
+from harness.grid import expand
+from harness.suite import load_suite
+from harness.trial import AdaptiveSolver, Posterior, Trial
+
+
+def _trials(suite: str) -> list[Trial]:
+    return [entry.trial for entry in expand(load_suite(suite_files()[suite]))]
+
+
+@pytest.mark.parametrize("name", sorted(suite_files()))
+def test_every_suite_is_valid_and_has_its_files_name(name: str) -> None:
+    suite = load_suite(suite_files()[name])
+    assert suite.name == name
+    assert expand(suite)
+
+
+def test_the_paper_is_its_parts() -> None:
+    parts = [trial.id for suite in ("tabular", "vae", "images") for trial in _trials(suite)]
+    assert [trial.id for trial in _trials("paper")] == parts
+
+
+# FFJORD (arXiv:1810.01367), table 4: nonlinearity, hidden layers x width, flow steps, batch.
+TABULAR = {
+    "power": ("tanh", (60,) * 3, 5, 10_000),
+    "gas": ("tanh", (160,) * 3, 5, 1000),
+    "hepmass": ("softplus", (210,) * 2, 10, 10_000),
+    "miniboone": ("softplus", (860,) * 2, 1, 1000),
+    "bsds300": ("softplus", (1260,) * 3, 2, 10_000),
+}
+# Table 5: nonlinearity, hidden layers x width, flow steps, rank; Frey Faces by split.
+VAE = {
+    "mnist-static": ("softplus", (1024,) * 2, 2, 64),
+    "omniglot": ("softplus", (512,) * 2, 5, 20),
+    "freyfaces": ("softplus", (512,) * 2, 2, 20),
+    "freyfaces-231": ("softplus", (512,) * 2, 2, 20),
+    "freyfaces-321": ("softplus", (512,) * 2, 2, 20),
+    "caltech-silhouettes": ("tanh", (2048,), 1, 20),
+}
+
+
+@pytest.mark.parametrize("dataset", TABULAR)
+def test_tabular_rows(dataset: str) -> None:
+    found = [trial for trial in _trials("paper") if trial.dataset.name == dataset]
+    assert {(t.backend, t.seed) for t in found} == {
+        (backend, seed) for backend in ("torch", "jax") for seed in (0, 1, 2)
+    }
+    for trial in found:
+        model, training = trial.model, trial.training
+        assert (model.nonlinearity, model.hidden, model.blocks, training.batch) == TABULAR[dataset]
+        assert (model.layer, model.end_time.value, model.end_time.mode) == ("concat", 1, "fixed")
+        assert isinstance(trial.solver, AdaptiveSolver)
+        assert (trial.solver.name, trial.solver.rtol, trial.solver.atol) == ("dopri5", 1e-6, 1e-8)
+        assert (training.optimizer.name, training.optimizer.lr) == ("adam", 1e-3)
+        assert (training.patience.drops, training.patience.stop) == ((10, 20), 30)
+        assert (training.validate_every, training.trace, training.probe, training.keep) == (
+            *(200, "hutchinson", "gaussian"),
+            "best",
+        )
+        assert (trial.evaluation.trace, trial.gradient) == ("exact", "adjoint")
+
+
+@pytest.mark.parametrize("dataset", VAE)
+def test_autoencoder_rows(dataset: str) -> None:
+    found = [trial for trial in _trials("paper") if trial.dataset.name == dataset]
+    assert {trial.backend for trial in found} == {"torch", "jax"}
+    assert len(found) == (2 if dataset.startswith("freyfaces") else 6)
+    for trial in found:
+        nonlinearity, hidden, blocks, rank = VAE[dataset]
+        model, training = trial.model, trial.training
+        assert (model.nonlinearity, model.hidden, model.blocks) == (nonlinearity, hidden, blocks)
+        assert model.posterior == Posterior(64, "low_rank", rank)
+        assert (model.layer, model.end_time.value, model.end_time.mode) == ("concat", 0.5, "fixed")
+        assert (training.batch, training.optimizer.name, training.optimizer.lr) == (
+            *(100, "adam"),
+            1e-3,
+        )
+        epochs = training.schedule.kl_warmup / training.validate_every
+        assert (epochs, training.patience.after) == (100, training.schedule.kl_warmup)
+        assert training.iterations == 2000 * training.validate_every
+        assert training.patience.stop == 100
+        assert trial.evaluation.trace == "exact"
+
+
+@pytest.mark.parametrize(
+    ("dataset", "scales", "images"), [("mnist", 3, 60_000), ("cifar10", 4, 50_000)]
+)
+def test_multiscale_rows(dataset: str, scales: int, images: int) -> None:
+    found = [t for t in _trials("images") if t.dataset.name == dataset and t.model.scales > 1]
+    assert len(found) == 6
+    for trial in found:
+        model, training = trial.model, trial.training
+        assert (model.scales, model.blocks, model.hidden) == (scales, 2, (64, 64, 64))
+        assert (model.strides, model.nonlinearity) == ((1, 1, 1, 1), "softplus")
+        epoch = -(-images // training.batch)
+        assert training.batch == 900
+        assert training.validate_every == epoch
+        assert (training.iterations, training.schedule.drops) == (500 * epoch, (250 * epoch,))
+        assert isinstance(trial.solver, AdaptiveSolver)
+        assert (trial.solver.rtol, trial.solver.atol) == (1e-5, 1e-5)
+        assert (training.probe, trial.evaluation.trace) == ("rademacher", "hutchinson")
+
+
+def test_the_single_scale_model_mirrors_itself() -> None:
+    found = [t for t in _trials("images") if t.dataset.name == "mnist" and t.model.scales == 1]
+    assert len(found) == 6
+    for trial in found:
+        assert trial.model.hidden == (64, 64, 128, 128, 128, 64, 64)
+        assert trial.model.strides == (1, 2, 1, 2, -2, 1, -2, 1)
+
+
+def test_suites_are_found_beside_the_checkout() -> None:
+    assert {"paper", "tabular", "vae", "images", "toy", "regularizers", "solvers"} <= set(
+        suite_files()
+    )
+    assert all(isinstance(path, Path) for path in suite_files().values())
