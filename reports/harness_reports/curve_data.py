@@ -12,7 +12,13 @@ from harness_reports.groups import Group, groups_of, varying
 __all__ = ["COLUMNS", "curve_table"]
 
 COLUMNS = ("trial", "step", "value", "split", "backend", "seed", "panel")
-_SPLITS = {"nll": "training", "val_nll": "validation", "nfe_forward": "solve"}
+_SPLITS = {
+    "nll": "training",
+    "val_nll": "validation",
+    "neg_elbo": "training",
+    "val_neg_elbo": "validation",
+    "nfe_forward": "solve",
+}
 _CURVE = ["trial", "split"]
 
 
@@ -26,7 +32,8 @@ def curve_table(entries: Sequence[Entry], history: pd.DataFrame, points: int) ->
 
     Returns:
         Columns `trial step value split backend seed panel`, in the order of the tables; split is
-        `training` (NLL of the batch, nats), `validation` (nats) or `solve` (evaluations a solve).
+        `training` (NLL or negative ELBO of the batch, nats), `validation` (nats) or `solve`
+        (evaluations a solve).
     """
     groups = groups_of(entries)
     extra = varying(groups)

@@ -18,7 +18,7 @@ from harness_reports.charts import (
     seed_dash,
 )
 from harness_reports.curve_data import curve_table
-from harness_reports.entries import Entry, by_dataset
+from harness_reports.entries import Entry, by_dataset, is_autoencoder
 from harness_reports.numbers import fixed, level_digits
 
 __all__ = ["curves"]
@@ -29,7 +29,7 @@ _START = 0.15
 
 
 def curves(entries: Sequence[Entry], history: pd.DataFrame) -> Section:
-    """Two charts a dataset: the negative log-likelihood, and evaluations of the dynamics."""
+    """Two charts a dataset: what is minimised, and evaluations of the dynamics."""
     backends = list(dict.fromkeys(entry.labels["backend"] for entry in entries))
     points = max(20, min(100, _TOTAL_POINTS // max(1, 3 * len(entries))))
     blocks: list[Block] = []
@@ -39,14 +39,19 @@ def curves(entries: Sequence[Entry], history: pd.DataFrame) -> Section:
         if loss.empty:
             blocks.append(Paragraph(f"{dataset}: no training curves were recorded.", "muted"))
             continue
-        blocks.append(_loss_chart(dataset, loss, _gaussian(members), backends))
+        name = f"{'negative ELBO' if is_autoencoder(members) else 'NLL'}, nats"
+        blocks.append(_loss_chart(dataset, name, loss, _gaussian(members), backends))
         if not nfe.empty:
             blocks.append(_nfe_chart(dataset, nfe, backends))
     return Section("curves", "Learning curves", tuple(blocks))
 
 
 def _loss_chart(
-    dataset: str, table: pd.DataFrame, gaussian: float | None, backends: Sequence[str]
+    dataset: str,
+    name: str,
+    table: pd.DataFrame,
+    gaussian: float | None,
+    backends: Sequence[str],
 ) -> Chart:
     late = table[table["step"] >= _START * table["step"].max()]["value"]
     levels = [float(late.min()), float(late.max()), *([] if gaussian is None else [gaussian])]
@@ -54,14 +59,14 @@ def _loss_chart(
     scale = alt.Scale(domain=[min(levels) - margin, max(levels) + margin], nice=False)
     picked = alt.selection_point(fields=["backend"], bind="legend")
     faded = alt.condition(picked, alt.value(1.0), alt.value(0.1))
-    base = _base(backends).encode(y=alt.Y("value:Q", title="NLL, nats", scale=scale))
+    base = _base(backends).encode(y=alt.Y("value:Q", title=name, scale=scale))
     training = base.transform_filter("datum.split == 'training'").encode(opacity=faded)
     validation = base.transform_filter("datum.split == 'validation'").encode(opacity=faded)
     layers = [
         training.mark_line(clip=True, strokeWidth=1, strokeOpacity=0.4),
         *laid_over(validation.encode(strokeDash=_dash(table)), backends),
         validation.mark_point(clip=True, filled=True, size=26)
-        .encode(shape=backend_shape(backends).title("backend"), tooltip=_tooltip("NLL, nats"))
+        .encode(shape=backend_shape(backends).title("backend"), tooltip=_tooltip(name))
         .add_params(picked),
     ]
     if gaussian is not None:

@@ -17,7 +17,7 @@ from harness_reports.blocks import (
     Table,
     Tone,
 )
-from harness_reports.entries import Entry, anchor
+from harness_reports.entries import Entry, anchor, is_autoencoder
 from harness_reports.failures import describe
 from harness_reports.numbers import count, fixed, plural
 from harness_reports.results import ELBO, NLL
@@ -111,7 +111,7 @@ def trials(entries: Sequence[Entry]) -> Section:
 
 def _row(entry: Entry, folded: bool) -> Row:
     name = Cell("", links=(Link(entry.id, anchor(entry.id)),)) if folded else Cell(entry.id)
-    column = ELBO.column if entry.number(ELBO.column) is not None else NLL.column
+    column = (ELBO if is_autoencoder([entry]) else NLL).column
     tone: Tone = "" if entry.ok else "muted" if entry.status in ("skipped", "not run") else "bad"
     return Row(
         (

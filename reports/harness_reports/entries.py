@@ -13,7 +13,15 @@ from harness.labels import label
 from harness.plan import Plan, PlannedTrial
 from harness_reports.naming import breakable, short_names
 
-__all__ = ["OPTIONAL", "Entry", "anchor", "by_dataset", "entries_of", "settings_note"]
+__all__ = [
+    "OPTIONAL",
+    "Entry",
+    "anchor",
+    "by_dataset",
+    "entries_of",
+    "is_autoencoder",
+    "settings_note",
+]
 
 OPTIONAL = ("model", "training", "evaluation", "gradient", "engine", "precision")
 """Labels that are columns of a table if they differ within a dataset, in this order."""
@@ -107,6 +115,11 @@ def _shortener(labels: Iterable[Mapping[str, str]]) -> Callable[[Labels], Labels
     return lambda one: {
         axis: short.get((one["dataset"], axis), {}).get(text, text) for axis, text in one.items()
     }
+
+
+def is_autoencoder(entries: Iterable[Entry]) -> bool:
+    """True if trials bound the likelihood from below instead of computing it."""
+    return any(entry.planned.trial.model.posterior is not None for entry in entries)
 
 
 def by_dataset(entries: Iterable[Entry]) -> dict[str, tuple[Entry, ...]]:

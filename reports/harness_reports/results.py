@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from harness_reports.blocks import Cell, Column, Link, Row, Table
-from harness_reports.entries import Entry, anchor, settings_note
+from harness_reports.entries import Entry, anchor, is_autoencoder, settings_note
 from harness_reports.groups import Group, groups_of, varying
 from harness_reports.numbers import common, fixed, spread, table_digits
 
@@ -60,10 +60,8 @@ ELBO_BITS = Quantity("negative ELBO", "bits/dim", "metrics.test_neg_elbo_bits_pe
 def quantity_of(entries: Iterable[Entry]) -> Quantity:
     """Bits/dim where a trial of the dataset has them, else nats; of autoencoders, the ELBO."""
     members = tuple(entries)
-    for quantity in (BITS, ELBO_BITS, ELBO):
-        if any(entry.number(quantity.column) is not None for entry in members):
-            return quantity
-    return NLL
+    nats, bits = (ELBO, ELBO_BITS) if is_autoencoder(members) else (NLL, BITS)
+    return bits if any(entry.number(bits.column) is not None for entry in members) else nats
 
 
 def results_table(entries: Iterable[Entry]) -> Table:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import statistics
 from dataclasses import replace
 
 import pandas as pd
 import pytest
-from harness_reports.blocks import Paragraph, Table
+from harness_reports.blocks import Chart, Paragraph, Table
 from harness_reports.comparison import comparison
+from harness_reports.curves import curves
 from harness_reports.details import trials
 from harness_reports.entries import Entry, by_dataset, entries_of
 from harness_reports.failures import failures
@@ -19,6 +21,7 @@ from harness_reports.results import results_table
 from published_records import FREY, Case, plan_of
 from published_records import frame as frame_of_cases
 
+from harness.frame import history_of
 from harness.plan import Plan, PlannedTrial, Resources
 from harness.statistics import Interval
 from harness.trial import DatasetRef, FixedSolver, Training, Trial
@@ -190,3 +193,17 @@ def test_autoencoders_are_judged_by_their_elbo_and_have_no_gaussian() -> None:
     row = trials(entries_of(members, records)).blocks[0]
     assert isinstance(row, Table)
     assert texts(row)[0][4] == "1499.9900"
+
+
+def test_curves_of_autoencoders_are_of_their_elbo() -> None:
+    case = Case(FREY, {"test_neg_elbo": 1500.0})
+    members = entries_of(plan_of((case,)), frame_of_cases((case,)))
+    history = history_of(
+        (entry.id, metric, step, 1500.0, 0)
+        for entry in members
+        for metric in ("neg_elbo", "val_neg_elbo")
+        for step in (10, 20)
+    )
+    (chart,) = [block for block in curves(members, history).blocks if isinstance(block, Chart)]
+    assert "negative ELBO, nats" in json.dumps(chart.spec)
+    assert "NLL" not in json.dumps(chart.spec)
