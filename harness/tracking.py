@@ -174,7 +174,7 @@ def _export(client: Any, experiment: str, record: _Record, root: Path, run_id: s
         for name, value, at, step in zip(*columns, strict=True)
     ]
     numbers = {name: value for name, value in row.items() if _is_final(name, value)}
-    last = record.trial.training.iterations
+    last = int(row.get("metrics.steps", record.trial.training.iterations))
     start = min((point.timestamp for point in points), default=finished)
     points += [Metric(name, float(value), finished, last) for name, value in numbers.items()]
     tags = {
