@@ -8,13 +8,13 @@ import jax
 import jax.numpy as jnp
 import pytest
 from harness_jax import JaxBackend
-from harness_jax.dynamics import Dynamics
 from harness_jax.gradients import EngineName
 from harness_jax.model import JaxModel
 
-from harness.architecture import initial_arrays
+from harness.architecture import array_specs
 from harness.interface import Batch, Control, DataInfo
 from harness.noise import draw, noise_slots
+from harness.stages import Block, Shape, stages
 from harness.streams import Stream
 from harness.trial import AdaptiveSolver, DatasetRef, EndTime, ModelSpec, Trial
 
@@ -39,26 +39,19 @@ def base_trial() -> Trial:
 
 
 @pytest.fixture
-def block_arrays() -> Callable[[ModelSpec, int], dict[str, jax.Array]]:
-    """(model, dim) -> the float64 arrays of block 0, by name without the block."""
+def block_arrays() -> Callable[[ModelSpec, Shape], tuple[Block, dict[str, jax.Array]]]:
+    """(model, event shape) -> its first block and float64 arrays for it, none of them zero."""
 
-    def make(model: ModelSpec, dim: int) -> dict[str, jax.Array]:
-        trial = Trial(BASE.dataset, "jax", BASE.solver, model, precision="float64")
-        return {
-            name.removeprefix("block0/"): jnp.asarray(value)
-            for name, value in initial_arrays(trial, (dim,)).items()
-            if name.startswith("block0/layer")
+    def make(model: ModelSpec, shape: Shape) -> tuple[Block, dict[str, jax.Array]]:
+        block = next(stage for stage in stages(model, shape) if isinstance(stage, Block))
+        arrays = {
+            spec.name.removeprefix("block0/"): 0.5 * Stream(3, spec.name).normal(spec.shape)
+            for spec in array_specs(model, shape)
+            if spec.name.startswith("block0/layer") or spec.name == "swish_beta"
         }
+        return block, {name: jnp.asarray(array) for name, array in arrays.items()}
 
     return make
-
-
-@pytest.fixture
-def make_dynamics(
-    block_arrays: Callable[[ModelSpec, int], dict[str, jax.Array]],
-) -> Callable[[ModelSpec, int], Dynamics]:
-    """(model, dim) -> dynamics of its first block."""
-    return lambda model, dim: Dynamics(model.layer, model.nonlinearity, block_arrays(model, dim))
 
 
 @pytest.fixture

@@ -10,16 +10,17 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from harness_jax.control import FAILURES, Inputs, Tree, state_leaves
-from harness_jax.flow import Density
+from harness_jax.field import Density
 from harness_jax.gradients import EngineName, get_engine
 
 from harness.solvers import TABLEAUX
+from harness.stages import Block, Shape
 from harness.streams import Stream
 from harness.trial import AdaptiveSolver, FixedSolver, ModelSpec, SolverSpec
 
 DIM = 3
 ENGINES: tuple[EngineName, ...] = ("native", "diffrax")
-MakeArrays = Callable[[ModelSpec, int], dict[str, jax.Array]]
+MakeArrays = Callable[[ModelSpec, Shape], tuple[Block, dict[str, jax.Array]]]
 Problem = tuple[Callable[..., Tree], Tree, dict[str, jax.Array]]
 
 
@@ -28,6 +29,7 @@ def problem(block_arrays: MakeArrays) -> Problem:
     """A flow with a long end time: rejections occur."""
     x = jnp.asarray(Stream(3, "x").normal((8, DIM)))
     model = ModelSpec("concatsquash", (16, 16), "tanh")
+    block, arrays = block_arrays(model, (DIM,))
     others = Inputs(
         None,
         jnp.asarray(9.0),
@@ -37,9 +39,9 @@ def problem(block_arrays: MakeArrays) -> Problem:
     )
 
     def rates(s: Tree, y: Tree, inputs: Tree, fixed: Tree) -> Tree:
-        return Density(model, "hutchinson")(others._replace(arrays=inputs), s, y[0])
+        return Density(model, block, "hutchinson")(others._replace(arrays=inputs), s, y[0])
 
-    return rates, (x, jnp.zeros((1, 8))), block_arrays(model, DIM)
+    return rates, (x, jnp.zeros((1, 8))), arrays
 
 
 def _spec(

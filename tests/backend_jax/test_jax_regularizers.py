@@ -1,74 +1,186 @@
-"""Regularizers by hand: a linear field, whose path and integrals are known in closed form."""
+"""Integrands against independent float64 computations, and by hand for a linear field."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from typing import get_args
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from harness_jax.control import Tree, state_leaves
-from harness_jax.dynamics import Augmented, Dynamics
-from harness_jax.regularizers import INTEGRANDS
-from harness_jax.solve import solve
+from harness_jax.control import Inputs
+from harness_jax.dynamics import Dynamics
+from harness_jax.field import Density
+from harness_jax.regularizers import INTEGRANDS, NOT_INTEGRALS, Point
 
-from harness.trial import AdaptiveSolver, RegularizerName, TraceName
+from harness.stages import Block, Shape
+from harness.streams import Stream
+from harness.trial import LayerName, ModelSpec, NonlinearityName, RegularizerName
 
-SOLVER = AdaptiveSolver("dopri5", rtol=1e-10, atol=1e-10)
-
-
-def _linear(rates: tuple[float, ...]) -> Dynamics:
-    """f(t, z) = diag(rates) z, as a net of one layer."""
-    dim = len(rates)
-    weight = jnp.concatenate([jnp.zeros((dim, 1)), jnp.diag(jnp.asarray(rates))], axis=1)
-    arrays = {"layer0/weight": weight, "layer0/bias": jnp.zeros(dim)}
-    return Dynamics("concat", "identity", arrays)
-
-
-def test_integrands_at_a_point() -> None:
-    f = jnp.asarray([[3.0, 4.0], [1.0, 0.0]])
-    cotangent = jnp.asarray([[1.0, 2.0], [0.0, 3.0]])
-    assert INTEGRANDS["rnode.kinetic"](f, None).tolist() == [(9 + 16) / 4, 1 / 4]
-    assert INTEGRANDS["rnode.jacobian"](f, cotangent).tolist() == [(1 + 4) / 2, 9 / 2]
+T = 0.3
+BlockArrays = Callable[[ModelSpec, Shape], tuple[Block, dict[str, jax.Array]]]
+NETS: dict[str, tuple[ModelSpec, Shape]] = {
+    "linear": (ModelSpec("concatsquash", (6, 5), "softplus"), (4,)),
+    "residual": (ModelSpec("concat", (5,), "tanh", residual=True), (4,)),
+    "image": (ModelSpec("concat", (3, 3), "swish", strides=(2, 1, -2)), (1, 4, 2)),
+}
 
 
-@pytest.mark.parametrize("trace", ["exact", "hutchinson"])
-def test_integrals_along_a_linear_flow(trace: TraceName) -> None:
-    """Z' = diag(a, b) z over [0, T]: z_d(t) = z_d e^{a_d t}, so the kinetic integral is
-    1/4 sum_d a_d z_d^2 (e^{2 a_d T} - 1) / 2, and (eps^T A)_d = a_d eps_d is constant.
-    """
-    rates, T = (0.5, -1.5), 0.8
-    z = np.array([[1.0, 2.0], [-0.5, 0.3]])
-    eps = np.array([[1.0, -1.0], [0.5, 2.0]])
-    names: tuple[RegularizerName, ...] = ("rnode.jacobian", "rnode.kinetic")
-    augmented = Augmented(trace, names, jnp.asarray(eps))
-
-    def field(s: Tree, y: Tree, inputs: Tree, fixed: Tree) -> Tree:
-        return augmented.rates(_linear(rates), jnp.asarray(T), s, y[0])
-
-    start = (jnp.asarray(z), *(jnp.zeros(2) for _ in range(3)))
-    (z1, a, jacobian, kinetic), _ = solve(field, start, None, None, SOLVER, state_leaves)
-
-    a_d = np.array(rates)
-    np.testing.assert_allclose(z1, z * np.exp(a_d * T), rtol=1e-9)
-    trace_estimate = np.sum(a_d * (1.0 if trace == "exact" else eps**2) * np.ones((2, 2)), axis=1)
-    np.testing.assert_allclose(a, -T * trace_estimate, rtol=1e-9)
-    np.testing.assert_allclose(jacobian, T * np.sum((a_d * eps) ** 2, axis=1) / 2, rtol=1e-8)
-    expected = np.sum(a_d * z**2 * np.expm1(2 * a_d * T), axis=1) / 8
-    np.testing.assert_allclose(kinetic, expected, rtol=1e-8)
+def _normal(name: str, *shape: int) -> jax.Array:
+    return jnp.asarray(Stream(1, name).normal(shape))
 
 
-def test_regularizers_stay_out_of_the_step_size_control() -> None:
-    """A further integral that oscillates fast changes no step."""
+def _along(value: Callable[..., jax.Array], order: int) -> Callable[..., jax.Array]:
+    """d^order z / dt^order of one example as nested derivatives by t and z."""
+    rate = value
+    for _ in range(order - 1):
 
-    def field(s: Tree, y: Tree, inputs: Tree, size: Tree) -> Tree:
-        return -y[0], -y[0].sum(axis=1), size * jnp.sin(1e3 * s) * jnp.ones(3)
+        def next_rate(t: jax.Array, z: jax.Array, g: Callable[..., jax.Array] = rate) -> jax.Array:
+            derivative: jax.Array = jax.jvp(g, (t, z), (jnp.ones_like(t), value(t, z)))[1]
+            return derivative
 
-    steps = []
-    for size in (0.0, 1e3):
-        start = (jnp.ones((3, 2)), jnp.zeros(3), jnp.zeros(3))
-        (_, _, r), stats = solve(field, start, None, size, SOLVER, state_leaves)
-        steps.append((int(stats.accepted), int(stats.rejected)))
-    assert steps[0] == steps[1]
-    assert float(jnp.abs(r).max()) > 1, "the integral was not carried"
-    assert math.isfinite(float(r[0]))
+        rate = next_rate
+    return rate
+
+
+@pytest.mark.parametrize("net", NETS)
+def test_integrands_are_their_formulas(net: str, block_arrays: BlockArrays) -> None:
+    """The table of docs/numerics.md, section 5, from the plain Jacobian of one example."""
+    model, shape = NETS[net]
+    block, arrays = block_arrays(model, shape)
+    z, eps = _normal("z", 2, *shape), _normal("eps", 2, *shape)
+    assert INTEGRANDS.keys() | NOT_INTEGRALS == set(get_args(RegularizerName))
+
+    def expected(t: jax.Array, z: jax.Array, eps: jax.Array) -> dict[str, jax.Array]:
+        def value(t: jax.Array, flat: jax.Array) -> jax.Array:
+            f = Dynamics(model, block, arrays).value(t, flat.reshape(1, *shape))
+            return f.reshape(-1)
+
+        z, eps = z.reshape(-1), eps.reshape(-1)
+        f, J = value(t, z), jax.jacrev(value, argnums=1)(t, z)
+        diagonal, D = jnp.diagonal(J), len(z)
+        taylor = {f"taylor_{K}": jnp.mean(_along(value, K)(t, z) ** 2) for K in (2, 3, 4)}
+        return taylor | {
+            "directional_jvp": jnp.sum((J @ f) ** 2),
+            "ffjord.dl2": jnp.sqrt(jnp.mean((f @ J) ** 2)),
+            "ffjord.jdiag": jnp.sqrt(jnp.mean(diagonal**2)),
+            "ffjord.jfrob": jnp.sqrt(jnp.mean(J**2)),
+            "ffjord.joffdiag": jnp.sum((J - jnp.diag(diagonal)) ** 2) / (D * (D - 1)),
+            "ffjord.l1": jnp.mean(jnp.abs(f)),
+            "ffjord.l2": jnp.sqrt(jnp.mean(f**2)),
+            "jacobian_sum": jnp.sum((eps @ J) ** 2),
+            "kinetic_sum": jnp.sum(f**2),
+            "rnode.directional": jnp.mean((f @ J) ** 2) / 2,
+            "rnode.jacobian": jnp.mean((eps @ J) ** 2),
+            "rnode.kinetic": jnp.mean(f**2) / 2,
+            "rnode.total": jnp.mean((f @ J + jax.jacfwd(value)(t, z)) ** 2) / 2,
+        }
+
+    @jax.jit
+    def both(t: jax.Array) -> tuple[dict[str, jax.Array], dict[str, jax.Array]]:
+        at = Point(Dynamics(model, block, arrays), t, z, eps)
+        found: dict[str, jax.Array] = {
+            name: integrand(at) for name, integrand in INTEGRANDS.items()
+        }
+        return found, jax.vmap(expected, (None, 0, 0))(t, z, eps)
+
+    found, wanted = both(jnp.asarray(T))
+    assert found.keys() == wanted.keys()
+    for name, value in found.items():
+        np.testing.assert_allclose(value, wanted[name], rtol=1e-9, err_msg=name)
+        assert np.min(value) > 1e-5, name
+
+
+@pytest.mark.parametrize(
+    ("kind", "nonlinearity"),
+    [*zip(get_args(LayerName), (*get_args(NonlinearityName), "tanh"), strict=True)],
+)
+def test_taylor_derivatives_against_differences(
+    kind: LayerName, nonlinearity: NonlinearityName, block_arrays: BlockArrays
+) -> None:
+    """Central differences of the derivative before, along the solution; error O(h^2)."""
+    model = ModelSpec(kind, (5, 3), nonlinearity)
+    block, arrays = block_arrays(model, (2,))
+
+    @jax.jit
+    def derivatives(t: jax.Array, z: jax.Array) -> list[jax.Array]:
+        dynamics = Dynamics(model, block, arrays)
+        return [dynamics.solution_derivative(t, z, order) for order in (1, 2, 3, 4)]
+
+    h, z = 1e-3, np.asarray(_normal("z", 3, 2))
+    here = [np.asarray(d) for d in derivatives(jnp.asarray(T), z)]
+    around = []
+    for step in (h, -h):
+        # The solution near t, to fourth order in h.
+        moved = z + sum(d * step ** (k + 1) / math.factorial(k + 1) for k, d in enumerate(here))
+        around.append(derivatives(jnp.asarray(T + step), jnp.asarray(moved)))
+    for order in (1, 2, 3):
+        difference = (np.asarray(around[0][order - 1]) - np.asarray(around[1][order - 1])) / (
+            2 * h
+        )
+        np.testing.assert_allclose(here[order], difference, rtol=1e-4, atol=1e-4)
+
+
+def test_a_linear_field_by_hand(block_arrays: BlockArrays) -> None:
+    """F = A z + t w: J = A, df/dt = w, d^2z/dt^2 = A f + w, d^K z = A d^(K - 1) z."""
+    block, _ = block_arrays(ModelSpec("concat_v2", (), "tanh"), (2,))
+    A, w = np.array([[1.0, 2.0], [-3.0, 0.5]]), np.array([0.25, -1.0])
+    arrays = {
+        "layer0/weight": jnp.asarray(A),
+        "layer0/bias": jnp.zeros(2),
+        "layer0/time_weight": jnp.asarray(w),
+    }
+    z, eps = np.array([[0.5, -1.0]]), np.array([[1.0, -1.0]])
+    f = A @ z[0] + T * w
+    third = A @ (A @ f + w)
+    by_hand: dict[RegularizerName, float] = {
+        "rnode.jacobian": ((1 + 3) ** 2 + (2 - 0.5) ** 2) / 2,
+        "ffjord.jfrob": math.sqrt((1 + 4 + 9 + 0.25) / 4),
+        "ffjord.jdiag": math.sqrt((1 + 0.25) / 2),
+        "ffjord.joffdiag": (4 + 9) / 2,
+        "kinetic_sum": f @ f,
+        "directional_jvp": (A @ f) @ (A @ f),
+        "rnode.directional": (A.T @ f) @ (A.T @ f) / 4,
+        "rnode.total": (A.T @ f + w) @ (A.T @ f + w) / 4,
+        "taylor_2": (A @ f + w) @ (A @ f + w) / 2,
+        "taylor_3": third @ third / 2,
+        "taylor_4": (A @ third) @ (A @ third) / 2,
+    }
+    end = jnp.asarray(2.0)
+    inputs = Inputs(arrays, end, jnp.asarray(eps), jnp.zeros(()), jnp.ones(()))
+    field = Density(ModelSpec("concat_v2", (), "tanh"), block, "exact", tuple(by_hand))
+    # At t = T s; every rate carries the factor T.
+    dz, dq = jax.jit(lambda s: field(inputs, s, jnp.asarray(z)))(jnp.asarray(T / 2))
+    np.testing.assert_allclose(dz[0], 2 * f, rtol=1e-13)
+    np.testing.assert_allclose(dq[0, 0], -2 * 1.5, rtol=1e-13)
+    np.testing.assert_allclose(dq[1:, 0], 2 * np.array([*by_hand.values()]), rtol=1e-12)
+
+
+def test_one_dimension_has_nothing_off_the_diagonal(block_arrays: BlockArrays) -> None:
+    block, arrays = block_arrays(ModelSpec("ignore", (3,)), (1,))
+    at = Point(
+        Dynamics(ModelSpec("ignore", (3,)), block, arrays),
+        jnp.asarray(T),
+        _normal("z", 2, 1),
+        None,
+    )
+    assert np.all(np.asarray(INTEGRANDS["ffjord.joffdiag"](at)) == 0)
+
+
+@pytest.mark.parametrize("name", ["ffjord.l2", "ffjord.dl2", "ffjord.jfrob", "ffjord.jdiag"])
+def test_roots_of_a_field_at_rest_have_a_gradient(
+    name: RegularizerName, block_arrays: BlockArrays
+) -> None:
+    """A net whose last layer starts at zero."""
+    model = ModelSpec("concat", (3,))
+    block, arrays = block_arrays(model, (2,))
+    arrays |= {k: jnp.zeros_like(v) for k, v in arrays.items() if k.startswith("layer1")}
+    z = _normal("z", 2, 2)
+
+    def penalty(arrays: dict[str, jax.Array]) -> jax.Array:
+        return jnp.sum(INTEGRANDS[name](Point(Dynamics(model, block, arrays), z[0, 0], z, None)))
+
+    for value in jax.jit(jax.grad(penalty))(arrays).values():
+        assert np.all(np.isfinite(value))

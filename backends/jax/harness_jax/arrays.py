@@ -1,9 +1,10 @@
-"""Arrays between their portable names and the device, where those of all blocks are stacked."""
+"""Arrays between their portable names and the device, where those of a run are stacked."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 
 import jax
 import numpy as np
@@ -13,29 +14,56 @@ from harness.errors import BackendError
 from harness.interface import Array, Arrays
 from harness.layer_arrays import ArraySpec
 from harness.trial import ModelSpec
+from harness_jax.runs import runs
 
-__all__ = ["BlockStack"]
+__all__ = ["Stack"]
 
 
 @dataclass(frozen=True)
-class BlockStack:
-    """Stacks `block<i>/<name>` over i to `<name>` [blocks, ...], and back.
+class Stack:
+    """Stacks `block<i>/<name>` over the cells of a run to `<run>/<name>` [cells, ...], likewise
+    `norm<i>/<name>` to `<run>/norm/<name>`, and back; other arrays keep their names.
 
     Arguments:
         model: The architecture.
         event_shape: Shape of one example.
         dtype: Precision on the device.
         device: Where the stacked arrays live.
+        categorical: See `harness.architecture.array_specs`.
     """
 
     model: ModelSpec
     event_shape: tuple[int, ...]
     dtype: np.dtype[np.floating]
     device: jax.Device
+    categorical: bool = False
 
+    @cached_property
+    def _specs(self) -> list[ArraySpec]:
+        return array_specs(self.model, self.event_shape, categorical=self.categorical)
+
+    @cached_property
+    def _places(self) -> dict[str, list[str]]:
+        """Portable names by name on the device, in the order of the stack."""
+        stages = {}
+        for run in runs(self.model, self.event_shape):
+            for cell in run.cells:
+                if cell.block:
+                    stages[f"block{cell.block.index}"] = run.name
+                if cell.norm:
+                    stages[f"norm{cell.norm.index}"] = f"{run.name}/norm"
+        places: dict[str, list[str]] = {}
+        for spec in self._specs:
+            stage, _, rest = spec.name.partition("/")
+            name = f"{stages[stage]}/{rest}" if stage in stages else spec.name
+            places.setdefault(name, []).append(spec.name)
+        return places
+
+    @cached_property
     def trainable(self) -> tuple[str, ...]:
-        """Names, without the block, of what is trained."""
-        return tuple(s.name.removeprefix("block0/") for s in self._block0() if s.trainable)
+        """Names on the device of what is trained."""
+        trained = {spec.name for spec in self._specs if spec.trainable}
+        return tuple(name for name, parts in self._places.items() if parts[0] in trained)
 
     def put(self, arrays: Mapping[str, Array], *, trainable: bool = False) -> dict[str, jax.Array]:
         """Puts copies of all arrays, or of the trainable ones, on the device.
@@ -43,8 +71,7 @@ class BlockStack:
         Raises:
             BackendError: Names or shapes are not those of the model.
         """
-        specs = array_specs(self.model, self.event_shape)
-        shapes = {spec.name: spec.shape for spec in specs if spec.trainable or not trainable}
+        shapes = {s.name: s.shape for s in self._specs if s.trainable or not trainable}
         if arrays.keys() != shapes.keys():
             wrong = sorted(arrays.keys() ^ shapes.keys())
             raise BackendError(f"arrays of another model: {', '.join(wrong)} do not match")
@@ -53,24 +80,24 @@ class BlockStack:
                 raise BackendError(
                     f"array '{name}' has shape {np.shape(arrays[name])}, expected {shape}"
                 )
-        stacked = {}
-        for spec in self._block0():
-            if spec.name in shapes:
-                name = spec.name.removeprefix("block0/")
-                parts = [arrays[f"block{i}/{name}"] for i in range(self.model.blocks)]
-                value = np.stack(parts).astype(self.dtype)
-                stacked[name] = jax.device_put(value, self.device)
-        return stacked
-
-    def get(self, stacked: Mapping[str, jax.Array], prefix: str = "") -> Arrays:
-        """Returns copies under `<prefix>block<i>/<name>`."""
-        host = {name: np.asarray(value) for name, value in stacked.items()}
         return {
-            f"{prefix}block{i}/{name}": value[i].copy()
-            for i in range(self.model.blocks)
-            for name, value in host.items()
+            name: jax.device_put(self._stacked(name, arrays).astype(self.dtype), self.device)
+            for name in (self.trainable if trainable else self._places)
         }
 
-    def _block0(self) -> list[ArraySpec]:
-        specs = array_specs(self.model, self.event_shape)
-        return [spec for spec in specs if spec.name.startswith("block0/")]
+    def get(self, stacked: Mapping[str, jax.Array], prefix: str = "") -> Arrays:
+        """Returns copies under `<prefix><portable name>`."""
+        found: Arrays = {}
+        for name, value in stacked.items():
+            host = np.asarray(value)
+            parts = self._places[name]
+            values = host if self._is_stacked(name) else [host]
+            found |= {f"{prefix}{part}": v.copy() for part, v in zip(parts, values, strict=True)}
+        return found
+
+    def _stacked(self, name: str, arrays: Mapping[str, Array]) -> Array:
+        parts = [arrays[part] for part in self._places[name]]
+        return np.stack(parts) if self._is_stacked(name) else np.array(parts[0])
+
+    def _is_stacked(self, name: str) -> bool:
+        return name not in self._places[name]

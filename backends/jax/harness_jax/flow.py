@@ -1,31 +1,33 @@
-"""The flow: stacked blocks, each a solve over s in [0, 1] of dy/ds = T f(T s, y).
+"""The flow: its stages in order, of which the blocks are solves over s in [0, 1] of
+dy/ds = T f(T s, y).
 
 log p(x) = log N(z(1); 0, I) - a(1), a the integral of -Tr(df/dz) carried through the blocks
 (W. Grathwohl et al., FFJORD, 2018, https://arxiv.org/abs/1810.01367, eq. 4).
-
-All blocks have the same shapes, so their arrays are stacked and one `lax.scan` runs over them: one
-block is compiled, however many there are.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jax import lax
 
-from harness.trial import GradientName, ModelSpec, RegularizerName, SolverSpec, TraceName
-from harness_jax.control import Inputs, Stats
-from harness_jax.dynamics import Augmented, Dynamics
-from harness_jax.gradients import Engine, solve_block
+from harness.stages import FactorOut, Shape, Squeeze
+from harness.trial import ModelSpec, RegularizerName, TraceName
+from harness_jax.blocks import FirstSteps, How
+from harness_jax.cells import Carry, CellInputs, Cells
+from harness_jax.control import Stats
+from harness_jax.dynamics import BETA
+from harness_jax.regularizers import INTEGRANDS
+from harness_jax.runs import Part, Run, parts
+from harness_jax.squeeze import join, split, squeeze, unsqueeze
 
-__all__ = ["SQRT_END_TIME", "Flow", "Terms", "log_standard_normal"]
-
-SQRT_END_TIME = "sqrt_end_time"
+__all__ = ["Flow", "Terms", "log_standard_normal"]
 
 Stacked = Mapping[str, jax.Array]
 
@@ -35,59 +37,17 @@ class Terms(NamedTuple):
 
     Arguments:
         z: Base variables, [batch, D].
-        a: Integral of -Tr(df/dz), [batch].
-        r: Integrals of the regularizers, [batch] each.
+        a: Integral of -Tr(df/dz), [batch]; zero if it was not integrated.
+        penalties: By regularizer, summed over the blocks, [batch].
         stats: What the solves did; entries [blocks].
+        buffers: In training, buffers after the step, by name on the device.
     """
 
     z: jax.Array
     a: jax.Array
-    r: Sequence[jax.Array]
+    penalties: dict[str, jax.Array]
     stats: Stats
-
-
-@dataclass(frozen=True)
-class Density:
-    """The field of a block with its divergence and regularizers; equal blocks have equal fields.
-
-    Arguments:
-        model: The architecture.
-        trace: `exact` or `hutchinson`.
-        regularizers: Names of the integrals, in the order of the rows of q after a.
-    """
-
-    model: ModelSpec
-    trace: TraceName
-    regularizers: tuple[RegularizerName, ...] = ()
-
-    def __call__(self, inputs: Inputs, s: jax.Array, z: jax.Array) -> tuple[jax.Array, jax.Array]:
-        """T (f, (-divergence, integrands...)) at t = T s, both times the span of the piece."""
-        dynamics, T, s = _at(self.model, inputs, s)
-        augmented = Augmented(self.trace, self.regularizers, inputs.probe)
-        dz, *dq = augmented.rates(dynamics, T, s, z)
-        return inputs.span * dz, inputs.span * jnp.stack(dq)
-
-
-@dataclass(frozen=True)
-class Transport:
-    """The field of a block alone, from data to base or with `inverse` from base to data."""
-
-    model: ModelSpec
-    inverse: bool
-
-    def __call__(self, inputs: Inputs, s: jax.Array, z: jax.Array) -> tuple[jax.Array, jax.Array]:
-        """T f at t = T s, or -T f at t = T (1 - s); no rows of integrals."""
-        dynamics, T, s = _at(self.model, inputs, s)
-        sign, t = (-T, T * (1 - s)) if self.inverse else (T, T * s)
-        return inputs.span * sign * dynamics.value(t, z), jnp.zeros((0, len(z)), z.dtype)
-
-
-def _at(model: ModelSpec, inputs: Inputs, s: jax.Array) -> tuple[Dynamics, jax.Array, jax.Array]:
-    """The dynamics, T, and s as the whole block counts it."""
-    if inputs.arrays is None or inputs.T is None or inputs.start is None or inputs.span is None:
-        raise ValueError("a field lacks an input")
-    dynamics = Dynamics(model.layer, model.nonlinearity, inputs.arrays)
-    return dynamics, inputs.T, inputs.start + inputs.span * s
+    buffers: dict[str, jax.Array]
 
 
 def log_standard_normal(z: jax.Array) -> jax.Array:
@@ -97,76 +57,148 @@ def log_standard_normal(z: jax.Array) -> jax.Array:
 
 @dataclass(frozen=True)
 class Flow:
-    """All blocks of a model, apart from their arrays.
+    """All stages of a model, apart from their arrays.
 
     Arguments:
         model: The architecture.
-        regularizers: Names of the integrals to carry, in the order of `Terms.r`.
-        engine: Who takes the solver's steps.
+        event_shape: Shape of an example.
+        regularizers: Weights by name; of `steer` its number b.
     """
 
     model: ModelSpec
-    regularizers: Sequence[RegularizerName]
-    engine: Engine
+    event_shape: Shape
+    regularizers: Mapping[RegularizerName, float]
 
-    def log_prob_terms(
+    @cached_property
+    def parts(self) -> tuple[Part, ...]:
+        """From data to base."""
+        return parts(self.model, self.event_shape)
+
+    @cached_property
+    def shape(self) -> Shape:
+        """Shape of the state at the data's end."""
+        if self.model.strides is None:
+            return (math.prod(self.event_shape),)
+        return self.event_shape
+
+    @property
+    def blocks(self) -> int:
+        """How many blocks there are."""
+        return sum(len(part.blocks) for part in self.parts if isinstance(part, Run))
+
+    @property
+    def solves(self) -> int:
+        """Solves of a block in training."""
+        return 3 if "tpr" in self.regularizers else 1
+
+    @property
+    def penalties(self) -> tuple[RegularizerName, ...]:
+        """Regularizers that are terms of the loss, in the order of their weights."""
+        return tuple(name for name in self.regularizers if name != "steer")
+
+    def terms(
         self,
         arrays: Stacked,
         x: jax.Array,
-        probes: jax.Array | None,
-        solver: SolverSpec,
-        trace: TraceName,
+        noise: Stacked,
+        trace: TraceName | None,
+        how: How,
         *,
-        mode: GradientName | None = None,
-        ledger: jax.Array | None = None,
+        first: FirstSteps | None = None,
+        training: bool = False,
         regularize: bool = False,
     ) -> Terms:
-        """Runs x [batch, D] through all blocks with the divergence.
+        """Runs x [batch, *shape] through all stages.
 
         Arguments:
-            arrays: All arrays by portable name without the block, [blocks, ...] each.
+            arrays: All arrays, stacked by run.
             x: Data.
-            probes: [blocks, batch, D], where trace or regularizers need them.
-            solver: Method and tolerances.
-            trace: `exact` or `hutchinson`.
-            mode: Gradient mode; None for no gradient.
-            ledger: `gradients.new_ledger(blocks)`, if `mode` is not None.
-            regularize: Carry the regularizer integrals as well.
+            noise: `<run>/probe`, `<run>/end_time`, `<run>/tpr_times`, stacked likewise.
+            trace: How the trace is computed; None for z alone, without the density.
+            how: How each block is solved.
+            first: First steps, [blocks] each, and ledger, [blocks, solves, 3].
+            training: Norms use the batch, the power iterations turn, `steer` moves the end times.
+            regularize: Carry the regularizers as well.
         """
-        names = tuple(self.regularizers) if regularize else ()
-        field = Density(self.model, trace, names)
+        integrals = tuple(n for n in INTEGRANDS if regularize and n in self.regularizers)
+        tpr = regularize and "tpr" in self.regularizers
+        steer = self.regularizers.get("steer") if training else None
+        rows = 0 if trace is None else 1 + len(integrals)
+        carry = Carry(x, jnp.zeros((rows, len(x)), x.dtype), jnp.zeros(len(x), x.dtype))
+        left: list[jax.Array] = []
+        stats: list[Stats] = []
+        buffers: dict[str, jax.Array] = {}
+        for part in self.parts:
+            if isinstance(part, Run):
+                cells = Cells(self.model, part.kind, how, trace, integrals, training, steer, tpr)
+                own = self._inputs(part, arrays, noise, first or FirstSteps())
+                carry, (found, new) = lax.scan(cells.forward, carry, own)
+                stats += [found] if found is not None else []
+                buffers |= {f"{part.name}/{name}": value for name, value in new.items()}
+            elif isinstance(part, Squeeze):
+                carry = carry._replace(z=squeeze(carry.z))
+            else:
+                z, out = split(carry.z)
+                carry = carry._replace(z=z)
+                left.append(out)
+        z = jnp.concatenate([*left, carry.z.reshape(len(x), -1)], axis=1)
+        penalties = dict(zip(integrals, carry.q[1:], strict=True)) if rows else {}
+        if tpr:
+            penalties["tpr"] = carry.bent
+        a = carry.q[0] if rows else jnp.zeros_like(carry.bent)
+        return Terms(z, a, penalties, _joined(stats), buffers)
 
-        def block(
-            y: tuple[jax.Array, jax.Array], own: tuple[Inputs, Inputs, jax.Array | None]
-        ) -> tuple[tuple[jax.Array, jax.Array], Stats]:
-            inputs, fixed, row = own
-            z, q, stats = solve_block(
-                self.engine, mode, field, inputs, fixed, *y, solver, ledger=row
-            )
-            return (z, q), stats
+    def inverse(self, arrays: Stacked, base: jax.Array, how: How) -> tuple[jax.Array, Stats]:
+        """Maps base variables [batch, D] to x [batch, *shape], without the density.
 
-        q = jnp.zeros((1 + len(names), len(x)), x.dtype)
-        (z, q), stats = lax.scan(block, (x, q), (*self._split(arrays, probes), ledger))
-        return Terms(z, q[0], list(q[1:]), stats)
+        The error norm is over the state alone.
+        """
+        shapes = [part.shape for part in self.parts if isinstance(part, FactorOut)]
+        ends = [sum(math.prod(s) // 2 for s in shapes[: i + 1]) for i in range(len(shapes))]
+        *left, x = jnp.split(base, ends, axis=1)
+        x = x.reshape(len(base), *self._last_shape())
+        stats: list[Stats] = []
+        for part in reversed(self.parts):
+            if isinstance(part, Run):
+                cells = Cells(self.model, part.kind, how)
+                own = self._inputs(part, arrays, {}, FirstSteps())
+                x, found = lax.scan(cells.backward, x, own, reverse=True)
+                stats = ([found] if found is not None else []) + stats
+            elif isinstance(part, Squeeze):
+                x = unsqueeze(x)
+            else:
+                x = join(x, left.pop())
+        return x, _joined(stats)
 
-    def transport(
-        self, arrays: Stacked, z: jax.Array, solver: SolverSpec, *, inverse: bool
-    ) -> tuple[jax.Array, Stats]:
-        """Maps x to z, or with `inverse` z to x, without the density; the norm is over z alone."""
-        field = Transport(self.model, inverse)
-        q = jnp.zeros((0, len(z)), z.dtype)
+    def _last_shape(self) -> Shape:
+        last = self.parts[-1]
+        if not isinstance(last, Run) or last.kind.block is None:
+            raise ValueError("a flow ends with a block")
+        return last.kind.block.shape
 
-        def block(z: jax.Array, own: tuple[Inputs, Inputs]) -> tuple[jax.Array, Stats]:
-            z, _, stats = solve_block(self.engine, None, field, *own, z, q, solver)
-            return z, stats
+    def _inputs(self, run: Run, arrays: Stacked, noise: Stacked, first: FirstSteps) -> CellInputs:
+        """What the cells of a run are functions of, stacked over them."""
+        prefix, norm = f"{run.name}/", f"{run.name}/norm/"
+        own = {
+            name.removeprefix(prefix): array
+            for name, array in arrays.items()
+            if name.startswith(prefix) and not name.startswith(norm)
+        }
+        if BETA in arrays and own:
+            own[BETA] = jnp.broadcast_to(arrays[BETA], (len(run.cells),))
+        return CellInputs(
+            arrays=own,
+            norm={n.removeprefix(norm): a for n, a in arrays.items() if n.startswith(norm)},
+            probe=noise.get(f"{prefix}probe"),
+            end_time=noise.get(f"{prefix}end_time"),
+            tpr_times=noise.get(f"{prefix}tpr_times"),
+            first=jax.tree.map(lambda entries: entries[jnp.array(run.blocks)], first)
+            if run.blocks
+            else FirstSteps(),
+        )
 
-        return lax.scan(block, z, self._split(arrays, None), reverse=inverse)
 
-    def _split(self, arrays: Stacked, probes: jax.Array | None) -> tuple[Inputs, Inputs]:
-        """Inputs of all blocks, by whether a gradient is wanted."""
-        rest = {name: array for name, array in arrays.items() if name != SQRT_END_TIME}
-        T = arrays[SQRT_END_TIME] ** 2
-        fixed = Inputs(probe=probes, start=jnp.zeros_like(T), span=jnp.ones_like(T))
-        if self.model.end_time.mode == "trained":
-            return Inputs(rest, T), fixed
-        return Inputs(rest), fixed._replace(T=T)
+def _joined(stats: list[Stats]) -> Stats:
+    """Entries [blocks] from those of each run."""
+    joined: Stats = jax.tree.map(lambda *entries: jnp.concatenate(entries), *stats)
+    return joined

@@ -1,166 +1,119 @@
-"""Layers that see the time, and the nonlinearities between them.
+"""Layers that see the time: the formulas of `harness.layer_arrays`.
 
-At a fixed time t every layer is affine in h: h -> A(t) h + c(t). Its three uses, `apply`,
-`tangent` v -> A v and `cotangent` u -> A^T u, are all that values, forward-mode and reverse-mode
-derivatives of the dynamics need.
+Matrices and kernels are scaled rather than the products with them: the same number, but the gate
+touches [out, in] entries once instead of [batch, out] entries for the value and every tangent.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from itertools import accumulate
-from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 
-from harness.trial import LayerName, NonlinearityName
+from harness.layer_arrays import extra_channels
+from harness.stages import LayerShape
+from harness.trial import LayerName
+from harness_jax.affine import Affine, convolve
 
-__all__ = ["LAYERS", "NONLINEARITIES", "Affine", "Layers", "concat", "concatsquash"]
+__all__ = ["TIMED_WEIGHTS", "Layers", "layers_of"]
 
 Arrays = Mapping[str, jax.Array]
 
+Layers = Callable[[jax.Array], list[Affine]]
+"""t, of shape (), -> all layers of a block at that time."""
 
-class Affine(NamedTuple):
-    """A layer at one time.
+TIMED_WEIGHTS = frozenset({"blend", "concatsquash", "hyper", "squash"})
+"""Kinds whose matrices and kernels depend on the time; those of the others are constant."""
+
+
+def layers_of(kind: LayerName, arrays: Sequence[Arrays], shapes: Sequence[LayerShape]) -> Layers:
+    """Returns the layers of a block as functions of the time.
 
     Arguments:
-        matrix: A(t), [out, in].
-        shift: c(t), [out].
+        kind: How a layer sees the time.
+        arrays: Arrays of each layer by the last part of their names.
+        shapes: Their shapes.
     """
-
-    matrix: jax.Array
-    shift: jax.Array
-
-    def apply(self, h: jax.Array) -> jax.Array:
-        """A h + c for each row of h, [..., in] -> [..., out]."""
-        return h @ self.matrix.T + self.shift
-
-    def tangent(self, v: jax.Array) -> jax.Array:
-        """A v for each row of v, [..., in] -> [..., out]."""
-        return v @ self.matrix.T
-
-    def cotangent(self, u: jax.Array) -> jax.Array:
-        """A^T u for each row of u, [..., out] -> [..., in]."""
-        return u @ self.matrix
+    if kind == "blend":
+        return lambda t: [_blend(a, s, t) for a, s in zip(arrays, shapes, strict=True)]
+    if kind == "hyper":
+        return lambda t: [_hyper(a, s, t) for a, s in zip(arrays, shapes, strict=True)]
+    constant = [_fold_channels(kind, a, s) for a, s in zip(arrays, shapes, strict=True)]
+    return _gated(constant, [shape.stride for shape in shapes])
 
 
-Layers = Callable[[jax.Array], list[Affine]]
-"""t -> all layers of a block at that time."""
+def _blend(arrays: Arrays, shape: LayerShape, t: jax.Array) -> Affine:
+    weight, bias = (
+        (1 - t) * arrays[f"{name}0"] + t * arrays[f"{name}1"] for name in ("weight", "bias")
+    )
+    return Affine(weight, bias, shape.stride)
 
 
-def concat(layers: Sequence[Arrays]) -> Layers:
-    """W [t, h] + b; column 0 of the weight belongs to t (FFJORD's code, ConcatLinear)."""
-    columns = jnp.concatenate([arrays["weight"][:, 0] for arrays in layers])
-    bias, ends = _joined(layers, "bias")
+def _hyper(arrays: Arrays, shape: LayerShape, t: jax.Array) -> Affine:
+    found = arrays["hyper0_weight"] * t + arrays["hyper0_bias"]
+    if shape.stride is None:
+        found = arrays["hyper1_weight"] @ jnp.tanh(found) + arrays["hyper1_bias"]
+    out = shape.outputs[0]
+    kernel = () if shape.stride is None else (shape.kernel, shape.kernel)
+    weight = found[out:].reshape(out, shape.inputs[0], *kernel)
+    return Affine(weight, found[:out], shape.stride)
+
+
+def _fold_channels(kind: LayerName, arrays: Arrays, shape: LayerShape) -> Arrays:
+    """Turns the weights of constant input channels into what the layer adds: `time_weight`, times
+    t, and for those of the coordinates a part of `bias`. For a convolution both are maps over the
+    image, since zero padding ends a constant channel, too.
+    """
+    extra = extra_channels(kind, shape)
+    if not extra:
+        return arrays
+    weight, bias = arrays["weight"], arrays["bias"]
+    if shape.stride is None:
+        return {"weight": weight[:, 1:], "time_weight": weight[:, 0], "bias": bias}
+
+    def over_image(channels: jax.Array, kernel: jax.Array) -> jax.Array:
+        return convolve(channels, kernel, shape.stride or 1)
+
+    # The time comes first in concat, after h and before row and column in concatcoord.
+    at = 0 if extra == 1 else shape.inputs[0]
+    _, height, width = shape.inputs
+    ones = jnp.ones((1, height, width), weight.dtype)
+    time_weight = over_image(ones, weight[:, at : at + 1])
+    bias = jnp.broadcast_to(bias[:, None, None], time_weight.shape)
+    if extra == 1:
+        return {"weight": weight[:, 1:], "time_weight": time_weight, "bias": bias}
+    row, column = jnp.meshgrid(jnp.arange(height), jnp.arange(width), indexing="ij")
+    coordinates = jnp.stack([row, column]).astype(weight.dtype)
+    bias = bias + over_image(coordinates, weight[:, at + 1 :])
+    return {"weight": weight[:, :at], "time_weight": time_weight, "bias": bias}
+
+
+def _gated(arrays: Sequence[Arrays], strides: Sequence[int | None]) -> Layers:
+    """A = g W, c = g b + time_weight t, g = sigmoid(gate_weight t + gate_bias), or as much of it
+    as there are arrays for. What depends on t alone is computed for all layers in one go.
+    """
+    shapes = [a["bias"].shape for a in arrays]
+    ends = list(accumulate(a["bias"].size for a in arrays[:-1]))
+    joined = {
+        name: jnp.concatenate([a[name].reshape(-1) for a in arrays])
+        for name in ("bias", "gate_bias", "gate_weight", "time_weight")
+        if name in arrays[0]
+    }
 
     def at(t: jax.Array) -> list[Affine]:
-        shifts = jnp.split(bias + columns * t, ends)
-        return [Affine(a["weight"][:, 1:], c) for a, c in zip(layers, shifts, strict=True)]
+        shift, weights = joined["bias"], [a["weight"] for a in arrays]
+        if "gate_weight" in joined:
+            gate = jax.nn.sigmoid(joined["gate_weight"] * t + joined["gate_bias"])
+            shift = shift * gate
+            weights = [
+                weight * g.reshape(-1, *(1,) * (weight.ndim - 1))
+                for weight, g in zip(weights, jnp.split(gate, ends), strict=True)
+            ]
+        if "time_weight" in joined:
+            shift = joined["time_weight"] * t + shift
+        shifts = [c.reshape(s) for c, s in zip(jnp.split(shift, ends), shapes, strict=True)]
+        return [Affine(*parts) for parts in zip(weights, shifts, strides, strict=True)]
 
     return at
-
-
-def concatsquash(layers: Sequence[Arrays]) -> Layers:
-    """(W h + b) sigmoid(w_g t + b_g) + w_t t (FFJORD's code, ConcatSquashLinear).
-
-    The gate scales the rows of W rather than those of W h: the same number, but it touches
-    [out, in] entries once instead of [batch, out] entries for the value and every tangent.
-    """
-    bias, ends = _joined(layers, "bias")
-    gate_weight, _ = _joined(layers, "gate_weight")
-    gate_bias, _ = _joined(layers, "gate_bias")
-    time_weight, _ = _joined(layers, "time_weight")
-
-    def at(t: jax.Array) -> list[Affine]:
-        gate = jax.nn.sigmoid(gate_weight * t + gate_bias)
-        shifts = jnp.split(time_weight * t + bias * gate, ends)
-        return [
-            Affine(a["weight"] * g[:, None], c)
-            for a, g, c in zip(layers, jnp.split(gate, ends), shifts, strict=True)
-        ]
-
-    return at
-
-
-def _joined(layers: Sequence[Arrays], name: str) -> tuple[jax.Array, list[int]]:
-    """One kind of vector of all layers end to end, and where the layers but the first begin: what
-    depends on t alone is computed in one go.
-    """
-    vectors = [arrays[name] for arrays in layers]
-    return jnp.concatenate(vectors), list(accumulate(len(vector) for vector in vectors[:-1]))
-
-
-LAYERS: Mapping[LayerName, Callable[[Sequence[Arrays]], Layers]] = {
-    "concat": concat,
-    "concatsquash": concatsquash,
-}
-"""By name: (arrays of each layer) -> the layers as functions of t."""
-
-Nonlinearity = Callable[[jax.Array], tuple[jax.Array, jax.Array]]
-Jet = Callable[[jax.Array], tuple[jax.Array, jax.Array, jax.Array]]
-
-
-def _with_curvature(jet: Jet) -> Nonlinearity:
-    """Makes x -> (value, derivative) of x -> (value, derivative, second derivative).
-
-    Differentiating the pair by its own second derivative spares autodiff the chain that computed
-    the value, and gives relu and elu one convention at 0.
-    """
-
-    @jax.custom_jvp
-    def pair(x: jax.Array) -> tuple[jax.Array, jax.Array]:
-        value, derivative, _ = jet(x)
-        return value, derivative
-
-    def rule(
-        primals: tuple[jax.Array], tangents: tuple[jax.Array]
-    ) -> tuple[tuple[jax.Array, jax.Array], tuple[jax.Array, jax.Array]]:
-        value, derivative, curvature = jet(*primals)
-        (x_dot,) = tangents
-        return (value, derivative), (derivative * x_dot, curvature * x_dot)
-
-    pair.defjvp(rule)
-    return pair
-
-
-def _elu(x: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
-    value = jnp.where(x > 0, x, jnp.expm1(jnp.minimum(x, 0)))
-    derivative = jnp.where(x > 0, jnp.ones_like(x), value + 1)
-    return value, derivative, jnp.where(x > 0, jnp.zeros_like(x), derivative)
-
-
-def _identity(x: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
-    return x, jnp.ones_like(x), jnp.zeros_like(x)
-
-
-def _relu(x: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
-    return jnp.maximum(x, 0), (x > 0).astype(x.dtype), jnp.zeros_like(x)
-
-
-def _softplus(x: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
-    # One exponential for both: e = exp(-|x|) never overflows.
-    e = jnp.exp(-jnp.abs(x))
-    value = jnp.maximum(x, 0) + jnp.log1p(e)
-    derivative = jnp.where(x >= 0, 1, e) / (1 + e)
-    return value, derivative, derivative * (1 - derivative)
-
-
-def _square(x: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
-    return x * x, 2 * x, jnp.full_like(x, 2)
-
-
-def _tanh(x: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
-    value = jnp.tanh(x)
-    derivative = 1 - value * value
-    return value, derivative, -2 * value * derivative
-
-
-NONLINEARITIES: Mapping[NonlinearityName, Nonlinearity] = {
-    "elu": _with_curvature(_elu),
-    "identity": _with_curvature(_identity),
-    "relu": _with_curvature(_relu),
-    "softplus": _with_curvature(_softplus),
-    "square": _with_curvature(_square),
-    "tanh": _with_curvature(_tanh),
-}

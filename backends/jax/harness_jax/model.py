@@ -21,18 +21,22 @@ from harness.interface import (
     Pending,
     Quantity,
 )
-from harness.noise import needs_probe
 from harness.trial import Trial
-from harness_jax.arrays import BlockStack
+from harness_jax.arrays import Stack
+from harness_jax.blocks import How
 from harness_jax.flow import Flow
 from harness_jax.gradients import EngineName, get_engine
-from harness_jax.optimizers import AdamState, adam_init
-from harness_jax.programs import evaluate_program, train_program, transport_program
+from harness_jax.noise import drawn, stacked_noise
+from harness_jax.optimizers import Moments, initial_moments
+from harness_jax.precision import PrecisionCheck
+from harness_jax.programs import evaluate_program, sample_program, train_program
 from harness_jax.reports import PendingStep, evaluation_report
+from harness_jax.warm import WarmSteps
 
 __all__ = ["JaxModel"]
 
 Program = Callable[..., Any]
+Inputs = tuple[Array, Arrays, np.ndarray]
 
 
 @final
@@ -50,13 +54,20 @@ class JaxModel(Model):
         self, trial: Trial, data: DataInfo, device: jax.Device, engine: EngineName
     ) -> None:
         self._event_shape = data.event_shape
-        self._dtype = np.dtype(trial.precision)
-        self._blocks = trial.model.blocks
-        self._weights = dict(sorted(trial.regularizer.items()))
-        self._flow = Flow(trial.model, tuple(self._weights), get_engine(engine))
-        self._stack = BlockStack(trial.model, data.event_shape, self._dtype, device)
+        self._dtype: np.dtype[np.floating] = np.dtype(
+            np.float64 if trial.precision == "float64" else np.float32
+        )
+        self._optimizer = trial.training.optimizer
+        self._engine = get_engine(engine)
+        weights = dict(sorted(trial.regularizer.items()))
+        self._flow = Flow(trial.model, data.event_shape, weights)
+        self._stack = Stack(trial.model, data.event_shape, self._dtype, device)
         self._arrays = self._stack.put(initial_arrays(trial, data.event_shape))
-        self._adam = adam_init({k: self._arrays[k] for k in self._stack.trainable()}, device)
+        trained = {name: self._arrays[name] for name in self._stack.trainable}
+        self._moments = initial_moments(trained, device)
+        self._warm_steps = WarmSteps(trial, self._flow.blocks, device)
+        self._warm = self._warm_steps.initial()
+        self._precision = PrecisionCheck(trial.precision)
         self._programs: dict[Hashable, Program] = {}
 
     def arrays(self) -> Arrays:
@@ -68,11 +79,11 @@ class JaxModel(Model):
         self._arrays = self._stack.put(arrays)
 
     def state(self) -> Arrays:
-        """Copies of the moments of Adam and its count."""
-        moments = self._stack.get(self._adam.m, "adam/m/") | self._stack.get(
-            self._adam.v, "adam/v/"
-        )
-        return moments | {"adam/count": np.asarray(self._adam.steps).astype(np.int64)}
+        """Copies of the moments of the optimiser, its count, and the warm first steps."""
+        moments = self._stack.get(self._moments.m, "adam/m/")
+        moments |= self._stack.get(self._moments.v, "adam/v/")
+        count = np.asarray(self._moments.steps).astype(np.int64)
+        return moments | {"adam/count": count} | self._warm_steps.get(self._warm)
 
     def load_state(self, state: Mapping[str, Array]) -> None:
         """Restores what `state` returned."""
@@ -83,7 +94,8 @@ class JaxModel(Model):
         for prefix in ("adam/m/", "adam/v/"):
             found = {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}
             moments.append(self._stack.put(found, trainable=True))
-        self._adam = AdamState(jax.device_put(count, self._stack.device), *moments)
+        self._warm = self._warm_steps.put(state)
+        self._moments = Moments(jax.device_put(count, self._stack.device), *moments)
 
     def compile(self, batch: Batch, control: Control) -> None:
         """Compiles the training step for these shapes, ahead of time."""
@@ -93,99 +105,84 @@ class JaxModel(Model):
         """Forward, gradient, update in one program, whose buffers are those of the arrays."""
         inputs = self._train_inputs(batch, control)
         program = self._train_program(control, inputs)
-        self._arrays, self._adam, outcome = program(self._arrays, self._adam, *inputs)
-        return PendingStep(outcome, tuple(self._weights), control.gradient == "adjoint")
+        self._arrays, self._moments, self._warm, outcome = program(
+            self._arrays, self._moments, self._warm, *inputs
+        )
+        self._precision.of_state(outcome.nll)
+        return PendingStep(outcome, self._flow.penalties, control.gradient)
 
     def evaluate(
         self, batch: Batch, control: Control, quantities: Sequence[Quantity]
     ) -> EvaluationReport:
         """Per-example quantities; `encode` alone integrates z alone, like `sample`."""
-        if set(quantities) <= {"encode"}:
-            return self._transport(batch.x, control, "encode", inverse=False)
         regularize = "regularizers" in quantities
-        program = self._jit(
-            evaluate_program, self._flow, control.solver, control.trace, regularize
-        )
-        x, probes = self._examples(batch.x), self._probes(batch, control, regularize)
-        log_prob, terms = jax.device_get(program(self._arrays, x, probes))
+        trace = None if set(quantities) <= {"encode"} else control.trace
+        program = self._jit(evaluate_program, self._how(control), trace, regularize)
+        noise = stacked_noise(self._flow, batch, trace, self._dtype, regularize=regularize)
+        log_prob, terms = program(self._arrays, self._states(batch.x), noise)
+        self._precision.of_state(terms.z)
+        log_prob, terms = jax.device_get((log_prob, terms))
         values: dict[str, Array] = {}
         if "log_prob" in quantities:
             values["log_prob"] = log_prob
         if "encode" in quantities:
             values["encode"] = self._events(terms.z)
-        names = self._weights if regularize else ()
-        values |= {f"regularizers/{k}": r for k, r in zip(names, terms.r, strict=True)}
+        values |= {f"regularizers/{name}": r for name, r in terms.penalties.items()}
         return evaluation_report(values, terms.stats)
 
     def sample(self, batch: Batch, control: Control) -> EvaluationReport:
         """Maps `batch.noise['base']` to data."""
-        return self._transport(_noise(batch, "base"), control, "sample", inverse=True)
+        base = drawn(batch, "base")
+        base = np.ascontiguousarray(base, self._dtype).reshape(len(base), -1)
+        x, stats = self._jit(sample_program, self._how(control))(self._arrays, base)
+        self._precision.of_state(x)
+        x, stats = jax.device_get((x, stats))
+        return evaluation_report({"sample": self._events(x)}, stats)
 
     def synchronize(self) -> None:
         """Waits for the arrays of the last step."""
-        jax.block_until_ready((self._arrays, self._adam))  # type: ignore[no-untyped-call]
+        jax.block_until_ready((self._arrays, self._moments))  # type: ignore[no-untyped-call]
 
     def close(self) -> None:
         """Forgets arrays and programs."""
         self._programs.clear()
-        self._arrays, self._adam = {}, AdamState(self._adam.steps, {}, {})
+        self._arrays, self._moments = {}, Moments(self._moments.steps, {}, {})
 
-    def _transport(
-        self, start: Array, control: Control, name: str, *, inverse: bool
-    ) -> EvaluationReport:
-        program = self._jit(transport_program, self._flow, control.solver, inverse)
-        end, stats = jax.device_get(program(self._arrays, self._examples(start)))
-        return evaluation_report({name: self._events(end)}, stats)
+    def _how(self, control: Control, *, training: bool = False) -> How:
+        return How(self._engine, control.solver, control.gradient if training else None)
 
-    def _train_inputs(
-        self, batch: Batch, control: Control
-    ) -> tuple[Array, Array | None, np.ndarray]:
-        x = self._examples(batch.x)
-        lr = np.asarray(control.lr, self._dtype)
-        return x, self._probes(batch, control, regularize=True), lr
+    def _train_inputs(self, batch: Batch, control: Control) -> Inputs:
+        noise = stacked_noise(
+            self._flow, batch, control.trace, self._dtype, training=True, regularize=True
+        )
+        return self._states(batch.x), noise, np.asarray(control.lr, self._dtype)
 
-    def _train_program(
-        self, control: Control, inputs: tuple[Array, Array | None, np.ndarray]
-    ) -> Program:
-        shapes = tuple(None if v is None else (v.shape, str(v.dtype)) for v in inputs)
+    def _train_program(self, control: Control, inputs: Inputs) -> Program:
+        shapes = tuple((v.shape, str(v.dtype)) for v in jax.tree.leaves(inputs))
         key = (control.solver, control.trace, control.gradient, shapes)
         if key not in self._programs:
             step = train_program(
                 self._flow,
-                self._weights,
-                self._stack.trainable(),
-                control.solver,
+                self._stack.trainable,
+                self._optimizer,
+                self._how(control, training=True),
                 control.trace,
-                control.gradient,
             )
-            lowered = jax.jit(step, donate_argnums=(0, 1)).lower(self._arrays, self._adam, *inputs)
+            kept = self._arrays, self._moments, self._warm
+            lowered = jax.jit(step, donate_argnums=(0, 1, 2)).lower(*kept, *inputs)
             self._programs[key] = lowered.compile()
         return self._programs[key]
 
-    def _jit(self, make: Callable[..., Program], flow: Flow, *static: Hashable) -> Program:
+    def _jit(self, make: Callable[..., Program], *static: Hashable) -> Program:
         key = (make, static)
         if key not in self._programs:
-            self._programs[key] = jax.jit(make(flow, *static))
+            self._programs[key] = jax.jit(make(self._flow, *static))
         return self._programs[key]
 
-    def _examples(self, x: Array) -> Array:
-        """[size, *event_shape] -> [size, D] in the model's precision."""
-        return np.ascontiguousarray(x, self._dtype).reshape(len(x), -1)
+    def _states(self, x: Array) -> Array:
+        """[size, *event_shape] -> the states at the data's end, in the model's precision."""
+        return np.ascontiguousarray(x, self._dtype).reshape(len(x), *self._flow.shape)
 
     def _events(self, z: Array) -> Array:
-        """[size, D] -> [size, *event_shape]."""
+        """[size, ...] -> [size, *event_shape]."""
         return z.reshape(len(z), *self._event_shape)
-
-    def _probes(self, batch: Batch, control: Control, regularize: bool) -> Array | None:
-        """Probes of all blocks, [blocks, size, D], or None if the call needs none."""
-        if not needs_probe(control.trace, tuple(self._weights) if regularize else ()):
-            return None
-        probes = np.stack([_noise(batch, f"probe/{block}") for block in range(self._blocks)])
-        probes = probes.reshape(self._blocks, batch.size, -1)
-        return probes if probes.dtype == np.int8 else probes.astype(self._dtype)
-
-
-def _noise(batch: Batch, slot: str) -> Array:
-    if slot not in batch.noise:
-        raise BackendError(f"the batch has no noise '{slot}', but this call needs it")
-    return batch.noise[slot]

@@ -1,20 +1,22 @@
-"""The functions that are compiled whole: a training step, an evaluation, a transport."""
+"""The functions that are compiled whole: a training step, an evaluation, a sample."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 
-from harness.trial import GradientName, RegularizerName, SolverSpec, TraceName
+from harness.trial import Optimizer, TraceName
+from harness_jax.blocks import LARGEST, FirstSteps, How
 from harness_jax.control import Stats
 from harness_jax.flow import Flow, Terms, log_standard_normal
 from harness_jax.gradients import new_ledger
-from harness_jax.optimizers import AdamState, adam_step
+from harness_jax.optimizers import Moments, update
+from harness_jax.warm import Steps, power_of_two
 
-__all__ = ["Density", "Outcome", "evaluate_program", "train_program", "transport_program"]
+__all__ = ["Density", "Outcome", "Stacked", "evaluate_program", "sample_program", "train_program"]
 
 Stacked = dict[str, jax.Array]
 
@@ -25,9 +27,9 @@ class Outcome(NamedTuple):
     Arguments:
         loss: nll plus the weighted regularizers.
         nll: Mean negative log-likelihood.
-        means: Unweighted batch means of the regularizers.
+        means: Unweighted batch means of the regularizers, in the order of `Flow.penalties`.
         stats: Of the forward solves; entries [blocks].
-        ledger: Of the backward solves, see `new_ledger`; [blocks, 3].
+        ledger: What the backward solves did, [blocks, solves, 3] (`gradients.new_ledger`).
     """
 
     loss: jax.Array
@@ -45,81 +47,71 @@ class Density(NamedTuple):
 
 
 def train_program(
-    flow: Flow,
-    weights: Mapping[RegularizerName, float],
-    trainable: tuple[str, ...],
-    solver: SolverSpec,
-    trace: TraceName,
-    mode: GradientName,
-) -> Callable[..., tuple[Stacked, AdamState, Outcome]]:
-    """Forward, gradient and update as one function (arrays, adam, x, probes, lr)."""
+    flow: Flow, trainable: tuple[str, ...], optimizer: Optimizer, how: How, trace: TraceName
+) -> Callable[..., tuple[Stacked, Moments, Steps, Outcome]]:
+    """Forward, gradient and update: a function (arrays, moments, warm, x, noise, lr)."""
 
     def step(
-        arrays: Stacked,
-        adam: AdamState,
-        x: jax.Array,
-        probes: jax.Array | None,
-        lr: jax.Array,
-    ) -> tuple[Stacked, AdamState, Outcome]:
+        arrays: Stacked, moments: Moments, warm: Steps, x: jax.Array, noise: Stacked, lr: jax.Array
+    ) -> tuple[Stacked, Moments, Steps, Outcome]:
         trained = {name: arrays[name] for name in trainable}
 
         def loss_of(
             trained: Stacked, ledger: jax.Array
-        ) -> tuple[jax.Array, tuple[jax.Array, list[jax.Array], Stats]]:
-            terms = flow.log_prob_terms(
+        ) -> tuple[jax.Array, tuple[jax.Array, list[jax.Array], Terms]]:
+            terms = flow.terms(
                 arrays | trained,
                 x,
-                _floating(probes, x),
-                solver,
+                _floating(noise, x),
                 trace,
-                mode=mode,
-                ledger=ledger,
+                how,
+                first=FirstSteps(warm.get("forward"), warm.get("backward"), ledger),
+                training=True,
                 regularize=True,
             )
             nll = jnp.mean(terms.a - log_standard_normal(terms.z))
-            means = [jnp.mean(r) for r in terms.r]
+            means = [jnp.mean(terms.penalties[name]) for name in flow.penalties]
             loss = nll
-            for weight, mean in zip(weights.values(), means, strict=True):
-                loss = loss + weight * mean
-            return loss, (nll, means, terms.stats)
+            for name, mean in zip(flow.penalties, means, strict=True):
+                loss = loss + flow.regularizers[name] * mean
+            return loss, (nll, means, terms)
 
         differentiate = jax.value_and_grad(loss_of, argnums=(0, 1), has_aux=True)
-        ledger = new_ledger(len(jax.tree.leaves(arrays)[0]))
-        (loss, (nll, means, stats)), (gradient, ledger) = differentiate(trained, ledger)
+        ledger = new_ledger(flow.blocks * flow.solves).reshape(flow.blocks, flow.solves, -1)
+        (loss, (nll, means, terms)), (gradient, ledger) = differentiate(trained, ledger)
+        moved, stepped = update(optimizer, gradient, moments, trained, lr)
+        largest = {"forward": terms.stats.largest, "backward": jnp.max(ledger[..., LARGEST], 1)}
+        after = (
+            arrays | moved | terms.buffers,
+            stepped,
+            {name: power_of_two(largest[name].astype(h.dtype)) for name, h in warm.items()},
+        )
         # A step whose solves failed updates nothing.
-        done = jnp.all(stats.failure == 0) & jnp.all(ledger[:, 1] == 0) & jnp.isfinite(loss)
-        moved = adam_step(gradient, adam, trained, lr)
-        trained, adam = jax.tree.map(lambda a, b: jnp.where(done, a, b), moved, (trained, adam))
-        return arrays | trained, adam, Outcome(loss, nll, means, stats, ledger)
+        failures = ledger[..., 1].any() | terms.stats.failure.any()
+        done = ~failures & jnp.isfinite(loss)
+        kept = jax.tree.map(lambda a, b: jnp.where(done, a, b), after, (arrays, moments, warm))
+        return *kept, Outcome(loss, nll, means, terms.stats, ledger)
 
     return step
 
 
 def evaluate_program(
-    flow: Flow, solver: SolverSpec, trace: TraceName, regularize: bool
+    flow: Flow, how: How, trace: TraceName | None, regularize: bool
 ) -> Callable[..., Density]:
-    """The density as a function of (arrays, x, probes)."""
+    """The density, or with no trace z alone, as a function of (arrays, x, noise)."""
 
-    def evaluate(arrays: Stacked, x: jax.Array, probes: jax.Array | None) -> Density:
-        terms = flow.log_prob_terms(
-            arrays, x, _floating(probes, x), solver, trace, regularize=regularize
-        )
+    def evaluate(arrays: Stacked, x: jax.Array, noise: Stacked) -> Density:
+        terms = flow.terms(arrays, x, _floating(noise, x), trace, how, regularize=regularize)
         return Density(log_standard_normal(terms.z) - terms.a, terms)
 
     return evaluate
 
 
-def transport_program(
-    flow: Flow, solver: SolverSpec, inverse: bool
-) -> Callable[..., tuple[jax.Array, Stats]]:
-    """The map between data and base as a function of (arrays, z)."""
-
-    def transport(arrays: Stacked, z: jax.Array) -> tuple[jax.Array, Stats]:
-        return flow.transport(arrays, z, solver, inverse=inverse)
-
-    return transport
+def sample_program(flow: Flow, how: How) -> Callable[..., tuple[jax.Array, Stats]]:
+    """The map from base to data as a function of (arrays, base)."""
+    return lambda arrays, base: flow.inverse(arrays, base, how)
 
 
-def _floating(probes: jax.Array | None, x: jax.Array) -> jax.Array | None:
+def _floating(noise: Stacked, x: jax.Array) -> Stacked:
     """Rademacher probes travel as int8."""
-    return None if probes is None else probes.astype(x.dtype)
+    return {name: value.astype(x.dtype) for name, value in noise.items()}

@@ -9,6 +9,7 @@ import jax
 import numpy as np
 
 from harness.interface import Array, EvaluationReport, Nfe, Pending, StepReport
+from harness.trial import GradientName
 from harness_jax.control import FAILURES, NON_FINITE, Stats
 from harness_jax.programs import Outcome
 
@@ -21,33 +22,36 @@ class PendingStep(Pending):
     Arguments:
         outcome: What it leaves on the device.
         names: The regularizers, in the order of the outcome's means.
-        adjoint: Whether there were backward solves to count.
+        mode: Gradient mode.
     """
 
-    def __init__(self, outcome: Outcome, names: Sequence[str], adjoint: bool) -> None:
+    def __init__(self, outcome: Outcome, names: Sequence[str], mode: GradientName) -> None:
         self._outcome = outcome
         self._names = names
-        self._adjoint = adjoint
+        self._mode = mode
 
     def fetch(self) -> StepReport:
         """Waits for the step."""
         done = jax.device_get(self._outcome)
-        backward = done.ledger.astype(int) if self._adjoint else np.zeros((0, 3), int)
-        codes = [*done.stats.failure, *backward[:, 1]]
+        backward = done.ledger.astype(int)
+        codes = [*done.stats.failure, *backward[..., 1].ravel()]
         if not np.isfinite(done.loss):
             codes.append(NON_FINITE)
+        adjoint = backward[..., 0].sum(1) if self._mode == "adjoint" else ()
         return StepReport(
             loss=float(done.loss),
             nll=float(done.nll),
             regularizers={k: float(v) for k, v in zip(self._names, done.means, strict=True)},
-            nfe=_counts(done.stats, backward[:, 0]),
+            nfe=_counts(done.stats, adjoint),
             failure=_failure(codes),
         )
 
 
 def evaluation_report(values: Mapping[str, Array], stats: Stats) -> EvaluationReport:
-    """The report of an evaluation; no values if a solve failed."""
+    """The report of an evaluation; no values if a solve failed or one is not finite."""
     reason = _failure(stats.failure)
+    if not all(np.isfinite(value).all() for value in values.values()):
+        reason = reason or FAILURES[NON_FINITE]
     return EvaluationReport({} if reason else values, _counts(stats), reason)
 
 

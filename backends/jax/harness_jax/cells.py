@@ -1,0 +1,146 @@
+"""The cells of a flow: a block and the norm that follows it, as bodies of scans."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from harness.errors import BackendError
+from harness.stages import Block
+from harness.trial import ModelSpec, RegularizerName, TraceName
+from harness_jax.blocks import FirstSteps, How, solve_in_pieces, solve_whole
+from harness_jax.control import Inputs, Stats
+from harness_jax.field import Density, Transport
+from harness_jax.norm import denormed, normed
+from harness_jax.runs import Cell
+from harness_jax.spectral import divided
+from harness_jax.trajectory import distance_to_line, pieces
+
+__all__ = ["Carry", "CellInputs", "Cells"]
+
+SQRT_END_TIME = "sqrt_end_time"
+
+Buffers = dict[str, jax.Array]
+
+
+class Carry(NamedTuple):
+    """What goes from cell to cell.
+
+    Arguments:
+        z: State, [batch, ...].
+        q: Integrals, [rows, batch]: a, then the regularizers; no rows without the density.
+        bent: How far the trajectories were from straight lines, summed over blocks, [batch].
+    """
+
+    z: jax.Array
+    q: jax.Array
+    bent: jax.Array
+
+
+class CellInputs(NamedTuple):
+    """What a cell is a function of beside its state.
+
+    Arguments:
+        arrays: Arrays of its block, by name without the block.
+        norm: Arrays of its norm.
+        probe: Probe of the block.
+        end_time: Uniform number that moves the end time (`steer`).
+        tpr_times: Times at which the trajectory is seen (`tpr`).
+        first: First steps of its solves.
+    """
+
+    arrays: Mapping[str, jax.Array]
+    norm: Mapping[str, jax.Array]
+    probe: jax.Array | None
+    end_time: jax.Array | None
+    tpr_times: jax.Array | None
+    first: FirstSteps
+
+
+@dataclass(frozen=True)
+class Cells:
+    """Equal cells.
+
+    Arguments:
+        model: The architecture.
+        kind: Their shapes.
+        how: How blocks are solved.
+        trace: How the trace is computed; None for z alone.
+        integrals: Regularizers that are integrated.
+        training: Norms use the batch, the power iterations turn.
+        steer: By how much end times move, or None.
+        tpr: Solve in pieces and measure how straight the trajectories are.
+    """
+
+    model: ModelSpec
+    kind: Cell
+    how: How
+    trace: TraceName | None = None
+    integrals: tuple[RegularizerName, ...] = ()
+    training: bool = False
+    steer: float | None = None
+    tpr: bool = False
+
+    def forward(self, carry: Carry, own: CellInputs) -> tuple[Carry, tuple[Stats | None, Buffers]]:
+        """From data towards base: the state after, what the solves did, the new buffers."""
+        stats: Stats | None = None
+        buffers: Buffers = {}
+        if self.kind.block:
+            carry, stats, buffers = self._block(self.kind.block, carry, own)
+        if self.model.batch_norm and self.kind.norm:
+            done = normed(carry.z, own.norm, self.model.batch_norm, training=self.training)
+            q = carry.q.at[:1].add(done.a)
+            carry = carry._replace(z=done.y, q=q)
+            buffers |= {f"norm/{name}": value for name, value in done.buffers.items()}
+        return carry, (stats, buffers)
+
+    def backward(self, z: jax.Array, own: CellInputs) -> tuple[jax.Array, Stats | None]:
+        """From base towards data, in evaluation."""
+        stats = None
+        if self.kind.norm:
+            z = denormed(z, own.norm)
+        if self.kind.block:
+            inputs, fixed, _ = self._inputs(own)
+            field = Transport(self.model, self.kind.block, inverse=True)
+            q = jnp.zeros((0, len(z)), z.dtype)
+            z, _, stats = solve_whole(self.how, field, inputs, fixed, z, q, own.first)
+        return z, stats
+
+    def _block(self, block: Block, carry: Carry, own: CellInputs) -> tuple[Carry, Stats, Buffers]:
+        inputs, fixed, buffers = self._inputs(own)
+        field = (
+            Transport(self.model, block)
+            if self.trace is None
+            else Density(self.model, block, self.trace, self.integrals)
+        )
+        solve = self.how, field, inputs, fixed, carry.z, carry.q, own.first
+        if not self.tpr:
+            z, q, stats = solve_whole(*solve)
+            return carry._replace(z=z, q=q), stats, buffers
+        if own.tpr_times is None:
+            raise BackendError("the batch has no tpr_times, but the regularizer tpr needs them")
+        points, q, stats = solve_in_pieces(*solve, own.tpr_times)
+        starts, _ = pieces(own.tpr_times)
+        times = jnp.concatenate([starts, jnp.ones_like(starts[:1])])
+        bent = carry.bent + distance_to_line(times, points)
+        return Carry(points[-1], q, bent), stats, buffers
+
+    def _inputs(self, own: CellInputs) -> tuple[Inputs, Inputs, Buffers]:
+        """Inputs of the field with and without a gradient; new buffers of the power iteration."""
+        arrays = dict(own.arrays)
+        buffers: Buffers = {}
+        T = arrays.pop(SQRT_END_TIME) ** 2
+        if self.model.spectral_norm:
+            arrays, buffers = divided(arrays, training=self.training)
+        if self.steer is not None:
+            if own.end_time is None:
+                raise BackendError("the batch has no end_time, but the regularizer steer needs it")
+            T = T + self.steer * (2 * own.end_time - 1)
+        fixed = Inputs(probe=own.probe)
+        if self.model.end_time.mode == "trained":
+            return Inputs(arrays, T), fixed, buffers
+        return Inputs(arrays), fixed._replace(T=T), buffers

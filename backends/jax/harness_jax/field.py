@@ -1,0 +1,91 @@
+"""The fields of a block: what its solves integrate (docs/numerics.md, sections 1 and 4).
+
+A field is a function of its inputs alone and equal blocks have equal fields, so what is compiled
+for one block serves the others.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import jax
+import jax.numpy as jnp
+
+from harness.stages import Block
+from harness.trial import ModelSpec, RegularizerName, TraceName
+from harness_jax.control import Inputs
+from harness_jax.dynamics import Dynamics
+from harness_jax.regularizers import INTEGRANDS, NEEDS_COTANGENT, NEEDS_JACOBIAN, Point
+
+__all__ = ["Density", "Transport"]
+
+
+@dataclass(frozen=True)
+class Density:
+    """A block with its divergence and regularizers.
+
+    Arguments:
+        model: The architecture.
+        block: Shapes, its index 0.
+        trace: `exact`; `hutchinson`, eps^T J eps (M. Hutchinson, A stochastic estimator of the
+            trace of the influence matrix, 1989); or `bottleneck`.
+        regularizers: Names of the integrals, in the order of the rows of q after a.
+    """
+
+    model: ModelSpec
+    block: Block
+    trace: TraceName
+    regularizers: tuple[RegularizerName, ...] = ()
+
+    def __call__(self, inputs: Inputs, s: jax.Array, z: jax.Array) -> tuple[jax.Array, jax.Array]:
+        """T (f, (-Tr J, integrands...)) at t = T s; s counted by the solve, times its span."""
+        dynamics, T, s, span = _at(self, inputs, s)
+        at = Point(dynamics, T * s, z, inputs.probe)
+        integrands = [INTEGRANDS[name](at) for name in self.regularizers]
+        rates = jnp.stack([-self._divergence(at), *integrands])
+        return span * T * at.f, span * T * rates
+
+    def _divergence(self, at: Point) -> jax.Array:
+        """Tr J or its estimate, [batch], sharing what the regularizers need as well."""
+        if self.trace == "bottleneck":
+            return at.linear.bottleneck_trace(at.probe)
+        if self.trace == "exact":
+            if NEEDS_JACOBIAN.isdisjoint(self.regularizers):
+                return at.linear.trace()
+            return at.jacobian.trace
+        if NEEDS_COTANGENT.isdisjoint(self.regularizers):
+            product = at.linear.tangent(at.probe)
+        else:
+            product = at.probe_cotangent
+        return jnp.sum((product * at.probe).reshape(len(product), -1), axis=1)
+
+
+@dataclass(frozen=True)
+class Transport:
+    """A block alone.
+
+    Arguments:
+        model: The architecture.
+        block: Shapes, its index 0.
+        inverse: From base to data instead of data to base.
+    """
+
+    model: ModelSpec
+    block: Block
+    inverse: bool = False
+
+    def __call__(self, inputs: Inputs, s: jax.Array, z: jax.Array) -> tuple[jax.Array, jax.Array]:
+        """T f at t = T s, or -T f at t = T (1 - s); no rows of integrals."""
+        dynamics, T, s, span = _at(self, inputs, s)
+        sign, t = (-T, T * (1 - s)) if self.inverse else (T, T * s)
+        return span * sign * dynamics.value(t, z), jnp.zeros((0, len(z)), z.dtype)
+
+
+def _at(
+    field: Density | Transport, inputs: Inputs, s: jax.Array
+) -> tuple[Dynamics, jax.Array, jax.Array, jax.Array]:
+    """The dynamics, T, s as the whole block counts it, and the span of the solve."""
+    if inputs.arrays is None or inputs.T is None or inputs.start is None or inputs.span is None:
+        raise ValueError("a field lacks an input")
+    dynamics = Dynamics(field.model, field.block, inputs.arrays)
+    return dynamics, inputs.T, inputs.start + inputs.span * s, inputs.span

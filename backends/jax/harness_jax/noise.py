@@ -1,0 +1,65 @@
+"""The random arrays of a call, stacked by run."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from harness.errors import BackendError
+from harness.interface import Array, Arrays, Batch
+from harness.noise import needs_probe
+from harness.trial import TraceName
+from harness_jax.flow import Flow
+from harness_jax.runs import Run
+
+__all__ = ["drawn", "stacked_noise"]
+
+
+def stacked_noise(
+    flow: Flow,
+    batch: Batch,
+    trace: TraceName | None,
+    dtype: np.dtype[np.floating],
+    *,
+    training: bool = False,
+    regularize: bool = False,
+) -> Arrays:
+    """What a call needs: `<run>/probe`, `<run>/end_time`, `<run>/tpr_times`, [cells, ...] each.
+
+    Rademacher probes stay int8.
+
+    Raises:
+        BackendError: The batch lacks one.
+    """
+    regularizers: Sequence[str] = tuple(flow.regularizers) if regularize else ()
+    kinds = []
+    if trace is not None and needs_probe(trace, regularizers):
+        kinds.append("probe")
+    if training and "steer" in regularizers:
+        kinds.append("end_time")
+    if "tpr" in regularizers:
+        kinds.append("tpr_times")
+    noise = {}
+    for run in flow.parts:
+        if not isinstance(run, Run) or run.kind.block is None:
+            continue
+        block = run.kind.block
+        for kind in kinds:
+            value = np.stack([drawn(batch, f"{kind}/{index}") for index in run.blocks])
+            if kind == "probe":
+                shape = block.bottleneck_shape if trace == "bottleneck" else block.shape
+                value = value.reshape(len(value), batch.size, *shape)
+            noise[f"{run.name}/{kind}"] = value if value.dtype == np.int8 else value.astype(dtype)
+    return noise
+
+
+def drawn(batch: Batch, slot: str) -> Array:
+    """One random array.
+
+    Raises:
+        BackendError: The batch lacks it.
+    """
+    if slot not in batch.noise:
+        raise BackendError(f"the batch has no noise '{slot}', but this call needs it")
+    return batch.noise[slot]
