@@ -181,6 +181,24 @@ def test_a_cache_that_cannot_be_written_costs_time_only(
     assert declare("my-data").digest == digest
 
 
+@pytest.mark.parametrize(
+    "checksum",
+    [
+        "md5:b1946ac92492d2347c6235b4d2611184",
+        "sha256:5891b5b522d5df086d0ff0b110fbd9d21bb4fc7163af34d08286a2e846f6be03",
+        "git:ce013625030ba8dba906f756967f9e9ca394464a",
+    ],
+)
+def test_checksums_in_every_form(checksum: str, tmp_path: Path) -> None:
+    """As md5sum, sha256sum and `git hash-object` give them."""
+    path = tmp_path / "file"
+    path.write_bytes(b"hello\n")
+    files.verify("x", "file", path, checksum)
+    path.write_bytes(b"hello")
+    with pytest.raises(DataError, match=f"expected {checksum.partition(':')[2][:16]}"):
+        files.verify("x", "file", path, checksum)
+
+
 def test_cache_folder_by_default(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.delenv("HARNESS_CACHE_DIR")
     monkeypatch.setattr(sys, "platform", "linux")

@@ -196,6 +196,13 @@ def test_chunks_and_limits_give_the_same_rows(
     assert (made.rows("val").x != whole.x).all()
 
 
+def test_no_two_rows_of_evaluation_share_their_noise(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(images, "BLOCK", 7)
+    made = dataset(Logit(256, 0.05))
+    noise = np.concatenate([made.to_data(made.rows(s).x) % 1 for s in ("train", "val", "test")])
+    assert len(np.unique(np.round(noise, 9))) == noise.size
+
+
 def test_no_rows() -> None:
     made = dataset(Logit(256, 0.05))
     assert made.rows("val", 0).x.shape == (0, 3, 4, 2)
