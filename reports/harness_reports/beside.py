@@ -91,12 +91,14 @@ class Line:
         row: Published values that say the same, the one to print first; see `rows`.
         configuration: The trials.
         metric: The metric of theirs that is set beside it.
+        meets: True if they meet the set-up behind the value.
         standings: By backend.
     """
 
     row: tuple[PublishedValue, ...]
     configuration: Configuration
     metric: str
+    meets: bool
     standings: Mapping[str, Standing]
 
     @property
@@ -186,7 +188,7 @@ def lines(
         }
         # What does not depend on the settings, as a Gaussian in closed form, is said once.
         if standings not in told:
-            yield Line(row, configuration, metric, standings)
+            yield Line(row, configuration, metric, not reasons, standings)
         told.append(standings)
 
 

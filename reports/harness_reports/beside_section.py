@@ -32,7 +32,8 @@ class Beside:
 
     Arguments:
         backends: In the order of the plan.
-        targets: By dataset, the lines of the values that a reproduction is held against.
+        held: By dataset, the lines of the values that trials are held against: the targets, and
+            other models that they are.
         all_models: By dataset and metric, the lines of all published models, where there are
             more than the target and trials measured the metric.
         derived: Names of datasets made from published ones, and why they do not compare.
@@ -40,7 +41,7 @@ class Beside:
     """
 
     backends: tuple[str, ...]
-    targets: Mapping[str, Sequence[Line]]
+    held: Mapping[str, Sequence[Line]]
     all_models: Mapping[tuple[str, str], Sequence[Line]]
     derived: Mapping[str, str]
     uncovered: tuple[str, ...]
@@ -49,7 +50,7 @@ class Beside:
 def set_beside(entries: Sequence[Entry]) -> Beside:
     """Sets the trials of a plan beside the published values of their datasets."""
     backends = tuple(dict.fromkeys(entry.labels["backend"] for entry in entries))
-    targets: dict[str, list[Line]] = {}
+    held: dict[str, list[Line]] = {}
     all_models: dict[tuple[str, str], list[Line]] = {}
     derived: dict[str, str] = {}
     uncovered = []
@@ -66,10 +67,11 @@ def set_beside(entries: Sequence[Entry]) -> Beside:
         configurations = configurations_of(entries_of_it)
         for metric in _published_metrics(name):
             target, others = _lines(name, metric, configurations, backends)
-            targets.setdefault(name, []).extend(target)
+            met = [line for line in others if line.meets]
+            held.setdefault(name, []).extend([*target, *met])
             if others and any(line.configuration.has(line.metric) for line in others):
                 all_models[name, metric] = [*target, *others]
-    return Beside(backends, targets, all_models, derived, tuple(uncovered))
+    return Beside(backends, held, all_models, derived, tuple(uncovered))
 
 
 def beside_section(found: Beside) -> Section:
@@ -78,10 +80,10 @@ def beside_section(found: Beside) -> Section:
 
 
 def verdict_counts(found: Beside) -> str:
-    """Verdicts on the targets in words, `2 reproduced, 1 differs`; empty if there are none."""
+    """How many of each verdict, `2 reproduced, 1 differs`; empty if there are none."""
     kinds = collections.Counter(
         standing.verdict.kind
-        for members in found.targets.values()
+        for members in found.held.values()
         for line in members
         for standing in line.standings.values()
     )
@@ -111,10 +113,10 @@ def _lines(
 
 
 def _blocks(found: Beside) -> Iterator[Block]:
-    cited = [*found.targets.values(), *found.all_models.values()]
+    cited = [*found.held.values(), *found.all_models.values()]
     tables = PublishedTables(found.backends, [line for members in cited for line in members])
-    if found.targets:
-        yield tables.verdicts(found.targets)
+    if found.held:
+        yield tables.verdicts(found.held)
         yield Paragraph(_METHOD, "muted")
     if found.derived:
         reasons = "; ".join(f"{name}, {reason}" for name, reason in found.derived.items())
@@ -125,5 +127,5 @@ def _blocks(found: Beside) -> Iterator[Block]:
         yield Paragraph(f"No published table covers {names}.", "muted")
     for (dataset, metric), members in found.all_models.items():
         yield tables.all_models(dataset, metric, members)
-    if found.targets:
+    if found.held:
         yield tables.sources()

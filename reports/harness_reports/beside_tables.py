@@ -49,8 +49,8 @@ class PublishedTables:
         names = dict.fromkeys(value.source for line in cited for value in line.row)
         self._numbers = {name: number for number, name in enumerate(names, 1)}
 
-    def verdicts(self, targets: Mapping[str, Sequence[Line]]) -> Table:
-        """The targets by dataset, each with the configuration beside it."""
+    def verdicts(self, held: Mapping[str, Sequence[Line]]) -> Table:
+        """What the trials are held against, by dataset."""
         notes = _Notes()
         columns = (
             Column("dataset", heading=True),
@@ -59,7 +59,7 @@ class PublishedTables:
             *self._columns("published"),
         )
         found: list[Row] = []
-        for members in targets.values():
+        for members in held.values():
             for index, line in enumerate(members):
                 value = line.value
                 trainer = [f"trained by {value.trained_by}"] if value.trained_by else []

@@ -195,7 +195,10 @@ def _text(value: Any) -> str:  # noqa: ANN401
         case None:
             return "none"
         case tuple():
-            return "-".join(map(str, value)) or "none"
+            parts = [str(part) for part in value]
+            # A minus sign must not meet a hyphen.
+            signs = any(part.startswith("-") for part in parts)
+            return (",".join(parts) if signs else "-".join(parts)) or "none"
         case int() | float() if value == int(value):
             return f"{value:,.0f}"
         case float():

@@ -51,7 +51,7 @@ def texts(*cases: Case) -> str:
 
 
 def line(metric: str, *cases: Case, dataset: str = "power") -> Line:
-    (found,) = [x for x in beside(*cases).targets[dataset] if x.value.metric == metric]
+    (found,) = [x for x in beside(*cases).held[dataset] if x.value.metric == metric]
     return found
 
 
@@ -227,6 +227,10 @@ def test_models_whose_set_up_is_known_are_judged_too() -> None:
     rnode = replace(rnode, dataset=DatasetRef("mnist-alpha1e-5", "d"))
     cases = Case(MNIST, {"test_bits_per_dim": 0.99}), Case(rnode, {"test_bits_per_dim": 0.97})
     assert judged(*cases) == {"FFJORD": "0.990 ± 0.010 (3)", "RNODE": "0.970 ± 0.010 (3)"}
+    assert [row[0:3:2] for row in tables(*cases)["verdicts"]] == [
+        ["mnist", "FFJORD"],
+        ["mnist-alpha1e-5", "RNODE"],
+    ]
 
 
 def judged(*cases: Case) -> dict[str, str]:
@@ -305,7 +309,7 @@ def test_every_published_value_of_a_record_s_metric_has_a_target_row() -> None:
 def test_every_verdict_is_among_the_invented_records() -> None:
     kinds = {
         standing.verdict.kind
-        for members in beside(*CASES).targets.values()
+        for members in beside(*CASES).held.values()
         for line in members
         for standing in line.standings.values()
     }

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from harness_reports.paper_files import read_papers
-from harness_reports.published import published, target
+from harness_reports.published import VARIANTS, published, target
 from harness_reports.setups import (
     METRIC_N,
     Condition,
@@ -20,6 +20,7 @@ from harness_reports.setups import (
 from published_records import BSDS300, GAS, HEPMASS, MINIBOONE, MNIST, POWER, reduced
 
 from harness.errors import InputError
+from harness.plan import plan
 from harness.trial import (
     AdaptiveSolver,
     BatchNorm,
@@ -211,3 +212,17 @@ def test_mistakes_in_set_ups_are_errors(tmp_path: Path, old: str, new: str, mess
     with pytest.raises(InputError, match=r"a\.yaml") as error:
         read_papers(tmp_path)
     assert message in str(error.value)
+
+
+def test_the_suite_of_the_paper_meets_every_set_up_of_the_paper(tmp_path: Path) -> None:
+    found = plan("paper", tmp_path, check_backends=False)
+    trials = [planned.trial for planned in found.trials]
+    values = [v for v in published() if v.source == "ffjord" and v.setup is not None]
+    assert len({(v.dataset, v.metric, v.model) for v in values}) == 12
+    for value in values:
+        assert value.setup is not None
+        variants = {value.dataset, *(name for name, of in VARIANTS.items() if of == value.dataset)}
+        own = [trial for trial in trials if trial.dataset.name in variants]
+        met = [trial for trial in own if not departures(value.setup, values_of(trial))]
+        assert {trial.backend for trial in met} == {"torch", "jax"}, value
+        assert len(met) >= 2 * (value.runs or 1), value
