@@ -1,24 +1,41 @@
-"""Batches, controls and reference values for the kit."""
+"""Batches and controls for the kit, and comparisons with what it expects."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import Literal
 
 import numpy as np
-import numpy.typing as npt
 
-from harness.conformance.cases import DIM
-from harness.interface import Batch, Control, EvaluationReport, Model, Quantity
+from harness.conformance.cases import data_of
+from harness.conformance.oracle import Oracle, Run
+from harness.conformance.oracle_field import Float
+from harness.interface import (
+    Array,
+    Arrays,
+    Batch,
+    Control,
+    EvaluationReport,
+    Model,
+    Quantity,
+    StepReport,
+)
 from harness.noise import draw, noise_slots
 from harness.streams import Stream
 from harness.trial import Trial
 
-__all__ = ["evaluate", "inputs", "log_standard_normal", "objective", "train_once"]
+__all__ = [
+    "agree",
+    "check_gradient",
+    "check_training_step",
+    "evaluate",
+    "gradient_of",
+    "inputs",
+    "take_step",
+]
 
-Float = npt.NDArray[np.float64]
-SIZE = 5
+SIZE = 3
 
 
 def inputs(
@@ -28,8 +45,9 @@ def inputs(
     step: int = 0,
 ) -> tuple[Batch, Control]:
     """Returns a batch with its noise and the control of a training step or an evaluation."""
-    x = Stream(trial.seed, "conformance/x", step).normal((size, DIM))
-    noise = draw(noise_slots(trial, (DIM,), purpose, size), trial.seed, step, trial.precision)
+    shape = data_of(trial).event_shape
+    x = Stream(trial.seed, "conformance/x", step).normal((size, *shape))
+    noise = draw(noise_slots(trial, shape, purpose, size), trial.seed, step, trial.precision)
     trace = trial.training.trace if purpose == "train" else trial.evaluation.trace
     control = Control(trial.solver, trace, trial.gradient, step=step, lr=1e-3)
     return Batch(x, noise), control
@@ -44,37 +62,84 @@ def evaluate(
     return report
 
 
-def objective(model: Model, trial: Trial, batch: Batch, control: Control) -> float:
-    """The training loss, put together from per-example quantities."""
-    names: Sequence[Quantity] = ("log_prob", "encode")
-    if trial.regularizer:
-        names = ("log_prob", "regularizers")
-    values = evaluate(model, batch, control, *names).values
-    loss = -float(np.mean(values["log_prob"]))
-    for name, weight in trial.regularizer.items():
-        loss += weight * float(np.mean(values[f"regularizers/{name}"]))
-    return loss
-
-
-def train_once(model: Model, batch: Batch, control: Control) -> Mapping[str, Float]:
-    """Takes the first Adam step and returns the gradient, read off the first moment: m = 0.1 g."""
-    before = model.arrays()
+def take_step(model: Model, batch: Batch, control: Control) -> StepReport:
+    """Takes a training step and asserts that the solve finished."""
     report = model.train_step(batch, control).fetch()
     assert report.failure is None, report.failure
-    gradient = {
+    return report
+
+
+def gradient_of(state: Mapping[str, Array]) -> dict[str, Float]:
+    """The gradient of the first training step, off the first moment after it: m = 0.1 g."""
+    return {
         name.removeprefix("adam/m/"): np.asarray(value, dtype=np.float64) / 0.1
-        for name, value in model.state().items()
+        for name, value in state.items()
         if name.startswith("adam/m/")
     }
-    model.load_arrays(before)
-    return gradient
 
 
-def log_standard_normal(z: Float) -> Float:
-    """Log-density of N(0, I) at each row."""
-    return np.asarray(-0.5 * (z**2 + np.log(2 * np.pi)).sum(axis=1))
+def agree(found: Array | float, expected: Array | float, tolerance: float, what: str = "") -> None:
+    """Asserts equality up to a tolerance, absolute below 1 and relative to the largest above."""
+    expected = np.asarray(expected)
+    scale = max(1.0, float(np.max(np.abs(expected), initial=0.0)))
+    found = np.asarray(found).reshape(expected.shape)
+    error = float(np.max(np.abs(found - expected), initial=0.0)) / scale
+    assert error <= tolerance, f"{what} differs by {error:.1e}, more than {tolerance:.0e}"
 
 
-def with_noise(batch: Batch, noise: Mapping[str, npt.NDArray[np.generic]]) -> Batch:
-    """The same examples with other noise."""
-    return replace(batch, noise=noise)
+def check_gradient(
+    gradient: Mapping[str, Float],
+    oracle: Oracle,
+    arrays: Arrays,
+    inputs: tuple[Batch, Control],
+    at: Run,
+    tolerance: float,
+    seeds: Sequence[int] = (0,),
+) -> None:
+    """Compares a gradient along random directions with differences of the oracle's losses.
+
+    The derivative along a random unit vector is the gradient's norm times a number that can be
+    small; errors are measured against the norm.
+    """
+    norm = math.sqrt(sum(float(np.sum(value**2)) for value in gradient.values()))
+    for seed in seeds:
+        direction = {
+            name: Stream(seed, f"direction/{name}").normal(value.shape)
+            for name, value in gradient.items()
+        }
+        length = math.sqrt(sum(float(np.sum(value**2)) for value in direction.values()))
+        direction = {name: value / length for name, value in direction.items()}
+        found = sum(float(np.sum(gradient[name] * direction[name])) for name in gradient)
+        expected = oracle.derivative(arrays, *inputs, direction, at)
+        error = abs(found - expected) / norm
+        assert error <= tolerance, f"gradient differs by {error:.1e}, more than {tolerance:.0e}"
+
+
+def check_training_step(
+    model: Model, trial: Trial, tolerance: float, step: int = 0, gradient: float | None = 1e-7
+) -> Run:
+    """Takes a training step and compares loss, regularizers, buffers and gradient with the oracle.
+
+    Arguments:
+        model: Its arrays as they are before the step.
+        trial: Its trial.
+        tolerance: Of values.
+        step: Number of the step, which decides the batch.
+        gradient: Tolerance of the gradient, which is known after the first step alone; None
+            compares none.
+    """
+    oracle = Oracle(trial, data_of(trial).event_shape)
+    arrays = model.arrays()
+    batch, control = inputs(trial, step=step)
+    report = take_step(model, batch, control)
+    run = oracle.run(arrays, batch, control, train=True)
+    for name, value in run.regularizers.items():
+        agree(report.regularizers[name], float(np.mean(value)), tolerance, name)
+    agree(report.loss, run.loss, tolerance, "loss")
+    after = model.arrays()
+    for name, value in run.buffers.items():
+        agree(after[name], value, tolerance, name)
+    if gradient is not None:
+        found = gradient_of(model.state())
+        check_gradient(found, oracle, arrays, (batch, control), run, gradient, seeds=(0, 1))
+    return run

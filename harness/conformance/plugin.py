@@ -6,18 +6,22 @@ late for its options.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import pytest
 
 from harness.backends import get_backend, require
-from harness.conformance.cases import DIM, Case, all_cases, covering_cases, make_trial
+from harness.conformance.cases import Case, all_cases, covering_cases, data_of, make_trial
+from harness.conformance.oracle import Oracle
 from harness.errors import HarnessError
-from harness.interface import Arrays, Backend, DataInfo, Model
+from harness.interface import Arrays, Backend, Model
 from harness.trial import Trial
 
 OpenModel = Callable[[Trial], Model]
+
+_SKIPPED = pytest.StashKey[Counter[str]]()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -26,10 +30,24 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--all", action="store_true", help="full product of cases, not a covering set")
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    config.stash[_SKIPPED] = Counter()
+
+
 def pytest_report_header(config: pytest.Config) -> str:
     cases = _cases(config)
     total = len(all_cases())
     return f"conformance: backend {config.getoption('--backend')}, {len(cases)} of {total} cases"
+
+
+def pytest_terminal_summary(
+    terminalreporter: pytest.TerminalReporter, config: pytest.Config
+) -> None:
+    terminalreporter.write_line(str(pytest_report_header(config)))
+    skipped = config.stash[_SKIPPED]
+    terminalreporter.write_line(f"combinations the backend does not support: {skipped.total()}")
+    for reason, count in skipped.most_common():
+        terminalreporter.write_line(f"  {count} x {reason}")
 
 
 def _cases(config: pytest.Config) -> list[Case]:
@@ -37,7 +55,7 @@ def _cases(config: pytest.Config) -> list[Case]:
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    if "case" in metafunc.fixturenames:
+    if "opened_subject" in metafunc.fixturenames:
         # Session scope groups all tests of a case, so that its model is opened and compiled once.
         metafunc.parametrize("case", _cases(metafunc.config), ids=str, scope="session")
 
@@ -57,21 +75,22 @@ def backend(request: pytest.FixtureRequest) -> Backend:
     return found
 
 
-def open_or_skip(backend: Backend, trial: Trial) -> Model:
+def open_or_skip(backend: Backend, trial: Trial, config: pytest.Config) -> Model:
     """Opens the model of a trial, or skips with the backend's reason."""
     unsupported = backend.supports(trial)
     if unsupported:
+        config.stash[_SKIPPED][unsupported.reason] += 1
         pytest.skip(unsupported.reason)
-    return backend.open(trial, DataInfo("conformance", (DIM,)), "cpu")
+    return backend.open(trial, data_of(trial), "cpu")
 
 
 @pytest.fixture
-def open_model(backend: Backend) -> Iterator[OpenModel]:
+def open_model(backend: Backend, request: pytest.FixtureRequest) -> Iterator[OpenModel]:
     """Opens models and closes them after the test."""
     opened: list[Model] = []
 
     def open_one(trial: Trial) -> Model:
-        opened.append(open_or_skip(backend, trial))
+        opened.append(open_or_skip(backend, trial, request.config))
         return opened[-1]
 
     yield open_one
@@ -81,12 +100,13 @@ def open_model(backend: Backend) -> Iterator[OpenModel]:
 
 @dataclass(frozen=True)
 class Subject:
-    """The two-block model of a case, in its initial state.
+    """The model of a case, in its initial state, and what it is compared with.
 
     Arguments:
         case: The case.
         trial: Its trial.
         model: Its model.
+        oracle: What the model is to compute.
         arrays: Its initial arrays.
         state: Its initial optimiser state.
     """
@@ -94,16 +114,20 @@ class Subject:
     case: Case
     trial: Trial
     model: Model
+    oracle: Oracle
     arrays: Arrays
     state: Arrays
 
 
 @pytest.fixture(scope="session")
-def opened_subject(case: Case, backend: Backend) -> Iterator[Subject]:
+def opened_subject(
+    case: Case, backend: Backend, request: pytest.FixtureRequest
+) -> Iterator[Subject]:
     """Opens the model of a case once for all tests of the case."""
-    trial = make_trial(case, backend.name, blocks=2)
-    model = open_or_skip(backend, trial)
-    yield Subject(case, trial, model, model.arrays(), model.state())
+    trial = make_trial(case, backend.name)
+    model = open_or_skip(backend, trial, request.config)
+    oracle = Oracle(trial, data_of(trial).event_shape)
+    yield Subject(case, trial, model, oracle, model.arrays(), model.state())
     model.close()
 
 

@@ -1,4 +1,4 @@
-"""Counted evaluations against the tableau; purity of `supports`."""
+"""Evaluations counted by hand, the library engine, and that `supports` needs no framework."""
 
 from __future__ import annotations
 
@@ -6,59 +6,72 @@ import json
 import subprocess
 import sys
 from dataclasses import replace
-from typing import Literal
+from typing import Any
 
+import numpy as np
 import pytest
 
 from harness.conformance.cases import Case, make_trial
-from harness.conformance.inputs import evaluate, inputs
-from harness.conformance.plugin import OpenModel, Subject
+from harness.conformance.inputs import agree, evaluate, gradient_of, inputs, take_step
+from harness.conformance.plugin import OpenModel
 from harness.interface import Backend
-from harness.solvers import TABLEAUX
-from harness.trial import AdaptiveSolver, FixedSolver
+from harness.trial import AdaptiveSolver, FixedSolver, SolverSpec
 
-SMOOTH = Case("concatsquash", "tanh", "hutchinson", "dopri5", "adjoint")
+CASE = Case("concatsquash", "tanh", "hutchinson", "dopri5", "direct", "linear")
 
-
-def test_nfe_follows_the_tableau(subject: Subject) -> None:
-    batch, control = inputs(subject.trial, "evaluate")
-    nfe = evaluate(subject.model, batch, control, "log_prob", "encode").nfe
-    solver = subject.trial.solver
-    tableau = TABLEAUX[solver.name]
-    adaptive = isinstance(solver, AdaptiveSolver)
-    assert len(nfe.forward) == len(nfe.accepted) == len(nfe.rejected) == 2
-    assert nfe.backward == ()
-    for forward, accepted, rejected in zip(nfe.forward, nfe.accepted, nfe.rejected, strict=True):
-        assert forward == tableau.evaluations(accepted + rejected, heuristic=adaptive)
-        if isinstance(solver, FixedSolver):
-            assert (accepted, rejected) == (solver.steps, 0)
-        else:
-            assert accepted >= 1
+LOOSE: dict[str, float] = {"rtol": 0.5, "atol": 0.5}
+BY_HAND: list[tuple[SolverSpec, int, int]] = [
+    # Solver, attempted steps, evaluations: each number counted by hand.
+    (FixedSolver("euler", 5), 5, 5),
+    (FixedSolver("midpoint", 5), 5, 10),
+    (FixedSolver("rk4_38", 2), 2, 8),
+    (AdaptiveSolver("dopri5", **LOOSE, first_step="whole"), 1, 7),
+    (AdaptiveSolver("tsit5", **LOOSE, first_step="whole"), 1, 7),
+    (AdaptiveSolver("bosh3", **LOOSE, first_step="whole"), 1, 4),
+    # 0.25, then ten times as much, cut to land: f(y0), 2 x 6.
+    (AdaptiveSolver("dopri5", **LOOSE, first_step=0.25), 2, 13),
+]
 
 
-def test_backward_nfe_belongs_to_the_adjoint(subject: Subject) -> None:
-    report = subject.model.train_step(*inputs(subject.trial)).fetch()
-    if subject.case.gradient == "adjoint":
-        assert len(report.nfe.backward) == 2
-        assert min(report.nfe.backward) >= TABLEAUX[subject.case.solver].stages - 1
-    else:
-        assert report.nfe.backward == ()
-
-
-@pytest.mark.parametrize("first_step", ["whole", 0.25, "heuristic"])
-def test_first_step_is_counted(
-    first_step: Literal["heuristic", "whole"] | float, backend: Backend, open_model: OpenModel
+@pytest.mark.parametrize(
+    ("solver", "attempts", "evaluations"), BY_HAND, ids=[solver.name for solver, *_ in BY_HAND]
+)
+def test_evaluations(
+    solver: SolverSpec, attempts: int, evaluations: int, backend: Backend, open_model: OpenModel
 ) -> None:
-    trial = make_trial(SMOOTH, backend.name)
-    assert isinstance(trial.solver, AdaptiveSolver)
-    solver = replace(trial.solver, rtol=1e-2, atol=1e-2, first_step=first_step)
+    """Zero arrays make dz/dt and the divergence 0: no step has an error, and none is rejected."""
+    trial = make_trial(CASE, backend.name)
+    model = open_model(trial)
+    end = "block0/sqrt_end_time"
+    model.load_arrays({k: v if k == end else 0 * v for k, v in model.arrays().items()})
     batch, control = inputs(trial, "evaluate")
-    nfe = evaluate(open_model(trial), batch, replace(control, solver=solver), "log_prob").nfe
-    attempted = nfe.accepted[0] + nfe.rejected[0]
-    expected = TABLEAUX["dopri5"].evaluations(attempted, heuristic=first_step == "heuristic")
-    assert nfe.forward[0] == expected
-    if first_step == "whole":
-        assert attempted == 1
+    nfe = evaluate(model, batch, replace(control, solver=solver), "log_prob", "encode").nfe
+    assert (nfe.forward, nfe.accepted, nfe.rejected) == ((evaluations,), (attempts,), (0,))
+
+
+ENGINES: list[tuple[Any, float]] = [
+    # The same steps, so only rounding differs.
+    (FixedSolver("rk4_38", 3), 1e-12),
+    # Other rules for landing on the end; both are within some multiples of the tolerance.
+    (AdaptiveSolver("dopri5", rtol=1e-8, atol=1e-8), 1e-6),
+]
+
+
+@pytest.mark.parametrize(("solver", "tolerance"), ENGINES, ids=["rk4_38", "dopri5"])
+def test_the_library_engine_equals_the_native_one(
+    solver: SolverSpec, tolerance: float, backend: Backend, open_model: OpenModel
+) -> None:
+    found = []
+    for engine in ("native", "library"):
+        trial = replace(make_trial(CASE, backend.name), solver=solver, engine=engine)
+        model = open_model(trial)
+        report = take_step(model, *inputs(trial))
+        found.append((report.loss, gradient_of(model.state())))
+    agree(found[1][0], found[0][0], tolerance, "loss")
+    assert found[0][1].keys() == found[1][1].keys()
+    for name, value in found[0][1].items():
+        assert np.any(value), name
+        agree(found[1][1][name], value, tolerance, name)
 
 
 def test_supports_imports_no_framework(backend: Backend) -> None:

@@ -12,7 +12,7 @@ from __future__ import annotations
 import sys
 import time
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import cast
 
 import numpy as np
 from contenders import CORES
@@ -99,9 +99,9 @@ def train(trial: Trial, dataset: Dataset, steps: int) -> dict[str, Run]:
     """Trains one model from each first step, step by step in turn."""
     backend = get_backend(trial.backend)
     backend.prepare(trial, CORES)
-    runs = {}
+    runs: dict[str, Run] = {}
     for first_step in FIRST_STEPS:
-        own: Any = replace(trial.solver, first_step=first_step)
+        own = replace(cast(AdaptiveSolver, trial.solver), first_step=first_step)
         of = replace(trial, solver=own)
         choices = backend.choose(of, dataset.info, "cpu", CORES)
         runs[first_step] = Run(of, backend.open(of, dataset.info, "cpu", choices))

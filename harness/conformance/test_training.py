@@ -1,0 +1,194 @@
+"""Training: gradient modes, optimisers, warm first steps, resume, what an evaluation leaves alone,
+and solves that fail.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from harness.conformance.cases import Case, data_of, make_trial
+from harness.conformance.inputs import agree, evaluate, gradient_of, inputs, take_step
+from harness.conformance.oracle import Oracle
+from harness.conformance.oracle_field import Float
+from harness.conformance.plugin import OpenModel
+from harness.interface import Backend, Control
+from harness.trial import AdaptiveSolver, BatchNorm, GradientName, Optimizer, Trial
+
+EULER = Case("concatsquash", "tanh", "hutchinson", "euler", "direct", "linear")
+SMOOTH = Case("concatsquash", "tanh", "hutchinson", "dopri5", "direct", "linear")
+
+
+def _trial(backend: Backend, mode: GradientName, **solver: Any) -> Trial:  # noqa: ANN401
+    settings = {"rtol": 1e-3, "atol": 1e-3, **solver}
+    trial = make_trial(replace(SMOOTH, gradient=mode), backend.name, blocks=2)
+    return replace(trial, solver=AdaptiveSolver("dopri5", **settings))
+
+
+def test_gradient_modes_agree(backend: Backend, open_model: OpenModel) -> None:
+    """Checkpoint is direct to rounding, the adjoint to the tolerance."""
+    gradients = {}
+    for mode in ("direct", "checkpoint", "adjoint"):
+        trial = _trial(backend, mode, rtol=1e-8, atol=1e-8)
+        model = open_model(trial)
+        take_step(model, *inputs(trial))
+        gradients[mode] = gradient_of(model.state())
+    for name, value in gradients["direct"].items():
+        agree(gradients["checkpoint"][name], value, 1e-12, name)
+        agree(gradients["adjoint"][name], value, 1e-6, name)
+
+
+def _expected_step(
+    optimizer: Optimizer, count: int, lr: float, array: Float, m: Float, v: Float
+) -> Float:
+    """The array after a step, from the moments after it (docs/numerics.md, section 7)."""
+    bias1, bias2 = 1 - 0.9**count, 1 - 0.999**count
+    if optimizer.name == "adamax":
+        return np.asarray(array - lr / bias1 * m / v)
+    if optimizer.name == "adam_eps_hat":
+        return np.asarray(array - lr * np.sqrt(bias2) / bias1 * m / (np.sqrt(v) + optimizer.eps))
+    if optimizer.name == "adamw":
+        array = array * (1 - lr * optimizer.weight_decay)
+    return np.asarray(array - lr * (m / bias1) / (np.sqrt(v / bias2) + optimizer.eps))
+
+
+@pytest.mark.parametrize(
+    "optimizer",
+    [
+        Optimizer("adam", eps=1e-3, weight_decay=0.3),
+        Optimizer("adam_eps_hat", eps=1e-3, weight_decay=0.3, clip_norm=0.05),
+        Optimizer("adamax", eps=1e-3, weight_decay=0.3, clip_norm=0.05),
+        Optimizer("adamw", eps=1e-3, weight_decay=0.3, clip_norm=1e6),
+    ],
+    ids=lambda optimizer: optimizer.name,
+)
+def test_optimizer(optimizer: Optimizer, backend: Backend, open_model: OpenModel) -> None:
+    """Three steps from the plain gradients, which a model at the same arrays gives."""
+    trial = make_trial(EULER, backend.name)
+    plain = open_model(trial)
+    start = plain.state()
+    own = replace(trial, training=replace(trial.training, optimizer=optimizer))
+    model = open_model(own)
+    decays = optimizer.weight_decay if optimizer.name in ("adam", "adamax") else 0.0
+    m: dict[str, Any] = {}
+    v: dict[str, Any] = {}
+    for step, lr in enumerate((1e-2, 3e-2, 0.0)):
+        arrays = model.arrays()
+        plain.load_arrays(arrays)
+        plain.load_state(start)
+        batch, control = inputs(trial, step=step)
+        take_step(plain, batch, control)
+        gradient = gradient_of(plain.state())
+        norm = np.sqrt(sum(np.sum(g**2) for g in gradient.values()))
+        clip = min(1.0, optimizer.clip_norm / norm) if optimizer.clip_norm else 1.0
+        take_step(model, batch, replace(control, lr=lr))
+        state, after = model.state(), model.arrays()
+        assert state["adam/count"] == step + 1
+        for name, g in gradient.items():
+            g = g * clip + decays * arrays[name]
+            m[name] = 0.9 * m.get(name, 0.0) + 0.1 * g
+            if optimizer.name == "adamax":
+                v[name] = np.maximum(0.999 * v.get(name, 0.0), np.abs(g) + optimizer.eps)
+            else:
+                v[name] = 0.999 * v.get(name, 0.0) + 0.001 * g * g
+            agree(state[f"adam/m/{name}"], m[name], 1e-12, f"m of {name}")
+            agree(state[f"adam/v/{name}"], v[name], 1e-12, f"v of {name}")
+            moved = _expected_step(optimizer, step + 1, lr, arrays[name], m[name], v[name])
+            agree(after[name], moved, 1e-12, name)
+
+
+@pytest.mark.parametrize("mode", ["adjoint", "checkpoint", "direct"])
+def test_warm_first_steps(mode: GradientName, backend: Backend, open_model: OpenModel) -> None:
+    """A step starts with the largest that the step before accepted, down to a power of two."""
+    trial = _trial(backend, mode, first_step="warm", rtol=1e-5, atol=1e-5)
+    oracle = Oracle(trial, data_of(trial).event_shape)
+    model = open_model(trial)
+    warm: Any = model.state()["warm/forward"]
+    np.testing.assert_array_equal(warm, np.zeros(2))
+    assert ("warm/backward" in model.state()) == (mode == "adjoint")
+    for step in range(3):
+        batch, control = inputs(trial, step=step)
+        arrays = model.arrays()
+        report = take_step(model, batch, control)
+        run = oracle.run(arrays, batch, control, train=True, warm=list(warm))
+        attempts = [len(solve.steps) + solve.rejected for solve in run.solves]
+        first = 2 if step == 0 else 1  # the heuristic costs one evaluation
+        assert report.nfe.forward == tuple(6 * n + first for n in attempts)
+        agree(report.loss, run.loss, 1e-9, "loss")
+        warm = model.state()["warm/forward"]
+        largest = [solve.largest for solve in run.solves]
+        np.testing.assert_array_equal(warm, 2.0 ** np.floor(np.log2(largest)))
+    if mode == "adjoint":
+        assert np.all(model.state()["warm/backward"] > 0)
+    batch, control = inputs(trial, "evaluate")
+    nfe = evaluate(model, batch, control, "log_prob").nfe
+    attempts = np.array(nfe.accepted) + np.array(nfe.rejected)
+    np.testing.assert_array_equal(nfe.forward, 6 * attempts + 2)  # evaluations never start warm
+
+
+RESUMED: list[tuple[GradientName, dict[str, Any]]] = [
+    ("adjoint", {"first_step": "warm"}),
+    ("checkpoint", {}),
+    ("direct", {"first_step": "warm", "name": "bosh3"}),
+]
+
+
+@pytest.mark.parametrize(("mode", "solver"), RESUMED, ids=[mode for mode, _ in RESUMED])
+def test_resume_is_bitwise(
+    mode: GradientName, solver: dict[str, Any], backend: Backend, open_model: OpenModel
+) -> None:
+    """With all that a state can hold: moments, warm steps, running statistics, spectral vectors."""
+    fields = {"batch_norm": BatchNorm(lag=0.5), "spectral_norm": True}
+    trial = make_trial(replace(SMOOTH, gradient=mode), backend.name, blocks=2, **fields)
+    trial = replace(trial, solver=AdaptiveSolver(**{"name": "dopri5", "rtol": 1e-3} | solver))
+    straight = open_model(trial)
+    take_step(straight, *inputs(trial, step=0))
+    arrays, state = straight.arrays(), straight.state()
+    losses = [take_step(straight, *inputs(trial, step=step)).loss for step in (1, 2)]
+    other = open_model(replace(trial, seed=99))
+    other.load_arrays(arrays)
+    other.load_state(state)
+    resumed = [take_step(other, *inputs(trial, step=step)).loss for step in (1, 2)]
+    assert resumed == losses
+    ends = [{**model.arrays(), **model.state()} for model in (straight, other)]
+    assert ends[0].keys() == ends[1].keys()
+    for name, value in ends[0].items():
+        assert ends[1][name].tobytes() == value.tobytes(), name
+
+
+def test_evaluation_changes_no_state(backend: Backend, open_model: OpenModel) -> None:
+    fields = {"batch_norm": BatchNorm(), "spectral_norm": True}
+    trial = make_trial(SMOOTH, backend.name, **fields)
+    trial = replace(trial, solver=AdaptiveSolver("dopri5", 1e-3, 1e-3, first_step="warm"))
+    model = open_model(trial)
+    take_step(model, *inputs(trial))
+    before = {**model.arrays(), **model.state()}
+    batch, control = inputs(trial, "evaluate", size=4)
+    evaluate(model, batch, control, "log_prob", "encode")
+    model.sample(replace(batch, noise={"base": batch.x}), control)
+    after = {**model.arrays(), **model.state()}
+    assert before.keys() == after.keys()
+    for name, value in before.items():
+        assert value.dtype in (np.float64, np.int64), name
+        assert after[name].tobytes() == value.tobytes(), name
+
+
+@pytest.mark.parametrize("mode", ["adjoint", "checkpoint", "direct"])
+def test_a_solve_that_fails_is_a_report(
+    mode: GradientName, backend: Backend, open_model: OpenModel
+) -> None:
+    trial = _trial(backend, mode, rtol=1e-7, atol=1e-7)
+    model = open_model(trial)
+    batch, control = inputs(trial)
+    assert isinstance(trial.solver, AdaptiveSolver)
+    few: Control = replace(control, solver=replace(trial.solver, max_steps=2))
+    assert model.train_step(batch, few).fetch().failure == "max_steps"
+    if mode == "direct":
+        model = open_model(trial)
+        assert model.evaluate(batch, few, ("log_prob",)).failure == "max_steps"
+        model.load_arrays({k: np.full_like(v, np.nan) for k, v in model.arrays().items()})
+        assert model.evaluate(batch, control, ("log_prob",)).failure == "non-finite"
+        assert model.train_step(batch, control).fetch().failure == "non-finite"
