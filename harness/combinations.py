@@ -130,6 +130,13 @@ def _model(model: ModelSpec) -> Iterator[Complaint]:
             "spectral norm divides stored weights, and a hyper layer makes its own as it goes",
             "remove it, or choose another layer",
         )
+    if model.spectral_norm and model.zero_last:
+        yield Complaint(
+            ("model", "zero_last"),
+            "spectral norm divides by the largest singular value, and that of weights which "
+            "start at zero is 0",
+            "remove one of the two",
+        )
     posterior = model.posterior
     if posterior is not None and (model.strides is not None or model.scales > 1):
         yield Complaint(

@@ -64,6 +64,7 @@ CASES: Mapping[str, str | bytes] = {
     "stride of 3": block("model: {strides: [1, 3, 1, 1]}"),
     "scales without strides": block("model: {scales: 3}"),
     "spectral norm of a hypernet": block("model: {layer: hyper, spectral_norm: true}"),
+    "spectral norm of zeros": block("model: {spectral_norm: true, zero_last: true}"),
     "images for a convolution": block("model: {hidden: [8], strides: [1, 1]}"),
     "scales that do not divide": "name: x\ntrials:\n"
     "  - dataset: [digits, mnist]\n    backend: torch\n    solver: dopri5\n"
