@@ -170,3 +170,13 @@ def test_a_missing_probe_is_named(block_arrays: MakeArrays, first_block: FirstBl
     inputs = _inputs(block_arrays(LINEAR, DIM), 1.0, None)
     with pytest.raises(BackendError, match="no probe"):
         Augmented(LINEAR, first_block(LINEAR, DIM), "hutchinson")(inputs, T, _normal("z", 3, DIM))
+
+
+def test_a_field_is_one_graph(block_arrays: MakeArrays, first_block: FirstBlock) -> None:
+    """What torch.compile cannot trace, such as a value that must be known on the host, raises."""
+    field = Augmented(LINEAR, first_block(LINEAR, DIM), "hutchinson", ("rnode.total", "taylor_3"))
+    inputs = _inputs(block_arrays(LINEAR, DIM), 1.0, _normal("eps", 3, DIM))
+    z = _normal("z", 3, DIM)
+    traced: Any = torch.compile(field.__call__, fullgraph=True, backend="eager")
+    for found, expected in zip(traced(inputs, T, z), field(inputs, T, z), strict=True):
+        close(found, expected)

@@ -12,10 +12,12 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor
 
+from harness.errors import BackendError
 from harness.stages import Block
 from harness.trial import ModelSpec
-from harness_torch.affine import Affine
-from harness_torch.layers import make_layers
+from harness_torch.affine import Map
+from harness_torch.amortized import amortized
+from harness_torch.layers import Layers, make_layers
 from harness_torch.nonlinearities import Nonlinearity, nonlinearity
 
 __all__ = ["Net", "Point"]
@@ -31,17 +33,26 @@ class Net:
         model: The architecture.
         block: Its shapes.
         arrays: Arrays of the block by portable name without the block, e.g. `layer0/weight`, and
-            `swish_beta` where the model has it.
+            `swish_beta` and `condition` [batch, numbers] where the model has them.
     """
 
     def __init__(self, model: ModelSpec, block: Block, arrays: Mapping[str, Tensor]) -> None:
         self.act = nonlinearity(model.nonlinearity, arrays.get("swish_beta"))
+        self.layers = self._layers(model, block, arrays)
+
+    @staticmethod
+    def _layers(model: ModelSpec, block: Block, arrays: Mapping[str, Tensor]) -> Layers:
         by_layer: list[dict[str, Tensor]] = [{} for _ in block.layers]
         for name, array in arrays.items():
             place, _, kind = name.partition("/")
             if kind:
                 by_layer[int(place.removeprefix("layer"))][kind] = array
-        self.layers = make_layers(model.layer, block.layers, by_layer)
+        shared = make_layers(model.layer, block.layers, by_layer) if by_layer[0] else None
+        if model.posterior is not None:
+            return amortized(model.posterior, block, shared, arrays.get("condition"))
+        if shared is None:
+            raise BackendError("a net without arrays")
+        return shared
 
     def value(self, t: Tensor, z: Tensor) -> Tensor:
         """The net at t and z [batch, ...]."""
@@ -65,7 +76,7 @@ class Point:
         z: The states, [batch, ...].
     """
 
-    def __init__(self, layers: Sequence[Affine], act: Nonlinearity, z: Tensor) -> None:
+    def __init__(self, layers: Sequence[Map], act: Nonlinearity, z: Tensor) -> None:
         self.layers, self.act = layers, act
         *self._hidden, self._last = layers
         self.inputs, self.outputs, self._slopes = [z], [], []
@@ -100,11 +111,16 @@ class Point:
         """The diagonal of J of each example, [batch, D], with one tangent a dimension."""
         found = []
         for basis in self._bases():
-            # Only entry k of the last layer's product with tangent k is wanted.
-            rows = self._last.cotangent(basis).flatten(1)
+            # Only entry k of the last layer's product with tangent k is wanted; its weights may be
+            # an example's own.
+            rows = self._last.cotangent(basis).flatten(2)
             columns = self._push(basis, 0).flatten(2)
-            found.append(torch.einsum("kbh,kh->kb", columns, rows))
-        return torch.cat(found).T.expand(len(self.inputs[0]), -1)
+            if rows.shape[1] == 1:
+                found.append(torch.bmm(columns, rows.mT)[..., 0])
+            else:
+                found.append((columns * rows).sum(dim=2))
+        diagonal = found[0] if len(found) == 1 else torch.cat(found)
+        return diagonal.T.expand(len(self.inputs[0]), -1)
 
     def bottleneck(self, eps: Tensor, split: int) -> Tensor:
         """eps^T (dh/dz dg/dh) eps for the net g(h(z)) (FFJORD, section 3.1.1), [batch].

@@ -26,7 +26,7 @@ __all__ = ["INTEGRANDS", "time_order"]
 def time_order(names: tuple[RegularizerName, ...]) -> int:
     """The highest Taylor coefficient in time of f that these regularizers read."""
     orders = {"rnode.total": 1, "taylor_2": 1, "taylor_3": 2, "taylor_4": 3}
-    return max((orders.get(name, 0) for name in names), default=0)
+    return max([0, *(orders.get(name, 0) for name in names)])
 
 
 def _mean_square(x: Tensor) -> Tensor:
