@@ -179,7 +179,7 @@ def lines(
     meeting = [candidate for candidate in candidates if not candidate[2]]
     measured = [candidate for candidate in meeting if candidate[0].has(candidate[1])]
     nearest = min(candidates, key=lambda c: (not c[0].has(c[1]), len(c[2])))
-    told: list[Mapping[str, Standing]] = []
+    told: list[tuple[str, Mapping[str, Standing]]] = []
     for configuration, metric, reasons in measured or meeting[:1] or [nearest]:
         reason = in_words(reasons) or None
         standings = {
@@ -187,9 +187,10 @@ def lines(
             for backend in backends
         }
         # What does not depend on the settings, as a Gaussian in closed form, is said once.
-        if standings not in told:
+        said = (configuration.dataset, standings)
+        if said not in told:
             yield Line(row, configuration, metric, not reasons, standings)
-        told.append(standings)
+        told.append(said)
 
 
 def _metric(configuration: Configuration, published_metric: str) -> str:

@@ -120,7 +120,7 @@ class PublishedTables:
             Cell(str(line.value)),
             self._source(line.row),
             *(_ours(standing, line.value) for standing in line.standings.values()),
-            _verdict(line, several=sum(other.row is line.row for other in members) > 1),
+            _verdict(line, several=_has_rivals(line, members)),
         )
 
     def _source(self, row: Sequence[PublishedValue]) -> Cell:
@@ -153,6 +153,17 @@ def _ours(standing: Standing, value: PublishedValue) -> Cell:
         return Cell(standing.absence, tone="muted")
     n = str(summary.n) if summary.n == standing.planned else f"{summary.n} of {standing.planned}"
     return Cell(f"{common(summary, value.decimals + 1)}\u00a0({n})")
+
+
+def _has_rivals(line: Line, members: Sequence[Line]) -> bool:
+    """True if other settings on the same dataset stand beside the same value."""
+    own = line.configuration
+    return any(
+        other.row is line.row
+        and other.configuration.dataset == own.dataset
+        and other.configuration.name != own.name
+        for other in members
+    )
 
 
 def _verdict(line: Line, *, several: bool) -> Cell:

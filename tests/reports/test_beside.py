@@ -255,6 +255,16 @@ def test_every_split_of_frey_faces_compares(name: str) -> None:
     assert {standing.verdict.kind for standing in found.standings.values()} == {"reproduced"}
 
 
+def test_splits_have_a_row_each_told_apart_by_their_names() -> None:
+    metric = "test_neg_elbo_bits_per_dim"
+    names = ["freyfaces", "freyfaces-231"]
+    trials = [replace(FREY, dataset=DatasetRef(name, "d")) for name in names]
+    found = tables(*(Case(trial, {metric: 4.39}) for trial in trials))["verdicts"]
+    assert [(row[0], row[-1]) for row in found if row[2] == "FFJORD" and row[4] == "Table 3"] == [
+        (name, "reproduced: 0.000, within 0.028") for name in names
+    ]
+
+
 def test_every_set_up_of_a_dataset_with_variants_names_the_dataset() -> None:
     values = [v for v in published() if v.setup and v.dataset in VARIANTS.values()]
     assert {v.dataset for v in values} == set(VARIANTS.values())
