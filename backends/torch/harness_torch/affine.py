@@ -7,12 +7,12 @@ forward-mode and reverse-mode derivatives of the dynamics need.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from torch import Tensor
 from torch.nn import functional as F
 
-__all__ = ["Affine", "Conv", "Linear", "Term", "affine", "convolve", "per_output"]
+__all__ = ["Affine", "Conv", "Linear", "Map", "Term", "affine", "convolve", "per_output"]
 
 
 class Linear(NamedTuple):
@@ -74,6 +74,20 @@ class Conv(NamedTuple):
 
 
 Affine = Linear | Conv
+
+
+class Map(Protocol):
+    """What the dynamics need of a layer at one time, however it is made."""
+
+    def apply(self, h: Tensor) -> Tensor:
+        """A h + c."""
+
+    def tangent(self, v: Tensor) -> Tensor:
+        """A v."""
+
+    def cotangent(self, u: Tensor) -> Tensor:
+        """A^T u."""
+
 
 Term = tuple[Affine | None, Tensor | None]
 """A Taylor coefficient of a layer in time: of A as a map without a shift, and of c; None for 0."""

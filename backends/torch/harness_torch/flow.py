@@ -32,17 +32,19 @@ __all__ = ["Flow", "Noise", "Terms", "log_standard_normal"]
 
 
 class Noise(NamedTuple):
-    """The random numbers of a call, by block.
+    """The random numbers of a call, most of them by block.
 
     Arguments:
         probes: Probes, [batch, ...].
         end_times: Uniform numbers that move the end times (`steer`).
         times: Times at which the trajectory is seen (`tpr`).
+        posterior: Standard normal numbers that draw the z0 of an autoencoder, [batch, latent].
     """
 
     probes: Mapping[int, Tensor] = {}
     end_times: Mapping[int, float] = {}
     times: Mapping[int, Sequence[float]] = {}
+    posterior: Tensor | None = None
 
 
 class Terms(NamedTuple):
@@ -92,7 +94,7 @@ class Flow:
     ) -> None:
         self.stages = stages(model, event_shape)
         self.shape = next(stage.shape for stage in self.stages)
-        self._model, self._arrays, self._event_shape = model, arrays, event_shape
+        self._model, self._arrays = model, arrays
         self._regularizers = regularizers
         self._integrals = tuple(name for name in INTEGRANDS if name in regularizers)
         # Equal blocks have equal fields, whatever their place.
@@ -116,6 +118,7 @@ class Flow:
         trace: TraceName | None,
         how: Sequence[How],
         *,
+        conditions: Sequence[Tensor | None] = (),
         training: bool = False,
         regularize: bool = False,
     ) -> Terms:
@@ -126,6 +129,7 @@ class Flow:
             noise: The random numbers.
             trace: How the trace is computed; None for z alone, without the density.
             how: How each block is solved.
+            conditions: What each example gives to each block's dynamics (autoencoders).
             training: Norms use the batch, the power iterations turn, `steer` moves the end times.
             regularize: Carry the regularizers as well.
 
@@ -145,7 +149,8 @@ class Flow:
                 index = stage.index
                 times = sorted(_drawn(noise.times, "tpr_times", index)) if tpr else ()
                 field = self._field(index, trace, integrals)
-                inputs = self._inputs(index, arrays, noise, steer=training)
+                condition = conditions[index] if conditions else None
+                inputs = self._inputs(index, arrays, noise, condition, steer=training)
                 states, q = solve_pieces(field, inputs, z, q, how[index], counts[index], times)
                 z = states[-1]
                 if counts[index].failure:
@@ -183,7 +188,7 @@ class Flow:
             if isinstance(stage, Block):
                 index = stage.index
                 field = Reversed(self._field(index, None, ()))
-                inputs = self._inputs(index, arrays, Noise(), steer=False)
+                inputs = self._inputs(index, arrays, Noise(), None, steer=False)
                 states, _ = solve_pieces(field, inputs, x, none, how, counts[index])
                 x = states[-1]
                 if counts[index].failure:
@@ -205,9 +210,15 @@ class Flow:
         return Augmented(self._model, block, trace, integrals)
 
     def _inputs(
-        self, index: int, arrays: Mapping[str, Tensor], noise: Noise, *, steer: bool
+        self,
+        index: int,
+        arrays: Mapping[str, Tensor],
+        noise: Noise,
+        condition: Tensor | None,
+        *,
+        steer: bool,
     ) -> Inputs:
-        """What one block's dynamics are a function of."""
+        """What one block's dynamics are a function of; a condition counts as one of its arrays."""
         own = self._of(f"block{index}", arrays)
         T = own.pop("sqrt_end_time").square()
         if steer and "steer" in self._regularizers:
@@ -215,6 +226,8 @@ class Flow:
             T = T + self._regularizers["steer"] * (2 * u - 1)
         if "swish_beta" in arrays:
             own["swish_beta"] = arrays["swish_beta"]
+        if condition is not None:
+            own["condition"] = condition
         return Inputs(own, T, noise.probes.get(index), T.new_zeros(()), T.new_ones(()))
 
     def _normed(self, stage: Norm, z: Tensor, *, training: bool) -> Normed:

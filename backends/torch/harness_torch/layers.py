@@ -10,7 +10,7 @@ from torch import Tensor
 
 from harness.stages import LayerShape
 from harness.trial import LayerName
-from harness_torch.affine import Affine, Term, affine, per_output
+from harness_torch.affine import Affine, Map, Term, affine, per_output
 from harness_torch.gated_layers import GatedLayers
 from harness_torch.nonlinearities import series_of_line, tanh_series
 
@@ -22,7 +22,7 @@ Arrays = Sequence[Mapping[str, Tensor]]
 class Layers(Protocol):
     """All layers of a block."""
 
-    def at(self, t: Tensor) -> list[Affine]:
+    def at(self, t: Tensor) -> Sequence[Map]:
         """The layers at the time t, 0-dimensional."""
 
     def series(self, t: Tensor, order: int) -> list[list[Term]]:

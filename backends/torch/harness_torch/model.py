@@ -25,9 +25,12 @@ from harness.interface import (
     Quantity,
     StepReport,
 )
+from harness.stages import Block
 from harness.trial import GradientName, Trial
+from harness_torch.autoencoder import Autoencoder
 from harness_torch.blocks import BlockCounts, How
-from harness_torch.flow import Flow, Noise, log_standard_normal
+from harness_torch.flow import Flow, Noise
+from harness_torch.objective import Density, Elbo, Objective
 from harness_torch.optimizers import Adam
 from harness_torch.precision import PrecisionCheck
 from harness_torch.solve import Solve, solve
@@ -51,21 +54,28 @@ class TorchModel(Model):
 
     def __init__(self, trial: Trial, data: DataInfo, device: str, engine: Solve = solve) -> None:
         self._engine = engine
-        self._event_shape = data.event_shape
+        categorical = data.likelihood == "categorical"
         self._dtype = torch.float64 if trial.precision == "float64" else torch.float32
         self._device = torch.device(DEVICES[device])
         self._precision = PrecisionCheck(trial.precision)
         self._weights = dict(sorted(trial.regularizer.items()))
         self._arrays: dict[str, Tensor] = {
             name: self._tensor(value)
-            for name, value in initial_arrays(trial, data.event_shape).items()
+            for name, value in initial_arrays(
+                trial, data.event_shape, categorical=categorical
+            ).items()
         }
         trained = {}
-        for spec in array_specs(trial.model, data.event_shape):
+        for spec in array_specs(trial.model, data.event_shape, categorical=categorical):
             if spec.trainable:
                 trained[spec.name] = self._arrays[spec.name].requires_grad_()
         self._optimizer = Adam(trained, trial.training.optimizer)
         self._flow = Flow(trial.model, data.event_shape, self._arrays, self._weights)
+        self._objective: Objective = Density(self._flow, data.event_shape)
+        if trial.model.posterior is not None:
+            blocks = tuple(s for s in self._flow.stages if isinstance(s, Block))
+            nets = Autoencoder(trial.model, blocks, data.event_shape, categorical)
+            self._objective = Elbo(self._flow, nets, self._arrays)
         self._warm = WarmSteps(trial.solver, trial.gradient, self._flow.blocks)
 
     def arrays(self) -> Arrays:
@@ -104,11 +114,10 @@ class TorchModel(Model):
             How(self._engine, control.solver, control.gradient, *steps)
             for steps in self._warm.steps()
         ]
-        x = self._rows(batch.x)
-        terms = self._flow.terms(
-            x, self._noise(batch), control.trace, how, training=True, regularize=True
+        rows, terms = self._objective.nll(
+            self._tensor(batch.x), self._noise(batch), control.trace, how, control.kl_weight
         )
-        nll = (terms.a - log_standard_normal(terms.z)).mean()
+        nll = rows.mean()
         loss = nll
         means = {name: terms.penalties[name].mean() for name in terms.penalties}
         for name, mean in means.items():
@@ -133,20 +142,15 @@ class TorchModel(Model):
     def evaluate(
         self, batch: Batch, control: Control, quantities: Sequence[Quantity]
     ) -> EvaluationReport:
-        """Per-example quantities; `encode` alone integrates z alone, like `sample`."""
-        terms = self._flow.terms(
-            self._rows(batch.x),
+        """Per-example quantities; what needs no density is integrated without it."""
+        values, terms = self._objective.values(
+            self._tensor(batch.x),
             self._noise(batch),
-            None if set(quantities) <= {"encode"} else control.trace,
+            control.trace,
             [How(self._engine, control.solver, None)] * self._flow.blocks,
-            regularize="regularizers" in quantities,
+            quantities,
         )
         self._precision.of_state(terms.z)
-        values: dict[str, Tensor] = {}
-        if "log_prob" in quantities:
-            values["log_prob"] = log_standard_normal(terms.z) - terms.a
-        if "encode" in quantities:
-            values["encode"] = terms.z.view(-1, *self._event_shape)
         values |= {f"regularizers/{name}": row for name, row in terms.penalties.items()}
         return _report(values, terms.counts)
 
@@ -154,9 +158,9 @@ class TorchModel(Model):
     def sample(self, batch: Batch, control: Control) -> EvaluationReport:
         """Maps `batch.noise['base']` to data."""
         base = self._tensor(batch.noise["base"]).flatten(1)
-        x, counts = self._flow.inverse(base, How(self._engine, control.solver, None))
+        x, counts = self._objective.sample(base, How(self._engine, control.solver, None))
         self._precision.of_state(x)
-        return _report({"sample": x.view(-1, *self._event_shape)}, counts)
+        return _report({"sample": x}, counts)
 
     def synchronize(self) -> None:
         """Returns when the device is idle."""
@@ -166,13 +170,9 @@ class TorchModel(Model):
     def _tensor(self, value: Array) -> Tensor:
         return torch.tensor(np.asarray(value), dtype=self._dtype, device=self._device)
 
-    def _rows(self, value: Array) -> Tensor:
-        """Examples in the shape of the first stage."""
-        return self._tensor(value).view(len(value), *self._flow.shape)
-
     def _noise(self, batch: Batch) -> Noise:
         """The random numbers of a call; probes may arrive as int8."""
-        probes, end_times, times = {}, {}, {}
+        probes, end_times, times, posterior = {}, {}, {}, None
         for slot, value in batch.noise.items():
             kind, _, block = slot.partition("/")
             if kind == "probe":
@@ -182,7 +182,9 @@ class TorchModel(Model):
                 end_times[int(block)] = float(value)
             elif kind == "tpr_times":
                 times[int(block)] = value.tolist()
-        return Noise(probes, end_times, times)
+            elif kind == "posterior":
+                posterior = self._tensor(value)
+        return Noise(probes, end_times, times, posterior)
 
 
 def _report(values: Mapping[str, Tensor], counts: Sequence[BlockCounts]) -> EvaluationReport:

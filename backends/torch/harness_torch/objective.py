@@ -1,0 +1,180 @@
+"""What is trained and measured: the density of a flow, or the negative ELBO of an autoencoder
+whose posterior is a flow (FFJORD, section 4.3):
+-log p(x | z) + log q(z0 | x) + a - log N(z; 0, I), z0 ~ q(z0 | x), z and a by the flow.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol
+
+from torch import Tensor
+
+from harness.errors import BackendError
+from harness.interface import Quantity
+from harness.stages import Shape
+from harness.trial import TraceName
+from harness_torch.autoencoder import Autoencoder, log_normal
+from harness_torch.blocks import BlockCounts, How
+from harness_torch.flow import Flow, Noise, Terms, log_standard_normal
+
+__all__ = ["Density", "Elbo", "Objective"]
+
+Values = dict[str, Tensor]
+
+
+class Objective(Protocol):
+    """What a model makes of its data; x is [batch, *event_shape]."""
+
+    def nll(
+        self, x: Tensor, noise: Noise, trace: TraceName, how: Sequence[How], kl_weight: float
+    ) -> tuple[Tensor, Terms]:
+        """What training lowers, [batch] in nats, regularizers apart, and the end of the flow."""
+
+    def values(
+        self,
+        x: Tensor,
+        noise: Noise,
+        trace: TraceName,
+        how: Sequence[How],
+        quantities: Collection[Quantity],
+    ) -> tuple[Values, Terms]:
+        """Per-example quantities by name."""
+
+    def sample(self, base: Tensor, how: How) -> tuple[Tensor, list[BlockCounts]]:
+        """Data from base samples [n, D], [n, *event_shape]."""
+
+
+@dataclass(frozen=True)
+class Density:
+    """The density of a flow.
+
+    Arguments:
+        flow: The flow.
+        event_shape: Shape of an example.
+    """
+
+    flow: Flow
+    event_shape: Shape
+
+    def nll(
+        self, x: Tensor, noise: Noise, trace: TraceName, how: Sequence[How], kl_weight: float
+    ) -> tuple[Tensor, Terms]:
+        """See `Objective.nll`."""
+        terms = self.flow.terms(self._rows(x), noise, trace, how, training=True, regularize=True)
+        return terms.a - log_standard_normal(terms.z), terms
+
+    def values(
+        self,
+        x: Tensor,
+        noise: Noise,
+        trace: TraceName,
+        how: Sequence[How],
+        quantities: Collection[Quantity],
+    ) -> tuple[Values, Terms]:
+        """See `Objective.values`; `encode` alone integrates z alone."""
+        of = None if set(quantities) <= {"encode"} else trace
+        regularize = "regularizers" in quantities
+        terms = self.flow.terms(self._rows(x), noise, of, how, regularize=regularize)
+        values: Values = {}
+        if "log_prob" in quantities:
+            values["log_prob"] = log_standard_normal(terms.z) - terms.a
+        if "encode" in quantities:
+            values["encode"] = terms.z.view(-1, *self.event_shape)
+        return values, terms
+
+    def sample(self, base: Tensor, how: How) -> tuple[Tensor, list[BlockCounts]]:
+        """See `Objective.sample`; without the density."""
+        x, counts = self.flow.inverse(base, how)
+        return x.view(-1, *self.event_shape), counts
+
+    def _rows(self, x: Tensor) -> Tensor:
+        return x.view(len(x), *self.flow.shape)
+
+
+class _Parts(NamedTuple):
+    """-log p(x | z) and log q(z0 | x) + a - log N(z; 0, I), [batch]; the decoder's logits; and the
+    end of the flow.
+    """
+
+    reconstruction: Tensor
+    kl: Tensor
+    logits: Tensor
+    terms: Terms
+
+
+@dataclass(frozen=True)
+class Elbo:
+    """The negative ELBO of an autoencoder.
+
+    Arguments:
+        flow: The flow over the latent.
+        nets: Encoder, decoder, likelihood.
+        arrays: All arrays by portable name.
+    """
+
+    flow: Flow
+    nets: Autoencoder
+    arrays: Mapping[str, Tensor]
+
+    def nll(
+        self, x: Tensor, noise: Noise, trace: TraceName, how: Sequence[How], kl_weight: float
+    ) -> tuple[Tensor, Terms]:
+        """See `Objective.nll`."""
+        parts = self._parts(x, noise, trace, how, training=True, regularize=True)
+        return parts.reconstruction + kl_weight * parts.kl, parts.terms
+
+    def values(
+        self,
+        x: Tensor,
+        noise: Noise,
+        trace: TraceName,
+        how: Sequence[How],
+        quantities: Collection[Quantity],
+    ) -> tuple[Values, Terms]:
+        """See `Objective.values`; `reconstruct` alone integrates z alone."""
+        of = None if set(quantities) <= {"reconstruct"} else trace
+        regularize = "regularizers" in quantities
+        parts = self._parts(x, noise, of, how, training=False, regularize=regularize)
+        values: Values = {}
+        if "elbo_terms" in quantities:
+            values["elbo_terms/reconstruction"] = parts.reconstruction
+            values["elbo_terms/kl"] = parts.kl
+        if "reconstruct" in quantities:
+            values["reconstruct"] = self.nets.picture(parts.logits)
+        return values, parts.terms
+
+    def sample(self, base: Tensor, how: How) -> tuple[Tensor, list[BlockCounts]]:
+        """See `Objective.sample`; the flow, a posterior, takes no part."""
+        none = [BlockCounts() for _ in range(self.flow.blocks)]
+        return self.nets.picture(self.nets.decode(self.arrays, base)), none
+
+    def _parts(
+        self,
+        x: Tensor,
+        noise: Noise,
+        trace: TraceName | None,
+        how: Sequence[How],
+        *,
+        training: bool,
+        regularize: bool,
+    ) -> _Parts:
+        """Encodes, transports and decodes."""
+        if noise.posterior is None:
+            raise BackendError("the batch has no noise 'posterior', but an autoencoder needs it")
+        encoding = self.nets.encode(self.arrays, x)
+        z0 = encoding.mean + encoding.variance.sqrt() * noise.posterior
+        terms = self.flow.terms(
+            z0,
+            noise,
+            trace,
+            how,
+            conditions=encoding.conditions,
+            training=training,
+            regularize=regularize,
+        )
+        log_q = log_normal(z0, encoding.mean, encoding.variance)
+        logits = self.nets.decode(self.arrays, terms.z)
+        kl = log_q + terms.a - log_standard_normal(terms.z)
+        return _Parts(self.nets.reconstruction(logits, x), kl, logits, terms)
