@@ -13,7 +13,16 @@ from harness.backends import get_backend, missing_distribution
 from harness.datasets import declare
 from harness.records import TrialFolder, read_lines
 from harness.terms import Resources
-from harness.trial import AdaptiveSolver, DatasetRef, Evaluation, ModelSpec, Training, Trial
+from harness.trial import (
+    AdaptiveSolver,
+    DatasetRef,
+    Evaluation,
+    ModelSpec,
+    Patience,
+    Schedule,
+    Training,
+    Trial,
+)
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
@@ -26,12 +35,19 @@ def _trial(backend: str) -> Trial:
     return Trial(
         dataset=DatasetRef("moons", declare("moons").digest),
         backend=backend,
-        solver=AdaptiveSolver("dopri5", rtol=1e-3, atol=1e-3),
+        # Steps, rates and the gradient mode all depend on what came before the kill.
+        solver=AdaptiveSolver("dopri5", rtol=1e-3, atol=1e-3, first_step="warm"),
         model=ModelSpec(hidden=(16, 16)),
         regularizer={"rnode.kinetic": 0.01},
         training=Training(
-            iterations=ITERATIONS[backend], batch=64, validate_every=30, validation_rows=100
+            iterations=ITERATIONS[backend],
+            batch=64,
+            schedule=Schedule(warmup=50),
+            patience=Patience(drops=(1, 2)),
+            validate_every=30,
+            validation_rows=100,
         ),
+        gradient="auto",
         evaluation=Evaluation(rows=200, batch=100, samples=20),
     )
 
