@@ -19,6 +19,8 @@ from harness.errors import HarnessError
 from harness.evaluation import Evaluator, SolveFailed
 from harness.final import measure
 from harness.interface import Backend
+from harness.measuring import require_measurable
+from harness.memory import memory_at_hand
 from harness.pinning import Lease
 from harness.records import Status, TrialFolder, dumps, read_lines, replace, result_head
 from harness.terms import Resources
@@ -103,6 +105,7 @@ class Attempt:
         with _timed(timing, "data_s"):
             dataset = datasets.load(trial.dataset.name, trial.dataset.digest)
         info = dataset.info
+        require_measurable(trial, dataset, memory_at_hand("cpu", 0, cores))
         chosen = settle(self.folder, trial, backend, info, device, self.resources, cores)
         trial = chosen.trial
         self.environment = with_choices(self.environment, trial.gradient, chosen.backend)
@@ -123,10 +126,10 @@ class Attempt:
                 self.lease.alone,
             )
             trainer.train()
-            final = measure(trainer, self.attempt)
-            self.metrics, self.nfe = final.metrics, final.nfe
-            timing["test_s"] = final.test_s
-            return final.message
+            found = measure(trainer, self.attempt, earlier)
+            self.metrics, self.nfe = found.metrics, found.nfe
+            timing |= found.timing()
+            return found.message
         finally:
             self.device_bytes = model.peak_device_bytes()
             model.close()

@@ -15,7 +15,15 @@ from dataclasses import dataclass
 import numpy as np
 
 from harness.datasets.base import Dataset, Float, Rows, Split
-from harness.interface import Arrays, Batch, Control, Model
+from harness.interface import (
+    Array,
+    Arrays,
+    Batch,
+    Control,
+    EvaluationReport,
+    Model,
+    Quantity,
+)
 from harness.noise import draw, noise_slots
 from harness.trial import TraceName, Trial
 
@@ -123,15 +131,72 @@ class Evaluator:
         Raises:
             SolveFailed: A solve did not finish.
         """
-        shape, trial = self.dataset.info.event_shape, self.trial
-        slots = noise_slots(trial, shape, "sample", count)
-        base = draw(slots, 0, 0, trial.precision, "sample/")["base"]
-        control = Control(trial.evaluation_solver, trial.evaluation.trace)
+        base = self._base(count, 0, 0, "sample/")
+        return self._sampled(base, self.trial.evaluation.batch)
+
+    def sampling(self, index: int, count: int) -> tuple[Float, int]:
+        """Draws set `index` of samples, all of them in one solve: they share its steps.
+
+        Returns:
+            [count, *event_shape] in model space, and the evaluations.
+
+        Raises:
+            SolveFailed: A solve did not finish.
+        """
+        base = self._base(count, self.trial.seed, index, "samplings/")
+        samples, forward = self._sampled(base, count)
+        return samples, sum(forward)
+
+    def prior(self, count: int) -> Float:
+        """Decodes draws of an autoencoder's prior, [count, *event_shape].
+
+        Raises:
+            SolveFailed: A solve did not finish.
+        """
+        base = self._base(count, self.trial.seed, 0, "prior/")
+        return self._sampled(base, self.trial.evaluation.batch)[0]
+
+    def reconstructions(self, chunks: Sequence[Rows]) -> Float:
+        """Encodes and decodes rows with one draw of the posterior each, [n, *event_shape].
+
+        Raises:
+            SolveFailed: A solve did not finish.
+        """
+        reports = (
+            self._evaluated(rows.x, f"reconstruct/{index}/", "reconstruct")
+            for index, rows in enumerate(chunks)
+        )
+        return np.concatenate([np.asarray(r.values["reconstruct"], np.float64) for r in reports])
+
+    def log_weights(self, chunks: Sequence[Rows], index: int) -> Float:
+        """Log-weight of draw `index` of the posterior for every row, [n] nats.
+
+        log w = log p(x | z) + log p(z) - log q(z | x), whose mean over draws is the ELBO and whose
+        logmeanexp bounds log p(x) more tightly (Burda et al., arXiv 1509.00519, eq. 8).
+
+        Raises:
+            SolveFailed: A solve did not finish.
+        """
+        return np.concatenate(
+            [
+                self._values(rows.x, f"importance/{number}/", index=index)[0] + rows.log_volume
+                for number, rows in enumerate(chunks)
+            ]
+        )
+
+    def _base(self, count: int, seed: int, index: int, prefix: str) -> Array:
+        slots = noise_slots(self.trial, self.dataset.info.event_shape, "sample", count)
+        return draw(slots, seed, index, self.trial.precision, prefix)["base"]
+
+    def _sampled(self, base: Array, size: int) -> tuple[Float, tuple[int, ...]]:
+        """Maps base samples to model space, `size` a solve; and the evaluations of each."""
+        control = Control(self.trial.evaluation_solver, self.trial.evaluation.trace)
+        nothing = np.empty((0, *self.dataset.info.event_shape), self.trial.dtype)
         parts, forward = [], []
-        for start in range(0, count, trial.evaluation.batch):
+        for start in range(0, len(base), size):
             self.check()
-            noise = {"base": base[start : start + trial.evaluation.batch]}
-            report = self.model.sample(Batch(np.empty((0, *shape), trial.dtype), noise), control)
+            batch = Batch(nothing, {"base": base[start : start + size]})
+            report = self.model.sample(batch, control)
             if report.failure:
                 raise SolveFailed(f"a solve for samples did not finish: {report.failure}")
             parts.append(np.asarray(report.values["sample"], dtype=np.float64))
@@ -167,22 +232,38 @@ class Evaluator:
             "grid_log_prob": log_prob.reshape(GRID, GRID).astype(np.float32),
         }
 
-    def _values(self, x: Float, prefix: str, trace: TraceName | None = None) -> tuple[Float, int]:
+    def _values(
+        self, x: Float, prefix: str, trace: TraceName | None = None, index: int = 0
+    ) -> tuple[Float, int]:
         """Log-likelihood, or ELBO, of each row [n]; and evaluations, summed over blocks."""
+        density = self.trial.model.posterior is None
+        quantity: Quantity = "log_prob" if density else "elbo_terms"
+        report = self._evaluated(x, prefix, quantity, trace, index)
+        names = ("log_prob",) if density else ("elbo_terms/reconstruction", "elbo_terms/kl")
+        terms = [np.asarray(report.values[name], dtype=np.float64) for name in names]
+        values: Float = np.sum(terms, axis=0)
+        return (values if density else -values), sum(report.nfe.forward)
+
+    def _evaluated(
+        self,
+        x: Float,
+        prefix: str,
+        quantity: Quantity,
+        trace: TraceName | None = None,
+        index: int = 0,
+    ) -> EvaluationReport:
+        """A quantity of rows, with noise `index` of the slots of a prefix."""
         self.check()
         shape = self.dataset.info.event_shape
         noise: Arrays = {}
         if trace is None:
             slots = noise_slots(self.trial, shape, "evaluate", len(x))
-            noise = draw(slots, self.trial.seed, 0, self.trial.precision, prefix)
+            noise = draw(slots, self.trial.seed, index, self.trial.precision, prefix)
         control = Control(self.trial.evaluation_solver, trace or self.trial.evaluation.trace)
-        batch = Batch(x.astype(self.trial.dtype), noise)
-        density = self.trial.model.posterior is None
-        report = self.model.evaluate(batch, control, ("log_prob" if density else "elbo_terms",))
+        report = self.model.evaluate(
+            Batch(x.astype(self.trial.dtype), noise), control, (quantity,)
+        )
         if report.failure:
             name = prefix.rstrip("/")
             raise SolveFailed(f"a solve for '{name}' did not finish: {report.failure}")
-        names = ("log_prob",) if density else ("elbo_terms/reconstruction", "elbo_terms/kl")
-        terms = [np.asarray(report.values[name], dtype=np.float64) for name in names]
-        values: Float = np.sum(terms, axis=0)
-        return (values if density else -values), sum(report.nfe.forward)
+        return report

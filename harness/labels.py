@@ -16,6 +16,7 @@ from harness.trial import (
     Patience,
     Posterior,
     RegularizerName,
+    SampleMetrics,
     Schedule,
     SolverSpec,
     Training,
@@ -117,6 +118,12 @@ def _training(training: Training) -> str:
 def _evaluation(evaluation: Evaluation) -> str:
     parts = [evaluation.trace, f"batch={evaluation.batch}"]
     parts += _changed(evaluation, Evaluation(), "rows", "samples")
+    parts += ["image_metrics"] if evaluation.image_metrics else []
+    parts += _changed(evaluation, Evaluation(), "importance_samples")
+    if evaluation.sample_metrics is not None:
+        wanted = evaluation.sample_metrics
+        parts.append(f"metrics={wanted.samplings}x{wanted.rows}")
+        parts += _changed(wanted, SampleMetrics(), "exact_emd_rows")
     if evaluation.solver is not None:
         parts.append(f"by {solver_label(evaluation.solver)}")
     return " ".join(parts)

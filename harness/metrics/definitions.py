@@ -104,5 +104,17 @@ _ALL = (
     Definition("steps", "count", "neither", "optimiser steps that were taken"),
 )
 
-DEFINITIONS: Mapping[str, Definition] = {definition.name: definition for definition in _ALL}
+_FLOORS = tuple(
+    Definition(
+        f"{name}_floor", definition.unit, "neither", f"{name} with training rows for samples"
+    )
+    for definition in _ALL
+    for name in (definition.name.removesuffix("_prior"),)
+    if definition.name in ROW_METRICS or name in IMAGE_METRICS
+)
+"""What a perfect model would score: no model should be read without it."""
+
+DEFINITIONS: Mapping[str, Definition] = {
+    definition.name: definition for definition in (*_ALL, *_FLOORS)
+}
 """By name."""

@@ -10,7 +10,7 @@ from harness.errors import MetricError
 from harness.metrics.sets import Float
 from harness.streams import Stream
 
-__all__ = ["PUBLISHED_ROWS", "real_floor", "reference_rows"]
+__all__ = ["PUBLISHED_ROWS", "floor_rows", "real_floor", "reference_rows"]
 
 PUBLISHED_ROWS = 20_000
 """References in PaddingFlow's tables: this many test rows, or all if there are fewer."""
@@ -25,6 +25,27 @@ def reference_rows(test: np.ndarray, limit: int = PUBLISHED_ROWS) -> Float:
     return np.asarray(test[order[:limit]], np.float64)
 
 
+def floor_rows(train: np.ndarray, count: int, draw: int = 0) -> Float:
+    """Training rows that take the place of samples.
+
+    Arguments:
+        train: Training rows [n, ...].
+        count: How many are wanted: as many as there are references.
+        draw: Each draw is another random subset.
+
+    Raises:
+        MetricError: There are fewer training rows than that: sets of other sizes have another
+            floor.
+    """
+    if len(train) < count:
+        raise MetricError(
+            f"a floor needs as many training rows as references: {len(train):,} and "
+            f"{count:,}; use fewer references"
+        )
+    order = Stream(draw, "metrics/floor").permutation(len(train))[:count]
+    return np.asarray(train[order], np.float64)
+
+
 def real_floor(
     metric: Callable[[Float, Float], float],
     train: np.ndarray,
@@ -37,16 +58,10 @@ def real_floor(
         metric: Any metric of samples and references, e.g. `harness.metrics.chamfer.cd`.
         train: Training rows [n, ...].
         references: The reference set [m, ...], from other rows.
-        draw: Each draw is another random subset of m training rows.
+        draw: See `floor_rows`.
 
     Raises:
-        MetricError: There are fewer training rows than references: sets of other sizes have
-            another floor.
+        MetricError: There are fewer training rows than references.
     """
-    if len(train) < len(references):
-        raise MetricError(
-            f"a floor needs as many training rows as references: {len(train):,} and "
-            f"{len(references):,}; use fewer references"
-        )
-    order = Stream(draw, "metrics/floor").permutation(len(train))[: len(references)]
-    return metric(np.asarray(train[order], np.float64), np.asarray(references, np.float64))
+    rows = floor_rows(train, len(references), draw)
+    return metric(rows, np.asarray(references, np.float64))

@@ -26,6 +26,7 @@ from harness.trial import (
     Optimizer,
     Patience,
     Posterior,
+    SampleMetrics,
     Schedule,
     Training,
     Trial,
@@ -219,6 +220,13 @@ def test_labels() -> None:
             Evaluation("hutchinson", 10, 20, FixedSolver("euler", 4), 0),
             "hutchinson batch=10 rows=20 samples=0 by euler steps=4",
         ),
+        (
+            "evaluation",
+            Evaluation(
+                sample_metrics=SampleMetrics(200, 2, 0), image_metrics=True, importance_samples=50
+            ),
+            "exact batch=1000 image_metrics importance_samples=50 metrics=2x200 exact_emd_rows=0",
+        ),
     ],
 )
 def test_labels_of_other_values(axis: str, value: Any, expected: str) -> None:  # noqa: ANN401
@@ -238,6 +246,7 @@ def test_every_field_of_a_trial_shows_in_its_labels() -> None:
 _OTHERS: dict[str, Any] = {
     "batch_norm": BatchNorm(),
     "posterior": Posterior(),
+    "sample_metrics": SampleMetrics(),
     "clip_norm": 1.0,
     "stop": 3,
     "strides": (1, 1, 1, 1),

@@ -34,6 +34,7 @@ from harness.trial import (
     Posterior,
     PrecisionName,
     RegularizerName,
+    SampleMetrics,
     Schedule,
     TraceName,
     Training,
@@ -115,6 +116,9 @@ trials = st.builds(
         rows=st.none() | count,
         solver=st.none() | solver,
         samples=st.integers(0, 100),
+        sample_metrics=st.none() | st.builds(SampleMetrics, rows=count, samplings=count),
+        image_metrics=st.booleans(),
+        importance_samples=st.integers(0, 100),
     ),
     gradient=st.sampled_from(get_args(GradientName)),
     engine=st.sampled_from(get_args(EngineName)),
@@ -158,7 +162,7 @@ def test_canonical_json_is_sorted_compact_and_plain(trial: Trial) -> None:
 
 def test_golden_identity() -> None:
     """Another value here means that every record on disk loses its trial."""
-    assert BASE.id == "e7a056d1a3ace9a6"
+    assert BASE.id == "9ecde8d1aed89cf4"
     full = replace(
         BASE,
         solver=FixedSolver("rk4_38", 8),
@@ -182,20 +186,27 @@ def test_golden_identity() -> None:
             Patience((10, 20), 30),
             protocol="paper",
         ),
-        evaluation=Evaluation("hutchinson", 500, 2000, AdaptiveSolver("tsit5", 1e-6, 1e-8)),
+        evaluation=Evaluation(
+            "hutchinson",
+            500,
+            2000,
+            AdaptiveSolver("tsit5", 1e-6, 1e-8),
+            sample_metrics=SampleMetrics(200, 2),
+        ),
         gradient="direct",
         engine="library",
         precision="float64",
         seed=7,
     )
-    assert full.id == "f2f8b9607f7e0c6c"
+    assert full.id == "93e31060db772173"
 
 
 def test_canonical_form_spelled_out() -> None:
     assert canonical(BASE) == (
         '{"backend":"torch","dataset":{"digest":"09d92dd64d16d461","name":"moons"},'
         '"engine":"native",'
-        '"evaluation":{"batch":1000,"rows":null,"samples":1000,"solver":null,"trace":"exact"},'
+        '"evaluation":{"batch":1000,"image_metrics":false,"importance_samples":0,"rows":null,'
+        '"sample_metrics":null,"samples":1000,"solver":null,"trace":"exact"},'
         '"gradient":"adjoint","model":{"batch_norm":null,"blocks":1,'
         '"end_time":{"mode":"fixed","value":1.0},'
         '"hidden":[64,64,64],"layer":"concatsquash","nonlinearity":"tanh","posterior":null,'
@@ -251,6 +262,7 @@ def test_counts_stay_integers() -> None:
         replace(BASE, solver=AdaptiveSolver("dopri5", rtol=1.0000000000000002e-5)),
         replace(BASE, regularizer={"rnode.kinetic": 0.01}),
         replace(BASE, evaluation=Evaluation(solver=AdaptiveSolver("dopri5"))),
+        replace(BASE, evaluation=Evaluation(sample_metrics=SampleMetrics())),
         replace(BASE, solver=AdaptiveSolver("dopri5", end="interpolate")),
         replace(BASE, solver=LibrarySolver("diffrax:Dopri5")),
         replace(BASE, gradient="direct"),
