@@ -4,6 +4,7 @@ What it does beside computing is read from the environment variable FAKE_BEHAVIO
 `sleep_s` seconds a step; `fail` one of the names in `_FAILURES` at training step `at`, in as many
 processes as `times` says (counted in the folder `marks`); `choices` is what `choose` answers
 (`{"rounding": "up"}` changes the numbers); `seeds` gives other values by seed.
+A set of `nan_in_sampling_of` samples has three that are not numbers.
 """
 
 from __future__ import annotations
@@ -133,6 +134,9 @@ class _FakeModel(Model):
     def evaluate(
         self, batch: Batch, control: Control, quantities: Sequence[Quantity]
     ) -> EvaluationReport:
+        if quantities == ("reconstruct",):
+            shift = np.mean(batch.noise["posterior"], axis=-1).reshape(-1, 1, 1, 1)
+            return EvaluationReport({"reconstruct": batch.x + 0.01 * shift}, Nfe((8,)))
         log_prob = self._transform(batch.x)[1]
         if quantities == ("log_prob",):
             return EvaluationReport({"log_prob": log_prob}, Nfe((8,)))
@@ -142,6 +146,8 @@ class _FakeModel(Model):
 
     def sample(self, batch: Batch, control: Control) -> EvaluationReport:
         base = batch.noise["base"]
+        if len(base) == self._behaviour.get("nan_in_sampling_of"):
+            base = np.where(np.arange(len(base))[:, None] < 3, np.nan, base)
         if base.shape[1:] != self._arrays["m"].shape:
             # The latent of an autoencoder; every image is the mean.
             base = np.zeros((len(base), *self._arrays["m"].shape), base.dtype)
