@@ -3,14 +3,28 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Protocol
 
 import jax
 import jax.numpy as jnp
 from jax import lax
 
-__all__ = ["Affine", "convolve"]
+__all__ = ["Affine", "Map", "convolve"]
 
 _AXES = ("NCHW", "OIHW", "NCHW")
+
+
+class Map(Protocol):
+    """What the dynamics need of a layer at one time, however it is made."""
+
+    def apply(self, h: jax.Array) -> jax.Array:
+        """A h + c."""
+
+    def tangent(self, v: jax.Array) -> jax.Array:
+        """A v."""
+
+    def cotangent(self, u: jax.Array) -> jax.Array:
+        """A^T u."""
 
 
 @dataclass(frozen=True)

@@ -6,21 +6,25 @@ built from them. The released FFJORD code differentiates an autodiff pass instea
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import jax
 import jax.numpy as jnp
 
+from harness.errors import BackendError
 from harness.stages import Block
 from harness.trial import ModelSpec
-from harness_jax.layers import TIMED_WEIGHTS, layers_of
+from harness_jax.affine import Affine, Map
+from harness_jax.amortized import amortized
+from harness_jax.layers import TIMED_WEIGHTS, Layers, layers_of
 from harness_jax.linearization import Linearization
 from harness_jax.nonlinearities import NONLINEARITIES
-from harness_jax.taylor import solution_derivative
+from harness_jax.taylor import nested_derivative, solution_derivative
 
-__all__ = ["BETA", "Dynamics"]
+__all__ = ["BETA", "CONDITION", "Dynamics"]
 
 BETA = "swish_beta"
+CONDITION = "condition"
 
 
 class Dynamics:
@@ -30,7 +34,7 @@ class Dynamics:
         model: The architecture.
         block: Shapes of the state and of the layers.
         arrays: Arrays of the block by portable name without the block, e.g. `layer0/weight`, and
-            `swish_beta` where the model has one.
+            `swish_beta` and `condition` [batch, numbers] where the model has them.
     """
 
     def __init__(self, model: ModelSpec, block: Block, arrays: Mapping[str, jax.Array]) -> None:
@@ -43,7 +47,13 @@ class Dynamics:
             if kind:
                 by_layer[int(place.removeprefix("layer"))][kind] = array
         self._constant_weights = model.layer not in TIMED_WEIGHTS
-        self._at = layers_of(model.layer, by_layer, block.layers)
+        # Layers whose every weight is an example's have no arrays.
+        shared = layers_of(model.layer, by_layer, block.layers) if by_layer[0] else _no_layers
+        self._at: Callable[[jax.Array], Sequence[Map]] = shared
+        self._shared: Layers | None = shared
+        if model.posterior is not None and model.posterior.amortization != "plain":
+            self._at = amortized(model.posterior, block, shared, arrays.get(CONDITION))
+            self._shared = None
 
     def value(self, t: jax.Array, z: jax.Array) -> jax.Array:
         """f(t, z), [batch, *shape]."""
@@ -68,8 +78,10 @@ class Dynamics:
 
     def solution_derivative(self, t: jax.Array, z: jax.Array, order: int) -> jax.Array:
         """d^order z / dt^order along the solution of dz/dt = f, [batch, *shape]; order to 4."""
+        if self._shared is None:
+            return nested_derivative(self.value, t, z, order)
         return solution_derivative(
-            self._at,
+            self._shared,
             lambda x: self._act(x, self._beta),
             t,
             z,
@@ -77,3 +89,7 @@ class Dynamics:
             residual=self._residual,
             constant_weights=self._constant_weights,
         )
+
+
+def _no_layers(t: jax.Array) -> list[Affine]:
+    raise BackendError("a net without arrays")

@@ -8,7 +8,7 @@ log p(x) = log N(z(1); 0, I) - a(1), a the integral of -Tr(df/dz) carried throug
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import NamedTuple
@@ -22,7 +22,7 @@ from harness.trial import ModelSpec, RegularizerName, TraceName
 from harness_jax.blocks import FirstSteps, How
 from harness_jax.cells import Carry, CellInputs, Cells
 from harness_jax.control import Stats
-from harness_jax.dynamics import BETA
+from harness_jax.dynamics import BETA, CONDITION
 from harness_jax.regularizers import INTEGRANDS
 from harness_jax.runs import Part, Run, parts
 from harness_jax.squeeze import join, split, squeeze, unsqueeze
@@ -77,6 +77,8 @@ class Flow:
     @cached_property
     def shape(self) -> Shape:
         """Shape of the state at the data's end."""
+        if self.model.posterior is not None:
+            return (self.model.posterior.latent,)
         if self.model.strides is None:
             return (math.prod(self.event_shape),)
         return self.event_shape
@@ -104,6 +106,7 @@ class Flow:
         trace: TraceName | None,
         how: How,
         *,
+        conditions: Sequence[jax.Array | None] = (),
         first: FirstSteps | None = None,
         training: bool = False,
         regularize: bool = False,
@@ -116,6 +119,7 @@ class Flow:
             noise: `<run>/probe`, `<run>/end_time`, `<run>/tpr_times`, stacked likewise.
             trace: How the trace is computed; None for z alone, without the density.
             how: How each block is solved.
+            conditions: What each example gives to each block's dynamics (autoencoders).
             first: First steps, [blocks] each, and ledger, [blocks, solves, 3].
             training: Norms use the batch, the power iterations turn, `steer` moves the end times.
             regularize: Carry the regularizers as well.
@@ -131,7 +135,7 @@ class Flow:
         for part in self.parts:
             if isinstance(part, Run):
                 cells = Cells(self.model, part.kind, how, trace, integrals, training, steer, tpr)
-                own = self._inputs(part, arrays, noise, first or FirstSteps())
+                own = self._inputs(part, arrays, noise, first or FirstSteps(), conditions)
                 carry, (found, new) = lax.scan(cells.forward, carry, own)
                 stats += [found] if found is not None else []
                 buffers |= {f"{part.name}/{name}": value for name, value in new.items()}
@@ -176,8 +180,17 @@ class Flow:
             raise ValueError("a flow ends with a block")
         return last.kind.block.shape
 
-    def _inputs(self, run: Run, arrays: Stacked, noise: Stacked, first: FirstSteps) -> CellInputs:
-        """What the cells of a run are functions of, stacked over them."""
+    def _inputs(
+        self,
+        run: Run,
+        arrays: Stacked,
+        noise: Stacked,
+        first: FirstSteps,
+        conditions: Sequence[jax.Array | None] = (),
+    ) -> CellInputs:
+        """What the cells of a run are functions of, stacked over them; a condition counts as one
+        of their arrays.
+        """
         prefix, norm = f"{run.name}/", f"{run.name}/norm/"
         own = {
             name.removeprefix(prefix): array
@@ -186,6 +199,10 @@ class Flow:
         }
         if BETA in arrays and own:
             own[BETA] = jnp.broadcast_to(arrays[BETA], (len(run.cells),))
+        given = [conditions[index] for index in run.blocks] if conditions else []
+        present = [condition for condition in given if condition is not None]
+        if present:
+            own[CONDITION] = jnp.stack(present)
         return CellInputs(
             arrays=own,
             norm={n.removeprefix(norm): a for n, a in arrays.items() if n.startswith(norm)},

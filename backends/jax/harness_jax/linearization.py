@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from harness.stages import Block
-from harness_jax.affine import Affine
+from harness_jax.affine import Map
 
 __all__ = ["JacobianSums", "Linearization"]
 
@@ -48,7 +48,7 @@ class Linearization:
     def __init__(
         self,
         f: jax.Array,
-        layers: Sequence[Affine],
+        layers: Sequence[Map],
         slopes: Sequence[jax.Array],
         block: Block,
         residual: bool,
@@ -74,9 +74,13 @@ class Linearization:
 
         def sums(basis: jax.Array) -> jax.Array:
             # The sum of <A^T e_i, v_i>, v_i the tangent before the last layer, A its matrix: all
-            # examples share the first factor.
-            tangents, rows = self._through(basis), self._layers[-1].cotangent(basis)
-            traces = jnp.einsum("kbh,kh->b", self._flat(tangents), self._flat(rows)[:, 0])
+            # examples share the first factor, unless weights are their own.
+            tangents = self._flat(self._through(basis))
+            rows = self._flat(self._layers[-1].cotangent(basis))
+            if rows.shape[1] == 1:
+                traces = jnp.einsum("kbh,kh->b", tangents, rows[:, 0])
+            else:
+                traces = jnp.sum(tangents * rows, axis=(0, 2))
             return jnp.broadcast_to(traces, (len(self.f),))
 
         return self._whole(self._over_basis(sums))

@@ -21,12 +21,15 @@ from harness.interface import (
     Pending,
     Quantity,
 )
+from harness.stages import Block, stages
 from harness.trial import Trial
 from harness_jax.arrays import Stack
+from harness_jax.autoencoder import Autoencoder
 from harness_jax.blocks import How
 from harness_jax.flow import Flow
 from harness_jax.gradients import EngineName, get_engine
 from harness_jax.noise import drawn, stacked_noise
+from harness_jax.objective import Density, Elbo, Objective
 from harness_jax.optimizers import Moments, initial_moments
 from harness_jax.precision import PrecisionCheck
 from harness_jax.programs import evaluate_program, sample_program, train_program
@@ -36,7 +39,7 @@ from harness_jax.warm import WarmSteps
 __all__ = ["JaxModel"]
 
 Program = Callable[..., Any]
-Inputs = tuple[Array, Arrays, np.ndarray]
+Inputs = tuple[Array, Arrays, np.ndarray, np.ndarray]
 
 
 @final
@@ -53,7 +56,7 @@ class JaxModel(Model):
     def __init__(
         self, trial: Trial, data: DataInfo, device: jax.Device, engine: EngineName
     ) -> None:
-        self._event_shape = data.event_shape
+        categorical = data.likelihood == "categorical"
         self._dtype: np.dtype[np.floating] = np.dtype(
             np.float64 if trial.precision == "float64" else np.float32
         )
@@ -61,8 +64,16 @@ class JaxModel(Model):
         self._engine = get_engine(engine)
         weights = dict(sorted(trial.regularizer.items()))
         self._flow = Flow(trial.model, data.event_shape, weights)
-        self._stack = Stack(trial.model, data.event_shape, self._dtype, device)
-        self._arrays = self._stack.put(initial_arrays(trial, data.event_shape))
+        self._objective: Objective = Density(self._flow, data.event_shape)
+        if trial.model.posterior is not None:
+            found = stages(trial.model, data.event_shape)
+            blocks = tuple(stage for stage in found if isinstance(stage, Block))
+            nets = Autoencoder(trial.model, blocks, data.event_shape, categorical)
+            self._objective = Elbo(self._flow, nets)
+        self._stack = Stack(trial.model, data.event_shape, self._dtype, device, categorical)
+        self._arrays = self._stack.put(
+            initial_arrays(trial, data.event_shape, categorical=categorical)
+        )
         trained = {name: self._arrays[name] for name in self._stack.trainable}
         self._moments = initial_moments(trained, device)
         self._warm_steps = WarmSteps(trial, self._flow.blocks, device)
@@ -114,30 +125,26 @@ class JaxModel(Model):
     def evaluate(
         self, batch: Batch, control: Control, quantities: Sequence[Quantity]
     ) -> EvaluationReport:
-        """Per-example quantities; `encode` alone integrates z alone, like `sample`."""
+        """Per-example quantities; what needs no density is integrated without it."""
         regularize = "regularizers" in quantities
-        trace = None if set(quantities) <= {"encode"} else control.trace
+        trace = None if set(quantities) <= {"encode", "reconstruct"} else control.trace
         program = self._jit(evaluate_program, self._how(control), trace, regularize)
         noise = stacked_noise(self._flow, batch, trace, self._dtype, regularize=regularize)
-        log_prob, terms = program(self._arrays, self._states(batch.x), noise)
+        found, terms = program(self._arrays, self._floats(batch.x), noise)
         self._precision.of_state(terms.z)
-        log_prob, terms = jax.device_get((log_prob, terms))
-        values: dict[str, Array] = {}
-        if "log_prob" in quantities:
-            values["log_prob"] = log_prob
-        if "encode" in quantities:
-            values["encode"] = self._events(terms.z)
+        wanted = {name: v for name, v in found.items() if name.partition("/")[0] in quantities}
+        values, terms = jax.device_get((wanted, terms))
         values |= {f"regularizers/{name}": r for name, r in terms.penalties.items()}
         return evaluation_report(values, terms.stats)
 
     def sample(self, batch: Batch, control: Control) -> EvaluationReport:
         """Maps `batch.noise['base']` to data."""
-        base = drawn(batch, "base")
-        base = np.ascontiguousarray(base, self._dtype).reshape(len(base), -1)
+        base = self._floats(drawn(batch, "base"))
+        base = base.reshape(len(base), -1)
         x, stats = self._jit(sample_program, self._how(control))(self._arrays, base)
         self._precision.of_state(x)
         x, stats = jax.device_get((x, stats))
-        return evaluation_report({"sample": self._events(x)}, stats)
+        return evaluation_report({"sample": x}, stats, self._flow.blocks)
 
     def synchronize(self) -> None:
         """Waits for the arrays of the last step."""
@@ -155,14 +162,15 @@ class JaxModel(Model):
         noise = stacked_noise(
             self._flow, batch, control.trace, self._dtype, training=True, regularize=True
         )
-        return self._states(batch.x), noise, np.asarray(control.lr, self._dtype)
+        lr, kl_weight = (np.asarray(v, self._dtype) for v in (control.lr, control.kl_weight))
+        return self._floats(batch.x), noise, lr, kl_weight
 
     def _train_program(self, control: Control, inputs: Inputs) -> Program:
         shapes = tuple((v.shape, str(v.dtype)) for v in jax.tree.leaves(inputs))
         key = (control.solver, control.trace, control.gradient, shapes)
         if key not in self._programs:
             step = train_program(
-                self._flow,
+                self._objective,
                 self._stack.trainable,
                 self._optimizer,
                 self._how(control, training=True),
@@ -176,13 +184,9 @@ class JaxModel(Model):
     def _jit(self, make: Callable[..., Program], *static: Hashable) -> Program:
         key = (make, static)
         if key not in self._programs:
-            self._programs[key] = jax.jit(make(self._flow, *static))
+            self._programs[key] = jax.jit(make(self._objective, *static))
         return self._programs[key]
 
-    def _states(self, x: Array) -> Array:
-        """[size, *event_shape] -> the states at the data's end, in the model's precision."""
-        return np.ascontiguousarray(x, self._dtype).reshape(len(x), *self._flow.shape)
-
-    def _events(self, z: Array) -> Array:
-        """[size, ...] -> [size, *event_shape]."""
-        return z.reshape(len(z), *self._event_shape)
+    def _floats(self, x: Array) -> Array:
+        """The same numbers in the model's precision."""
+        return np.ascontiguousarray(x, self._dtype)

@@ -11,6 +11,7 @@ from harness.interface import Array, Arrays, Batch
 from harness.noise import needs_probe
 from harness.trial import TraceName
 from harness_jax.flow import Flow
+from harness_jax.objective import POSTERIOR
 from harness_jax.runs import Run
 
 __all__ = ["drawn", "stacked_noise"]
@@ -25,7 +26,8 @@ def stacked_noise(
     training: bool = False,
     regularize: bool = False,
 ) -> Arrays:
-    """What a call needs: `<run>/probe`, `<run>/end_time`, `<run>/tpr_times`, [cells, ...] each.
+    """What a call needs: `<run>/probe`, `<run>/end_time`, `<run>/tpr_times`, [cells, ...] each,
+    and the `posterior` of an autoencoder, [batch, latent].
 
     Rademacher probes stay int8.
 
@@ -41,6 +43,8 @@ def stacked_noise(
     if "tpr" in regularizers:
         kinds.append("tpr_times")
     noise = {}
+    if flow.model.posterior is not None:
+        noise[POSTERIOR] = drawn(batch, POSTERIOR).astype(dtype)
     for run in flow.parts:
         if not isinstance(run, Run) or run.kind.block is None:
             continue

@@ -11,12 +11,13 @@ import jax.numpy as jnp
 from harness.trial import Optimizer, TraceName
 from harness_jax.blocks import LARGEST, FirstSteps, How
 from harness_jax.control import Stats
-from harness_jax.flow import Flow, Terms, log_standard_normal
+from harness_jax.flow import Terms
 from harness_jax.gradients import new_ledger
+from harness_jax.objective import Objective, Options
 from harness_jax.optimizers import Moments, update
 from harness_jax.warm import Steps, power_of_two
 
-__all__ = ["Density", "Outcome", "Stacked", "evaluate_program", "sample_program", "train_program"]
+__all__ = ["Outcome", "Stacked", "evaluate_program", "sample_program", "train_program"]
 
 Stacked = dict[str, jax.Array]
 
@@ -39,37 +40,38 @@ class Outcome(NamedTuple):
     ledger: jax.Array
 
 
-class Density(NamedTuple):
-    """What an evaluation leaves on the device."""
-
-    log_prob: jax.Array
-    terms: Terms
-
-
 def train_program(
-    flow: Flow, trainable: tuple[str, ...], optimizer: Optimizer, how: How, trace: TraceName
+    objective: Objective,
+    trainable: tuple[str, ...],
+    optimizer: Optimizer,
+    how: How,
+    trace: TraceName,
 ) -> Callable[..., tuple[Stacked, Moments, Steps, Outcome]]:
-    """Forward, gradient and update: a function (arrays, moments, warm, x, noise, lr)."""
+    """Forward, gradient and update, a function of (arrays, moments, warm, x, noise, lr,
+    kl_weight).
+    """
+    flow = objective.flow
 
     def step(
-        arrays: Stacked, moments: Moments, warm: Steps, x: jax.Array, noise: Stacked, lr: jax.Array
+        arrays: Stacked,
+        moments: Moments,
+        warm: Steps,
+        x: jax.Array,
+        noise: Stacked,
+        lr: jax.Array,
+        kl_weight: jax.Array,
     ) -> tuple[Stacked, Moments, Steps, Outcome]:
         trained = {name: arrays[name] for name in trainable}
 
         def loss_of(
             trained: Stacked, ledger: jax.Array
         ) -> tuple[jax.Array, tuple[jax.Array, list[jax.Array], Terms]]:
-            terms = flow.terms(
-                arrays | trained,
-                x,
-                _floating(noise, x),
-                trace,
-                how,
-                first=FirstSteps(warm.get("forward"), warm.get("backward"), ledger),
-                training=True,
-                regularize=True,
+            first = FirstSteps(warm.get("forward"), warm.get("backward"), ledger)
+            options = Options(trace, how, first, training=True, regularize=True)
+            rows, terms = objective.nll(
+                arrays | trained, x, _floating(noise, x), options, kl_weight
             )
-            nll = jnp.mean(terms.a - log_standard_normal(terms.z))
+            nll = jnp.mean(rows)
             means = [jnp.mean(terms.penalties[name]) for name in flow.penalties]
             loss = nll
             for name, mean in zip(flow.penalties, means, strict=True):
@@ -96,20 +98,22 @@ def train_program(
 
 
 def evaluate_program(
-    flow: Flow, how: How, trace: TraceName | None, regularize: bool
-) -> Callable[..., Density]:
-    """The density, or with no trace z alone, as a function of (arrays, x, noise)."""
+    objective: Objective, how: How, trace: TraceName | None, regularize: bool
+) -> Callable[..., tuple[Stacked, Terms]]:
+    """Per-example quantities as a function of (arrays, x, noise); see `Objective.values`."""
 
-    def evaluate(arrays: Stacked, x: jax.Array, noise: Stacked) -> Density:
-        terms = flow.terms(arrays, x, _floating(noise, x), trace, how, regularize=regularize)
-        return Density(log_standard_normal(terms.z) - terms.a, terms)
+    def evaluate(arrays: Stacked, x: jax.Array, noise: Stacked) -> tuple[Stacked, Terms]:
+        options = Options(trace, how, regularize=regularize)
+        return objective.values(arrays, x, _floating(noise, x), options)
 
     return evaluate
 
 
-def sample_program(flow: Flow, how: How) -> Callable[..., tuple[jax.Array, Stats]]:
+def sample_program(
+    objective: Objective, how: How
+) -> Callable[..., tuple[jax.Array, Stats | None]]:
     """The map from base to data as a function of (arrays, base)."""
-    return lambda arrays, base: flow.inverse(arrays, base, how)
+    return lambda arrays, base: objective.sample(arrays, base, how)
 
 
 def _floating(noise: Stacked, x: jax.Array) -> Stacked:

@@ -47,12 +47,17 @@ class PendingStep(Pending):
         )
 
 
-def evaluation_report(values: Mapping[str, Array], stats: Stats) -> EvaluationReport:
-    """The report of an evaluation; no values if a solve failed or one is not finite."""
-    reason = _failure(stats.failure)
+def evaluation_report(
+    values: Mapping[str, Array], stats: Stats | None, blocks: int = 0
+) -> EvaluationReport:
+    """The report of an evaluation; no values if a solve failed or one is not finite. Without
+    `stats` none of the blocks was solved.
+    """
+    reason = None if stats is None else _failure(stats.failure)
     if not all(np.isfinite(value).all() for value in values.values()):
         reason = reason or FAILURES[NON_FINITE]
-    return EvaluationReport({} if reason else values, _counts(stats), reason)
+    nfe = Nfe((0,) * blocks) if stats is None else _counts(stats)
+    return EvaluationReport({} if reason else values, nfe, reason)
 
 
 def _counts(stats: Stats, backward: Iterable[Any] = ()) -> Nfe:

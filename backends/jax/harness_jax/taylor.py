@@ -17,7 +17,7 @@ import jax.numpy as jnp
 
 from harness_jax.affine import Affine
 
-__all__ = ["solution_derivative"]
+__all__ = ["nested_derivative", "solution_derivative"]
 
 Series = list[jax.Array]
 
@@ -54,6 +54,22 @@ def solution_derivative(
         f = net[-1].next(h)
         zs.append((f - zs[k] if residual else f) / (k + 1))
     return math.factorial(order) * zs[order]
+
+
+def nested_derivative(
+    f: Callable[[jax.Array, jax.Array], jax.Array], t: jax.Array, z: jax.Array, order: int
+) -> jax.Array:
+    """d^order z / dt^order along the solution of dz/dt = f(t, z), by derivatives of derivatives:
+    for dynamics whose layers are not series.
+    """
+
+    def along(g: Callable[[jax.Array, jax.Array], jax.Array]) -> Any:  # noqa: ANN401
+        return lambda t, z: jax.jvp(g, (t, z), (jnp.ones_like(t), f(t, z)))[1]
+
+    derivative = f
+    for _ in range(order - 1):
+        derivative = along(derivative)
+    return derivative(t, z)
 
 
 class _LayerSeries:
