@@ -52,28 +52,39 @@ class Adam:
         if spec.clip_norm is not None:
             norm = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(gradients)))
             torch._foreach_mul_(gradients, (spec.clip_norm / norm).clamp(max=1))
-        if spec.weight_decay and spec.name == "adamw":
-            torch._foreach_mul_(arrays, 1 - lr * spec.weight_decay)
-        elif spec.weight_decay and spec.name != "adam_eps_hat":
-            torch._foreach_add_(gradients, arrays, alpha=spec.weight_decay)
         self._count += 1
+        if spec.name in ("adam", "adamw"):
+            # The same arithmetic in one pass over the arrays.
+            fused = torch._fused_adam_ if spec.name == "adam" else torch._fused_adamw_
+            steps = [torch.full((), float(self._count), device=arrays[0].device)] * len(arrays)
+            fused(
+                arrays,
+                gradients,
+                m,
+                v,
+                [],
+                steps,
+                lr=lr,
+                beta1=BETA1,
+                beta2=BETA2,
+                weight_decay=spec.weight_decay,
+                eps=spec.eps,
+                amsgrad=False,
+                maximize=False,
+            )
+            return
+        if spec.weight_decay and spec.name == "adamax":
+            torch._foreach_add_(gradients, arrays, alpha=spec.weight_decay)
         unbias1, unbias2 = 1 - BETA1**self._count, 1 - BETA2**self._count
         torch._foreach_lerp_(m, gradients, 1 - BETA1)
+        torch._foreach_mul_(v, BETA2)
         if spec.name == "adamax":
-            torch._foreach_mul_(v, BETA2)
             torch._foreach_maximum_(v, torch._foreach_add(torch._foreach_abs(gradients), spec.eps))
             torch._foreach_addcdiv_(arrays, m, v, -lr / unbias1)
-            return
-        torch._foreach_mul_(v, BETA2)
-        torch._foreach_addcmul_(v, gradients, gradients, 1 - BETA2)
-        sizes = torch._foreach_sqrt(v)
-        scale = lr / unbias1
-        if spec.name == "adam_eps_hat":
-            scale *= math.sqrt(unbias2)
         else:
-            torch._foreach_div_(sizes, math.sqrt(unbias2))
-        torch._foreach_add_(sizes, spec.eps)
-        torch._foreach_addcdiv_(arrays, m, sizes, -scale)
+            torch._foreach_addcmul_(v, gradients, gradients, 1 - BETA2)
+            sizes = torch._foreach_add(torch._foreach_sqrt(v), spec.eps)
+            torch._foreach_addcdiv_(arrays, m, sizes, -lr * math.sqrt(unbias2) / unbias1)
 
     def state(self) -> Arrays:
         """Returns `adam/m/<name>`, `adam/v/<name>` and `adam/count`."""
