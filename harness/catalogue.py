@@ -9,6 +9,7 @@ from harness import backends, datasets
 from harness.builtin_suites import suite_files
 from harness.errors import HarnessError
 from harness.glossary import GLOSSARY
+from harness.metrics.definitions import DEFINITIONS, Better
 from harness.solvers import TABLEAUX, Tableau
 
 __all__ = ["DataFacts", "Entry", "catalogue", "data"]
@@ -87,6 +88,10 @@ def catalogue() -> dict[str, list[Entry]]:
             kind: [Entry(name, line) for name, line in lines.items()]
             for kind, lines in GLOSSARY.items()
         },
+        "metrics": [
+            Entry(name, f"{one.summary}; {one.unit}, {_BETTER[one.better]}")
+            for name, one in DEFINITIONS.items()
+        ],
         "suites": [_suite(name) for name in suite_files()],
     }
 
@@ -123,6 +128,13 @@ _LIBRARY_SOLVERS = (
     Entry("torchdiffeq:<name>", "{library: ...}: any solver of torchdiffeq, in torch alone"),
     Entry("diffrax:<Name>", "{library: ...}: any solver of diffrax, in jax alone"),
 )
+
+
+_BETTER: Mapping[Better, str] = {
+    "lower": "lower is better",
+    "higher": "higher is better",
+    "neither": "no direction",
+}
 
 
 def _suite(name: str) -> Entry:

@@ -223,7 +223,7 @@ def show(
 def list_(as_json: Json = False) -> None:
     """List all names that a suite can use.
 
-    Datasets, backends, solvers, regularizers, layers and built-in suites.
+    Datasets, backends, solvers, regularizers, layers, metrics and built-in suites.
     """
     from harness.catalogue import catalogue
     from harness.views import catalogue_text

@@ -15,6 +15,8 @@ from harness import datasets
 from harness.architecture import array_specs
 from harness.datasets import Declaration
 from harness.errors import BackendError, HarnessError
+from harness.metrics.protocol import protocol_cost
+from harness.protocols import kind_of
 from harness.spec import (
     AdaptiveSolver,
     DatasetRef,
@@ -269,6 +271,54 @@ def _fits(dataset: DatasetRef, model: ModelSpec) -> Iterator[Complaint]:
             )
 
 
+def _measurable(dataset: DatasetRef, evaluation: Evaluation) -> Iterator[Complaint]:
+    """What is measured after the test against the kind of the data."""
+    facts = declared(dataset.name)
+    if facts is None:
+        return
+    if evaluation.sample_metrics and kind_of(facts) not in ("table", "toy"):
+        yield Complaint(
+            ("evaluation", "sample_metrics"),
+            f"'sample_metrics' compares rows of numbers, and '{dataset.name}' has images",
+            "remove it" + ("; for autoencoders there is 'image_metrics: true'"
+                           if facts.likelihood != "density" else ""),
+        )  # fmt: skip
+    if facts.likelihood != "density":
+        if evaluation.importance_samples and evaluation.trace != "exact":
+            yield Complaint(
+                ("evaluation", "importance_samples"),
+                "importance weights need the exact trace: an estimate of it would not average out "
+                "inside the logarithm",
+                "write 'trace: exact'",
+            )
+        return
+    for name in ("image_metrics", "importance_samples"):
+        if getattr(evaluation, name):
+            yield Complaint(
+                ("evaluation", name),
+                f"'{name}' is of autoencoders, and '{dataset.name}' has densities to fit",
+                "remove it, or give datasets for autoencoders blocks of their own",
+            )
+
+
+def _affordable(
+    dataset: DatasetRef, evaluation: Evaluation, resources: Resources
+) -> Iterator[Complaint]:
+    """The metrics of samples against the time limit, if the data's width is known."""
+    wanted, facts = evaluation.sample_metrics, declared(dataset.name)
+    if wanted is None or facts is None or len(facts.event_shape or ()) != 1:
+        return
+    (dimension,) = facts.event_shape or ()
+    minutes = protocol_cost(wanted, dimension, facts.test_rows).seconds / 60
+    if minutes > resources.timeout_minutes:
+        yield Complaint(
+            ("evaluation", "sample_metrics"),
+            f"the sample metrics of '{dataset.name}' alone take about {minutes:,.0f} minutes, and "
+            f"a trial is stopped after {resources.timeout_minutes:g}",
+            "raise resources.timeout_minutes, or lower rows, samplings or exact_emd_rows",
+        )
+
+
 _RULES: tuple[tuple[tuple[str, ...], Rule], ...] = (
     (("model",), _model),
     (("training",), _training),
@@ -279,4 +329,6 @@ _RULES: tuple[tuple[tuple[str, ...], Rule], ...] = (
     (("model", "regularizer"), _steer),
     (("precision", "resources"), _tf32),
     (("dataset", "model"), _fits),
+    (("dataset", "evaluation"), _measurable),
+    (("dataset", "evaluation", "resources"), _affordable),
 )

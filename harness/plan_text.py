@@ -1,13 +1,20 @@
-"""The plan as text: one line a trial, then the totals."""
+"""The plan as text: one line a trial, then the totals and what is known of the cost."""
 
 from __future__ import annotations
 
 import collections
-from collections.abc import Mapping, Sequence
+import functools
+import math
+from collections.abc import Callable, Mapping, Sequence
 
+from harness import datasets
+from harness.datasets import Declaration
 from harness.labels import LABELS, label
+from harness.metrics.costs import Cost
+from harness.metrics.protocol import protocol_cost
 from harness.plan import Plan, State
 from harness.text import columns, counted
+from harness.trial import Trial
 
 __all__ = ["plan_text", "plan_totals"]
 
@@ -41,8 +48,49 @@ def plan_totals(plan: Plan) -> str:
     states = collections.Counter(planned.state for planned in plan.trials)
     parts = [f"{states[state]:,} {word}" for state, word in _WORDS.items() if states[state]]
     lines = [f"suite {plan.suite}: {counted(len(plan.trials), 'trial')}: {', '.join(parts)}"]
+    lines += _sample_metrics(plan)
     lines += _spend(plan)
     return "\n".join(lines)
+
+
+def _sample_metrics(plan: Plan) -> list[str]:
+    """What the metrics of samples take after the tests, on one core of each trial's host."""
+    declare = functools.cache(datasets.declare)
+    costs = [_cost_of(p.trial, declare) for p in plan.trials if p.state == "to_run"]
+    wanted = [each for each in costs if each is not None]
+    known = [each for each in wanted if each != _UNKNOWN]
+    if not wanted:
+        return []
+    parts = []
+    if known:
+        minutes = [each.seconds / 60 for each in known]
+        ends = dict.fromkeys((_short(min(minutes)), _short(max(minutes))))
+        parts = [
+            f"about {' to '.join(ends)} minutes of one core each",
+            f"{_short(sum(minutes) / 60)} CPU hours in all",
+            f"up to {_short(max(each.bytes for each in known) / 1e9)} GB of host memory",
+        ]
+    if len(known) < len(wanted):
+        parts.append(f"unknown for {counted(len(wanted) - len(known), 'trial')} of unread data")
+    return [f"sample metrics of {counted(len(wanted), 'trial')}: {', '.join(parts)}"]
+
+
+def _short(value: float) -> str:
+    return f"{value:,.0f}" if value >= 10 else f"{value:.2g}"
+
+
+_UNKNOWN = Cost(math.inf, 0)
+
+
+def _cost_of(trial: Trial, declare: Callable[[str], Declaration]) -> Cost | None:
+    """None if a trial has no metrics of samples."""
+    wanted = trial.evaluation.sample_metrics
+    if wanted is None:
+        return None
+    facts = declare(trial.dataset.name)
+    if facts.event_shape is None:
+        return _UNKNOWN
+    return protocol_cost(wanted, math.prod(facts.event_shape), facts.test_rows)
 
 
 def _spend(plan: Plan) -> list[str]:

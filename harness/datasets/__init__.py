@@ -11,7 +11,15 @@ import re
 from collections.abc import Mapping
 from importlib import metadata
 
-from harness.datasets import benchmarks, density_images, digits, patches, toy2d, variational
+from harness.datasets import (
+    benchmarks,
+    density_images,
+    digits,
+    patches,
+    standins,
+    toy2d,
+    variational,
+)
 from harness.datasets.base import Dataset, Declaration, Loader, Rows, Split
 from harness.datasets.files import data_dir
 from harness.datasets.npz import NpzFile
@@ -28,6 +36,7 @@ _BUILT_IN: Mapping[str, Loader] = {
     **patches.LOADERS,
     **density_images.LOADERS,
     **variational.LOADERS,
+    **standins.LOADERS,
 }
 # Files in the data folder that a built-in dataset of the same name reads: not the user's own.
 _OWN_FILES = benchmarks.PINNED_FILES | density_images.PINNED_FILES | variational.PINNED_FILES

@@ -36,6 +36,7 @@ class Declaration:
         reason: Why it is not available, or what would be downloaded.
         likelihood: `DataInfo.likelihood`: the kind of model that can be fitted to it.
         event_shape: Shape of an example; None if only reading would tell.
+        test_rows: Rows of the test split; None if only reading would tell.
     """
 
     name: str
@@ -45,6 +46,7 @@ class Declaration:
     reason: str | None = None
     likelihood: Likelihood = "density"
     event_shape: tuple[int, ...] | None = None
+    test_rows: int | None = None
 
 
 @dataclass(frozen=True)

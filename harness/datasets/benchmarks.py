@@ -51,6 +51,7 @@ TABLES = (
         tabular.power,
         (ARCHIVE,),
         "data",
+        test_rows=204_928,
         part="power-partial",
     ),
     PublicDataset(
@@ -65,6 +66,7 @@ TABLES = (
         tabular.gas,
         (ARCHIVE,),
         "data",
+        test_rows=105_206,
         part="gas-partial",
     ),
     PublicDataset(
@@ -92,6 +94,7 @@ TABLES = (
         tabular.hepmass,
         (ARCHIVE,),
         "data",
+        test_rows=174_987,
         part="hepmass-partial",
     ),
     PublicDataset(
@@ -108,6 +111,7 @@ TABLES = (
         tabular.miniboone,
         (ARCHIVE,),
         "data",
+        test_rows=3_648,
         part="miniboone-partial",
     ),
     PublicDataset(
@@ -123,16 +127,25 @@ TABLES = (
         (ARCHIVE,),
         "data",
         package="h5py",
+        test_rows=250_000,
         part="bsds300-partial",
     ),
 )
 
 
 def _pinned(name: str, checksum: str, rows: int, whole: str, summary: str) -> PublicDataset:
-    """A part of known content: the array `data` of `<name>.npz` in the data folder."""
+    """A part of known content: the array `data` of `<name>.npz`, whose last tenth is the test."""
     (table,) = (table for table in TABLES if table.name == whole)
     source = Source((f"{name}.npz",), npz.parts, (f"sha256:{checksum}",))
-    return PublicDataset(name, summary, (source,), {"data": rows}, table.shape, table.prepare)
+    return PublicDataset(
+        name,
+        summary,
+        (source,),
+        {"data": rows},
+        table.shape,
+        table.prepare,
+        test_rows=int(0.1 * rows),
+    )
 
 
 _PINNED = {

@@ -143,6 +143,7 @@ class _PatchesLoader(Loader):
             present,
             None if present else absence(FILE),
             event_shape=(63,),
+            test_rows=SIZES["test"],
         )
 
     def load(self) -> Dataset:

@@ -52,6 +52,7 @@ class PublicDataset(Loader):
         folder: The folder of the archive in which those files lie; None if there is no archive.
         package: A package that reading needs.
         origin: Where files that cannot be downloaded come from, in words.
+        test_rows: Rows of the test split, where it is known.
         part: Name under which an incomplete file runs; None if it cannot.
         encoding: Turns pixels into rows; None for rows that are given to the model as they are.
         flip: True if training mirrors half of the images.
@@ -67,6 +68,7 @@ class PublicDataset(Loader):
     folder: str | None = None
     package: str | None = None
     origin: str | None = None
+    test_rows: int | None = None
     part: str | None = None
     encoding: Encoding | None = None
     flip: bool = False
@@ -85,7 +87,14 @@ class PublicDataset(Loader):
             elif not here:
                 reason = self.absence()
         return Declaration(
-            self.name, digest, self.summary, reason is None, reason, self.likelihood, self.shape
+            self.name,
+            digest,
+            self.summary,
+            reason is None,
+            reason,
+            self.likelihood,
+            self.shape,
+            self.test_rows,
         )
 
     def load(self) -> Dataset:

@@ -130,7 +130,9 @@ class Toy(Loader):
         text = f"toy2d/{self.name}/{LOADER_VERSION}"
         digest = hashlib.sha256(text.encode()).hexdigest()[:16]
         summary = f"{self.summary}; 2-D, drawn from a formula"
-        return Declaration(self.name, digest, summary, event_shape=(2,))
+        return Declaration(
+            self.name, digest, summary, event_shape=(2,), test_rows=FIXED_ROWS["test"]
+        )
 
     def load(self) -> Dataset:
         """Returns the endless dataset."""

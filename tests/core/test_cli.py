@@ -14,6 +14,7 @@ import pytest
 
 from harness import __version__
 from harness.cli import main
+from harness.metrics.definitions import DEFINITIONS
 from harness.protocols import PROTOCOLS
 from harness.trial import (
     EngineName,
@@ -157,6 +158,7 @@ def test_list_as_json_names_every_kind(shell: Shell) -> None:
     for kind, accepted in words.items():
         assert names[kind] == set(get_args(accepted)), kind
     assert names["protocols"] == set(PROTOCOLS)
+    assert names["metrics"] == set(DEFINITIONS)
     assert all(entry["summary"] for entries in found.values() for entry in entries)
     assert "quickstart" in names["suites"]
     ready = {entry["name"]: entry["ready"] for entry in found["datasets"]}

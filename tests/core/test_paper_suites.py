@@ -9,7 +9,7 @@ import pytest
 from harness.builtin_suites import suite_files
 from harness.grid import expand
 from harness.suite import load_suite
-from harness.trial import AdaptiveSolver, Posterior, Trial
+from harness.trial import AdaptiveSolver, Posterior, SampleMetrics, Trial
 
 
 def _trials(suite: str) -> list[Trial]:
@@ -66,6 +66,8 @@ def test_tabular_rows(dataset: str) -> None:
             "best",
         )
         assert (trial.evaluation.trace, trial.gradient) == ("exact", "adjoint")
+        # PaddingFlow (arXiv 2403.08216): 100 samplings of min(20,000, test rows).
+        assert trial.evaluation.sample_metrics == SampleMetrics(20_000, 100, 2_000)
 
 
 @pytest.mark.parametrize("dataset", VAE)
@@ -88,6 +90,8 @@ def test_autoencoder_rows(dataset: str) -> None:
         assert training.iterations == 2000 * training.validate_every
         assert training.patience.stop == 100
         assert trial.evaluation.trace == "exact"
+        assert trial.evaluation.image_metrics
+        assert trial.evaluation.rows is None
 
 
 @pytest.mark.parametrize(

@@ -15,9 +15,10 @@ import pytest
 from harness import __version__, backends
 from harness.errors import BackendNotInstalled, InputError, RecordError
 from harness.interface import Backend, DataInfo, Model, Unsupported
+from harness.metrics.protocol import protocol_cost
 from harness.plan import Plan, PlannedTrial, plan, plan_json, require_runnable
 from harness.plan_text import plan_text
-from harness.trial import Trial, decode
+from harness.trial import SampleMetrics, Trial, decode
 
 SUITE = """\
 name: toy
@@ -219,6 +220,34 @@ def test_text_shows_every_trial_and_the_axes_that_tell_them_apart(
         "CPU hours: at most 6.0 by the timeouts, budget 2 (the timeouts do not keep the budget)",
         "GPU hours: at most 0.0 by the timeouts, budget 1",
     ]
+
+
+def test_text_has_what_the_metrics_of_samples_cost(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    np.savez(tmp_path / "mine.npz", data=np.zeros((20, 2)))
+    monkeypatch.setenv("HARNESS_DATA_DIR", str(tmp_path))
+    path = tmp_path / "s.yaml"
+    path.write_text(
+        "name: s\nresources: {timeout_minutes: 600}\n"
+        "defaults: {backend: torch, solver: dopri5}\ntrials:\n"
+        "  - {dataset: moons}\n"
+        "  - {dataset: mine, evaluation: {sample_metrics: {}}}\n"
+        "  - {dataset: standin-8d, seed: [0, 1], evaluation: {sample_metrics: {rows: 4000}}}\n"
+        "  - {dataset: moons, evaluation: {sample_metrics: {rows: 10, samplings: 1}}}\n",
+        encoding="utf-8",
+    )
+    *_, totals, metrics = plan_text(plan(path, tmp_path / "runs")).splitlines()
+    assert totals == "suite s: 5 trials: 5 to run"
+    eight = protocol_cost(SampleMetrics(4000), 8, 4000)
+    two = protocol_cost(SampleMetrics(10, 1), 2)
+    low, high = two.seconds / 60, eight.seconds / 60
+    assert metrics == (
+        f"sample metrics of 4 trials: about {low:.2g} to {high:,.0f} minutes of one core each, "
+        f"{(low + 2 * high) / 60:.2g} CPU hours in all, up to {eight.bytes / 1e9:.2g} GB of host "
+        "memory, unknown for 1 trial of unread data"
+    )
+    assert high > 10
 
 
 def test_a_plan_of_skipped_trials_cannot_run(suite: Path, tmp_path: Path) -> None:

@@ -12,14 +12,26 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
+from pydantic import TypeAdapter
 
 from harness.errors import MetricError
 from harness.metrics import sets
+from harness.metrics.costs import cost
 from harness.metrics.definitions import DEFINITIONS, IMAGE_METRICS, ROW_METRICS
-from harness.metrics.floor import real_floor, reference_rows
+from harness.metrics.floor import PUBLISHED_ROWS, real_floor, reference_rows
+from harness.metrics.protocol import planned_rows, protocol_cost
+from harness.metrics.samplings import MINIMA
 from harness.metrics.sets import Float, nearest
-from harness.metrics.transport import emd, emd_3d_reading, emd_3d_reading_approximate, triples
+from harness.metrics.transport import (
+    MAX_ROWS,
+    emd,
+    emd_3d_reading,
+    emd_3d_reading_approximate,
+    triples,
+)
 from harness.streams import Stream
+from harness.terms import METRICS
+from harness.trial import SampleMetrics
 
 cd, mmd_kernel = ROW_METRICS["cd"], ROW_METRICS["mmd_kernel"]
 cov_l2, mmd_l2 = IMAGE_METRICS["cov_l2"], IMAGE_METRICS["mmd_l2"]
@@ -254,5 +266,38 @@ def test_references_are_distinct_rows_in_a_fixed_order() -> None:
 
 
 def test_every_sample_metric_is_defined() -> None:
-    names = {*ROW_METRICS, *(f"{n}_{use}" for n in IMAGE_METRICS for use in ("recon", "prior"))}
+    uses = ("recon", "prior", "floor")
+    names = {*ROW_METRICS, *(f"{n}_{use}" for n in IMAGE_METRICS for use in uses)}
+    names |= {*MINIMA.values(), *(f"{name}_floor" for name in ROW_METRICS)}
     assert names <= set(DEFINITIONS)
+
+
+def test_gates_know_every_metric_of_records() -> None:
+    # Shown by the curves alone: a record has the validation in nats.
+    assert set(METRICS) == set(DEFINITIONS) - {"val_bits_per_dim"}
+
+
+def test_rows_of_each_metric() -> None:
+    wanted = SampleMetrics(rows=500, samplings=3, exact_emd_rows=100)
+    assert planned_rows(wanted, 6, 1000) == {
+        **dict.fromkeys(("cd", "emd_3d_reading_approximate", "mmd_kernel"), 500),
+        **dict.fromkeys(("emd", "emd_3d_reading"), 100),
+    }
+    assert planned_rows(wanted, 2, 80) == dict.fromkeys(("cd", "emd", "mmd_kernel"), 80)
+    none = SampleMetrics(exact_emd_rows=0)
+    assert planned_rows(none, 2) == {"cd": PUBLISHED_ROWS, "mmd_kernel": PUBLISHED_ROWS}
+    # What the distances refuse, a suite cannot ask for.
+    with pytest.raises(ValueError, match="at most 20000"):
+        TypeAdapter(SampleMetrics).validate_json(f'{{"rows": {MAX_ROWS + 1}}}')
+
+
+def test_cost_of_the_protocol_is_that_of_its_metrics() -> None:
+    wanted = SampleMetrics(rows=3000, samplings=4, exact_emd_rows=1000)
+    spent = protocol_cost(wanted, 21)
+    planned = planned_rows(wanted, 21)
+    parts = [cost(name, rows, 21, samplings=5) for name, rows in planned.items()]
+    assert spent.seconds == pytest.approx(sum(part.seconds for part in parts))
+    assert spent.bytes >= max(part.bytes for part in parts)
+    # Halving the rows of the exact distances saves more than half of their time.
+    fewer = protocol_cost(SampleMetrics(3000, 4, 500), 21)
+    assert fewer.seconds < spent.seconds

@@ -94,6 +94,18 @@ CASES: Mapping[str, str | bytes] = {
         "training: {validate_every: 0, patience: {drops: [20, 10], stop: 30}}"
     ),
     "warm-up of no KL term": block("training: {schedule: {kl_warmup: 100}}"),
+    "sample metrics of images": GOOD.replace("moons", "[moons, mnist, omniglot]")
+    + "    evaluation: {sample_metrics: {}}\n",
+    "measurements of autoencoders for densities": block(
+        "evaluation: {image_metrics: true, importance_samples: 5}"
+    ),
+    "importance weights of an estimate": GOOD.replace("moons", "omniglot")
+    + "    model: {posterior: {}}\n"
+    + "    evaluation: {importance_samples: 5, trace: hutchinson}\n",
+    "sample metrics beyond the time limit": GOOD.replace("moons", "[moons, hepmass, miniboone]")
+    + "    evaluation: {sample_metrics: {exact_emd_rows: 20000}}\n",
+    "more rows than the distances take": block("evaluation: {sample_metrics: {rows: 30000}}"),
+    "sample metrics as a switch": block("evaluation: {sample_metrics: true}"),
     "impossible in many places": "name: x\ntrials:\n"
     "  - dataset: [moons, digits]\n    backend: torch\n    solver: dopri5\n"
     "    model: [{hidden: [8], strides: [1]}, {scales: 2}, {hidden: []}]\n"
