@@ -83,8 +83,8 @@ class Attempt:
         except Exception as error:
             self._log(traceback.format_exc())
             status = Status.OUT_OF_MEMORY if _is_out_of_memory(error) else Status.ERROR
-            last = traceback.format_exception_only(error)[-1].strip().splitlines()
-            return status, self._message(last[0] if last else type(error).__name__)
+            # Without the notes that frameworks add; the log has them.
+            return status, self._message(f"{type(error).__name__}: {error}".splitlines()[0])
         finally:
             if self.trainer is not None:
                 self.trainer.measure()

@@ -184,6 +184,7 @@ class _Done(Pending):
 
 
 def _raise(error: Exception) -> str:
+    error.add_note("a note, as jax adds one to what its user's code raises")
     raise error
 
 
