@@ -14,7 +14,14 @@ from harness.errors import BackendError
 from harness.interface import Batch, Control, DataInfo
 from harness.noise import draw, noise_slots
 from harness.streams import Stream
-from harness.trial import AdaptiveSolver, FixedSolver, GradientName, SolverSpec, Trial
+from harness.trial import (
+    AdaptiveSolver,
+    BatchNorm,
+    FixedSolver,
+    GradientName,
+    SolverSpec,
+    Trial,
+)
 
 DIM = 3
 OpenModel = Callable[..., JaxModel]
@@ -29,7 +36,7 @@ def quick_trial(base_trial: Trial) -> Trial:
 
 @pytest.mark.parametrize("gradient", ["adjoint", "direct"])
 @pytest.mark.parametrize(
-    "solver", [FixedSolver("midpoint", 2), AdaptiveSolver("bosh3", 1e-3, 1e-3)]
+    "solver", [FixedSolver("midpoint", 2), AdaptiveSolver("bosh3", 1e-3, 1e-3, "warm")]
 )
 def test_resume_is_bitwise(
     solver: SolverSpec,
@@ -52,6 +59,7 @@ def test_resume_is_bitwise(
     expected = {**straight.arrays(), **straight.state()}
     found = {**resumed.arrays(), **resumed.state()}
     assert found.keys() == expected.keys()
+    assert ("warm/forward" in found) == isinstance(solver, AdaptiveSolver)
     assert found["adam/count"] == 4
     for name, value in expected.items():
         assert found[name].tobytes() == value.tobytes(), name
@@ -123,15 +131,24 @@ def test_examples_keep_their_shape(quick_trial: Trial, open_model: OpenModel) ->
     assert image.train_step(Batch(x, noise), control).fetch().failure is None
 
 
-@pytest.mark.parametrize("solver", [AdaptiveSolver("bosh3", 1e-3, 1e-3), FixedSolver("euler", 3)])
+@pytest.mark.parametrize(
+    "solver", [AdaptiveSolver("bosh3", 1e-3, 1e-3, "warm"), FixedSolver("euler", 3)]
+)
 def test_divergence_is_reported(
     solver: SolverSpec, base_trial: Trial, open_model: OpenModel, make_inputs: MakeInputs
 ) -> None:
-    trial = replace(base_trial, solver=solver)
+    """A step that fails updates nothing: no array, no moment, no buffer, no first step."""
+    spec = replace(base_trial.model, batch_norm=BatchNorm(), spectral_norm=True)
+    trial = replace(base_trial, solver=solver, model=spec)
     model = open_model(trial, DIM)
     batch, control = make_inputs(trial, DIM)
-    batch.x[2, 1] = np.nan
+    start = {**model.arrays(), **model.state()}
+    assert model.train_step(batch, control).fetch().failure is None
     before = {**model.arrays(), **model.state()}
+    counted = {name for name, value in before.items() if np.any(value != start[name])}
+    assert {"norm0/steps", "block1/layer0/weight_u", "adam/count"} <= counted
+    assert ("warm/backward" in counted) == isinstance(solver, AdaptiveSolver)
+    batch.x[2, 1] = np.nan
     assert model.train_step(batch, control).fetch().failure == "non-finite"
     for name, value in {**model.arrays(), **model.state()}.items():
         np.testing.assert_array_equal(value, before[name])
@@ -139,6 +156,29 @@ def test_divergence_is_reported(
     assert report.failure == "non-finite"
     assert report.values == {}
     assert len(report.nfe.forward) == 2
+
+
+def test_warm_first_steps(
+    base_trial: Trial, open_model: OpenModel, make_inputs: MakeInputs
+) -> None:
+    """The heuristic's evaluation is spent in the first training step and in evaluation alone."""
+    solver = AdaptiveSolver("bosh3", 1e-4, 1e-4, "warm")
+    trial = replace(base_trial, solver=solver, gradient="direct")
+    model = open_model(trial, DIM)
+    batch, control = make_inputs(trial, DIM)
+    np.testing.assert_array_equal(model.state()["warm/forward"], [0, 0])
+    for step, heuristic in enumerate((1, 0, 0)):
+        nfe = model.train_step(batch, replace(control, step=step)).fetch().nfe
+        attempts = np.add(nfe.accepted, nfe.rejected)
+        np.testing.assert_array_equal(nfe.forward, 1 + heuristic + 3 * attempts)
+        kept = model.state()["warm/forward"]
+        assert kept.dtype == np.float64
+        np.testing.assert_array_equal(np.frexp(kept)[0], 0.5)
+        assert np.all((kept > 1 / (2 * max(nfe.accepted))) & (kept <= 1))
+    report = model.evaluate(batch, control, ("log_prob",))
+    attempts = np.add(report.nfe.accepted, report.nfe.rejected)
+    np.testing.assert_array_equal(report.nfe.forward, 2 + 3 * attempts)
+    np.testing.assert_array_equal(model.state()["warm/forward"], kept)
 
 
 def test_arrays_of_another_model_are_refused(quick_trial: Trial, open_model: OpenModel) -> None:
