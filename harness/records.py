@@ -79,7 +79,8 @@ _MEANING = {
     ),
     Status.OUT_OF_MEMORY: (
         "The trial needed more memory than there was, twice.",
-        "Lower evaluation.batch, run fewer trials at once (--cpus), or use a larger machine.",
+        "Write gradient: checkpoint, lower the batches, run fewer trials at once (--cpus), or use "
+        "a larger machine.",
     ),
     Status.ERROR: (
         "The trial raised an exception.",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -99,6 +100,19 @@ def test_memory_at_hand_follows_the_share(monkeypatch: pytest.MonkeyPatch) -> No
     assert memory_at_hand("gpu", 0.5, 1) == 400
     assert memory_at_hand("gpu", 2.0, 1) == 800
     monkeypatch.setattr("harness.memory._gpu_bytes", lambda: None)
+    assert memory_at_hand("gpu", 1.0, 1) is None
+
+
+def test_a_gpu_is_asked_of_its_driver(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    program = tmp_path / "nvidia-smi"
+    program.write_text('#!/bin/sh\n[ "$3 $4" = "-i 3" ] && echo 1000 || echo 2000\n')
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/bin:/usr/bin")
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3,4")
+    assert memory_at_hand("gpu", 1.0, 1) == 1000 * 2**20
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
+    assert memory_at_hand("gpu", 0.5, 1) == 1000 * 2**20
+    program.write_text("#!/bin/sh\nexit 9\n")
     assert memory_at_hand("gpu", 1.0, 1) is None
 
 
