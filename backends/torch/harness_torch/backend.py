@@ -6,12 +6,17 @@ import contextlib
 import os
 from collections.abc import Mapping
 from importlib import metadata
-from typing import Any, final
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, final
 
 from harness.errors import BackendError
 from harness.interface import Backend, DataInfo, Model, Unsupported
 from harness.trial import LibrarySolver, Trial
+from harness_torch.execution import choose_execution
 from harness_torch.libraries import unsupported_solver
+
+if TYPE_CHECKING:
+    from harness_torch.solve import Solve
 
 __all__ = ["TorchBackend"]
 
@@ -44,6 +49,7 @@ class TorchBackend(Backend):
         """Sets threads, determinism and matmul precision; see `Backend.prepare`."""
         # Read by cuBLAS when its first handle is made; without it deterministic mode raises.
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+        cache = _compilation_cache()
         import torch
 
         torch.set_num_threads(cores)
@@ -70,8 +76,12 @@ class TorchBackend(Backend):
             "float32_matmul_precision": torch.get_float32_matmul_precision(),
             "deterministic": torch.are_deterministic_algorithms_enabled(),
             "engine": trial.engine,
-            "compile": "eager",
+            "compilation_cache": cache,
         }
+
+    def choose(self, trial: Trial, data: DataInfo, device: str, cores: int) -> Mapping[str, str]:
+        """Returns `execution`: `compiled` or `eager`; see `Backend.choose`."""
+        return choose_execution(trial, data, cores)
 
     def open(
         self, trial: Trial, data: DataInfo, device: str, choices: Mapping[str, str] | None = None
@@ -83,9 +93,7 @@ class TorchBackend(Backend):
         """
         import torch
 
-        from harness_torch import torchdiffeq_engine
         from harness_torch.model import TorchModel
-        from harness_torch.solve import solve
 
         if device == "gpu" and not torch.cuda.is_available():
             raise BackendError(
@@ -94,5 +102,30 @@ class TorchBackend(Backend):
             )
         if device == "cpu" and trial.precision == "tf32":
             raise BackendError("precision 'tf32' needs a GPU: use 'float32', or run on one")
-        library = trial.engine == "library"
-        return TorchModel(trial, data, device, torchdiffeq_engine.solve if library else solve)
+        if choices is None:
+            choices = self.choose(trial, data, device, torch.get_num_threads())
+        return TorchModel(trial, data, device, _engine(trial, choices["execution"]))
+
+
+def _engine(trial: Trial, execution: str) -> Solve:
+    if trial.engine == "library":
+        from harness_torch import torchdiffeq_engine
+
+        return torchdiffeq_engine.solve
+    if execution == "compiled":
+        # Here, because importing the compiler takes seconds.
+        from harness_torch.compiled import CompiledEngine
+
+        return CompiledEngine({trial.training.batch, trial.evaluation.batch})
+    from harness_torch.solve import solve
+
+    return solve
+
+
+def _compilation_cache() -> str:
+    """Where inductor keeps what it compiles; its own variable goes first."""
+    root = os.environ.get("HARNESS_CACHE_DIR")
+    if not root:
+        user = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+        root = str(Path(user) / "cnf-harness")
+    return os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(Path(root) / "inductor"))

@@ -29,7 +29,7 @@ from harness.stages import Block
 from harness.trial import GradientName, Trial
 from harness_torch.autoencoder import Autoencoder
 from harness_torch.blocks import BlockCounts, How
-from harness_torch.flow import Flow, Noise
+from harness_torch.flow import Flow, Noise, Terms
 from harness_torch.objective import Density, Elbo, Objective
 from harness_torch.optimizers import Adam
 from harness_torch.precision import PrecisionCheck
@@ -106,22 +106,18 @@ class TorchModel(Model):
         self._warm.load_state(state)
 
     def compile(self, batch: Batch, control: Control) -> None:
-        """Does nothing: execution is eager."""
+        """Takes the gradient of one step and forgets it, where anything is compiled."""
+        if self._engine is solve:
+            return
+        loss, _, terms = self._loss(batch, control)
+        if terms.failure is None:
+            loss.backward()  # type: ignore[no-untyped-call]
+        for array in self._arrays.values():
+            array.grad = None
 
     def train_step(self, batch: Batch, control: Control) -> Pending:
         """Forward, gradient, update; a solve that fails updates nothing."""
-        how = [
-            How(self._engine, control.solver, control.gradient, *steps)
-            for steps in self._warm.steps()
-        ]
-        rows, terms = self._objective.nll(
-            self._tensor(batch.x), self._noise(batch), control.trace, how, control.kl_weight
-        )
-        nll = rows.mean()
-        loss = nll
-        means = {name: terms.penalties[name].mean() for name in terms.penalties}
-        for name, mean in means.items():
-            loss = loss + self._weights[name] * mean
+        loss, parts, terms = self._loss(batch, control)
         if terms.failure is None:
             loss.backward()  # type: ignore[no-untyped-call]
             # The adjoint solve runs within backward() and may fail there.
@@ -132,11 +128,29 @@ class TorchModel(Model):
                     self._arrays[buffer].copy_(value)
         self._precision.of_state(terms.z)
         return _Pending(
-            torch.stack([x.detach() for x in (loss, nll, *means.values())]),
-            tuple(means),
+            torch.stack([x.detach() for x in (loss, *parts.values())]),
+            tuple(parts)[1:],
             terms.counts,
             control.gradient,
         )
+
+    def _loss(self, batch: Batch, control: Control) -> tuple[Tensor, dict[str, Tensor], Terms]:
+        """The loss, its parts (the negative log-likelihood and each regularizer's mean), and the
+        end of the flow.
+        """
+        how = [
+            How(self._engine, control.solver, control.gradient, *steps)
+            for steps in self._warm.steps()
+        ]
+        rows, terms = self._objective.nll(
+            self._tensor(batch.x), self._noise(batch), control.trace, how, control.kl_weight
+        )
+        loss = nll = rows.mean()
+        parts = {"nll": nll}
+        for name, penalty in terms.penalties.items():
+            parts[name] = penalty.mean()
+            loss = loss + self._weights[name] * parts[name]
+        return loss, parts, terms
 
     @torch.no_grad()
     def evaluate(

@@ -1,0 +1,189 @@
+"""Compiled evaluations: a field and its vector-Jacobian product, traced to tensor operations and
+compiled by inductor once for all equal fields and shapes.
+
+One evaluation is the unit, not a Runge-Kutta step: a step has six times the kernels, each a run of
+the C++ compiler, and saves less than a tenth of the time (docs/speed.md).
+"""
+
+from __future__ import annotations
+
+import functools
+import warnings
+from collections.abc import Callable, Collection, Sequence
+from typing import Any, NamedTuple
+
+import torch
+import torch._inductor
+from torch import Tensor
+from torch.fx import GraphModule
+from torch.utils import _pytree as pytree
+
+from harness_torch.control import Field, Rates, time_like
+from harness_torch.dynamics import Velocity
+from harness_torch.evaluation import Eager, Evaluator, Tape, Wanted
+from harness_torch.gradients import AdjointField
+from harness_torch.partition import cut, traced
+from harness_torch.solve import Native, Reversed
+
+__all__ = ["Compiled", "CompiledEngine"]
+
+Program = Callable[..., Sequence[Tensor]]
+
+
+class CompiledEngine(Native):
+    """Compiles the evaluations of batches of some sizes; others run operation by operation.
+
+    Arguments:
+        sizes: The batch sizes.
+    """
+
+    def __init__(self, sizes: Collection[int]) -> None:
+        self._sizes = frozenset(sizes)
+
+    def evaluator(
+        self,
+        field: Field,
+        inputs: Any,  # noqa: ANN401
+        u: Tensor,
+        wanted: Wanted | None,
+    ) -> Evaluator:
+        """See `Native.evaluator`. Samples and codes are too rare to compile for."""
+        size = u.shape[1] if isinstance(field, AdjointField) else u.shape[0]
+        if size not in self._sizes or isinstance(field, Velocity | Reversed):
+            return Eager(field, inputs, wanted)
+        leaves, tree = pytree.tree_flatten(inputs)
+        flat = [x.detach() for x in leaves if x is not None]
+        shapes = tuple((tuple(x.shape), x.dtype, x.device) for x in (u, *flat))
+        programs = _programs(field, wanted, _Tree(tree, leaves), shapes)
+        return Eager(field, inputs, wanted) if programs is None else Compiled(programs, flat)
+
+
+class Compiled(Evaluator):
+    """Runs compiled programs.
+
+    Arguments:
+        programs: What was compiled.
+        flat: The tensors of the field's inputs.
+    """
+
+    def __init__(self, programs: Programs, flat: list[Tensor]) -> None:
+        self._programs, self._flat = programs, flat
+
+    @torch.no_grad()
+    def value(self, s: float, u: Tensor) -> Rates:
+        """See `Evaluator`."""
+        du, dq, *_ = self._programs.forward(time_like(s, u), u, *self._flat)
+        return du, dq
+
+    @torch.no_grad()
+    def taped(self, s: float, u: Tensor) -> tuple[Rates, Tape]:
+        """See `Evaluator`."""
+        at = time_like(s, u)
+        du, dq, *saved = self._programs.forward(at, u, *self._flat)
+        return (du, dq), (at, u, saved)
+
+    @torch.no_grad()
+    def vjp(
+        self, tape: Tape, a_du: Tensor, a_dq: Tensor, sums: list[Tensor]
+    ) -> tuple[Tensor, list[Tensor]]:
+        """See `Evaluator`."""
+        at, u, saved = tape
+        a_u, *sums = self._programs.backward(at, u, *self._flat, a_du, a_dq, *sums, *saved)
+        return a_u, sums
+
+
+class Programs(NamedTuple):
+    """What is compiled for a field and the shapes of its inputs.
+
+    Arguments:
+        forward: (s, u, inputs...) -> (du, dq, saved...).
+        backward: (s, u, inputs..., a_du, a_dq, sums..., saved...) -> (a_u, sums...).
+    """
+
+    forward: Program
+    backward: Program
+
+
+class _Tree:
+    """How inputs are put together from their tensors; comparable."""
+
+    def __init__(self, tree: pytree.TreeSpec, leaves: Sequence[Tensor | None]) -> None:
+        self._tree = tree
+        self._present = tuple(leaf is not None for leaf in leaves)
+        self._key = (str(tree), self._present)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Tree) and self._key == other._key
+
+    def __hash__(self) -> int:
+        return hash(self._key)
+
+    def build(self, tensors: Sequence[Tensor]) -> Any:  # noqa: ANN401
+        """The inputs made of these tensors."""
+        rest = iter(tensors)
+        leaves = [next(rest) if present else None for present in self._present]
+        return pytree.tree_unflatten(leaves, self._tree)
+
+
+@functools.lru_cache(maxsize=64)
+def _programs(
+    field: Field,
+    wanted: Wanted | None,
+    tree: _Tree,
+    shapes: tuple[tuple[tuple[int, ...], torch.dtype, torch.device], ...],
+) -> Programs | None:
+    """Compiles; None, with a warning that says why, if that fails."""
+    # Tracing runs the field once; halves are within the domain of every function.
+    u, *flat = [
+        torch.full(shape, 0.5, dtype=dtype, device=device) for shape, dtype, device in shapes
+    ]
+    early = [time_like(0.5, u), u, *flat]
+    try:
+        with torch.no_grad():
+            return _compiled(field, wanted, tree, early)
+    except Exception as error:  # whatever it is, the field runs without it
+        reason = next(iter(str(error).strip().splitlines()), "")
+        warnings.warn(f"not compiled: {type(error).__name__}: {reason}", stacklevel=2)
+        return None
+
+
+def _compiled(
+    field: Field, wanted: Wanted | None, tree: _Tree, early: Sequence[Tensor]
+) -> Programs:
+    def evaluate(s: Tensor, u: Tensor, *flat: Tensor) -> Rates:
+        return field(tree.build(flat), s, u)
+
+    if wanted is None:
+        return Programs(_compile(traced(evaluate, early), early), _none)
+    count = len(early)
+
+    def joint(*tensors: Tensor) -> tuple[Tensor, ...]:
+        s, u, *flat = tensors[:count]
+        a_du, a_dq, *sums = tensors[count:]
+        inputs = tree.build(flat)
+        u = u.detach().requires_grad_()
+        leaves = [x.detach().requires_grad_() for x in wanted.of(inputs)]
+        with torch.enable_grad():
+            du, dq = field(wanted.put(inputs, leaves), s, u)
+        a_u, *found = torch.autograd.grad(
+            (du, dq), (u, *leaves), (a_du, a_dq), materialize_grads=True
+        )
+        added = [total + part for total, part in zip(sums, found, strict=True)]
+        return du.detach(), dq.detach(), a_u, *added
+
+    du, dq = evaluate(*early)
+    sums = [torch.zeros_like(x) for x in wanted.of(tree.build(early[2:]))]
+    late = [torch.ones_like(du), torch.ones_like(dq), *sums]
+    first, second = cut(traced(joint, [*early, *late]), count, 2)
+    forward = _compile(first, early)
+    _, _, *saved = forward(*early)
+    return Programs(forward, _compile(second, [*early, *late, *saved]))
+
+
+def _none(*tensors: Tensor) -> Sequence[Tensor]:
+    raise AssertionError("nothing of this evaluation gets a gradient")
+
+
+def _compile(graph: GraphModule, arguments: Sequence[Tensor]) -> Program:
+    compiled: Program = torch._inductor.compile(graph, list(arguments))
+    return compiled

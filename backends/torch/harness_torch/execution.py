@@ -1,0 +1,60 @@
+"""Whether a trial compiles: only if its training is long enough to repay it."""
+
+from __future__ import annotations
+
+import math
+import os
+import shutil
+import sys
+from collections.abc import Mapping
+from dataclasses import replace
+
+from harness.interface import DataInfo
+from harness.spec import FixedSolver, LibrarySolver
+from harness.stages import Block, stages
+from harness.trial import Trial
+
+__all__ = ["choose_execution"]
+
+COMPILE_S = 30.0
+"""What the first compilation of a field and its product costs: 20 to 26 s of processor time on
+toy and POWER nets, a third of it the first time only (one g++ run a kernel, torch 2.13)."""
+
+SAVED_S = 0.3e-3
+SAVED_PER_UNIT_S = 5e-9
+"""What compiling saves an evaluation and its product: per operation, and for every hidden unit of
+every example. One core: 1.0 ms of 2.5 ms at 512 examples of 192 units, 13.8 ms of 48 ms at 10,000
+of 180 (processor time on a busy machine)."""
+
+USUAL_EVALUATIONS = 18
+"""Of an adaptive solve: three steps of an FSAL pair of order 5."""
+
+
+def choose_execution(trial: Trial, data: DataInfo, cores: int) -> Mapping[str, str]:
+    """Returns `execution`, `compiled` or `eager`, and why."""
+    if trial.engine == "library" or isinstance(trial.solver, LibrarySolver):
+        return {"execution": "eager", "because": "torchdiffeq takes the steps"}
+    if _compiler() is None:
+        return {"execution": "eager", "because": "there is no C++ compiler"}
+    # Equal blocks share what is compiled, whatever their place.
+    found = stages(trial.model, data.event_shape)
+    blocks = [replace(stage, index=0) for stage in found if isinstance(stage, Block)]
+    evaluations = USUAL_EVALUATIONS
+    if isinstance(trial.solver, FixedSolver):
+        evaluations = trial.solver.steps
+    saved = 0.0
+    for block in blocks:
+        units = sum(math.prod(layer.outputs) for layer in block.layers[:-1])
+        saved += SAVED_S + SAVED_PER_UNIT_S / cores * trial.training.batch * units
+    saved *= evaluations * trial.training.iterations
+    compiles = saved > COMPILE_S * len(set(blocks))
+    return {
+        "execution": "compiled" if compiles else "eager",
+        "because": f"compiling saves about {saved:.0f} s of training",
+    }
+
+
+def _compiler() -> str | None:
+    """The compiler that inductor would use."""
+    usual = "clang++" if sys.platform == "darwin" else "g++"
+    return shutil.which(os.environ.get("CXX") or usual)
