@@ -149,7 +149,7 @@ def test_bottleneck_trace_is_its_quadratic_form(block_arrays: BlockArrays) -> No
 def test_hutchinson_is_its_quadratic_form(
     net: str, names: tuple[RegularizerName, ...], block_arrays: BlockArrays
 ) -> None:
-    """By tangents, or by the cotangent that a regularizer needs anyway."""
+    """Of the net, less D: by tangents, or by the cotangent that a regularizer needs anyway."""
     model, shape = NETS[net]
     block, arrays = block_arrays(model, shape)
     z, eps = _normal("z", 2, *shape), _normal("eps", 2, *shape)
@@ -159,7 +159,8 @@ def test_hutchinson_is_its_quadratic_form(
     def both(t: jax.Array) -> tuple[jax.Array, jax.Array]:
         found = Density(model, block, "hutchinson", names)(inputs, t, z)[1][0]
         value = partial(Dynamics(model, block, arrays).value, t)
-        return found, -jnp.sum((jax.jvp(value, (z,), (eps,))[1] * eps).reshape(2, -1), axis=1)
+        of_net = jax.jvp(lambda z: value(z) + z, (z,), (eps,))[1]
+        return found, z[0].size - jnp.sum((of_net * eps).reshape(2, -1), axis=1)
 
     found, expected = both(jnp.asarray(T))
     np.testing.assert_allclose(found, expected, rtol=1e-11)

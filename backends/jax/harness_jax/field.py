@@ -57,7 +57,12 @@ class Density:
             product = at.linear.tangent(at.probe)
         else:
             product = at.probe_cotangent
-        return jnp.sum((product * at.probe).reshape(len(product), -1), axis=1)
+        estimate = jnp.sum((product * at.probe).reshape(len(product), -1), axis=1)
+        if not self.model.residual:
+            return estimate
+        # The trace of the net is estimated, that of the identity is known: D, not |eps|^2.
+        squares = jnp.sum((at.probe * at.probe).reshape(len(product), -1), axis=1)
+        return estimate + squares - at.dimensions
 
 
 @dataclass(frozen=True)
