@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from harness.axes import AXES, MERGED, Axes, merge, read_axis
-from harness.combinations import check_combinations, declared
+from harness.combinations import check_combinations
+from harness.data_rules import declared
 from harness.protocols import PROTOCOLS, DataKind, kind_of, preset
 from harness.terms import Resources
 from harness.validation import Problems
