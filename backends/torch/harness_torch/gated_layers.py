@@ -16,7 +16,7 @@ from torch import Tensor
 from harness.layer_arrays import extra_channels
 from harness.stages import LayerShape
 from harness.trial import LayerName
-from harness_torch.affine import Affine, Term, affine, convolve, per_output
+from harness_torch.affine import Affine, Term, affine, convolve, laid_out, per_output
 from harness_torch.nonlinearities import series_of_line, sigmoid_series
 
 __all__ = ["GatedLayers"]
@@ -113,6 +113,7 @@ def _parts(
     extra, width = extra_channels(kind, shape), shape.inputs[0]
     if not extra:
         slope = arrays.get("time_weight")
+        weight = laid_out(weight, shape.stride)
         return weight, base, None if slope is None else per_output(slope, shape.stride)
     if extra == 1:  # a constant channel before those of h
         constant, weight = torch.split(weight, [1, width], dim=1)
@@ -120,6 +121,7 @@ def _parts(
         weight, constant = torch.split(weight, [width, extra], dim=1)
     if shape.stride is None:
         return weight, base, constant[:, 0]
+    weight = laid_out(weight, shape.stride)
     return weight, *_maps(shape.inputs, shape.stride, constant, base)
 
 

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from harness.stages import LayerShape
 from harness.trial import LayerName
-from harness_torch.affine import Affine, Map, Term, affine, per_output
+from harness_torch.affine import Affine, Map, Term, affine, laid_out, per_output
 from harness_torch.gated_layers import GatedLayers
 from harness_torch.nonlinearities import series_of_line, tanh_series
 
@@ -51,7 +51,10 @@ class _Blend:
         self._strides = [shape.stride for shape in shapes]
         self._start, self._slope = [], []
         for stride, layer in zip(self._strides, arrays, strict=True):
-            ends = [(layer[f"weight{i}"], per_output(layer[f"bias{i}"], stride)) for i in range(2)]
+            ends = [
+                (laid_out(layer[f"weight{i}"], stride), per_output(layer[f"bias{i}"], stride))
+                for i in range(2)
+            ]
             self._start.append(ends[0])
             self._slope.append((ends[1][0] - ends[0][0], ends[1][1] - ends[0][1]))
 
@@ -112,4 +115,4 @@ def _unpacked(shape: LayerShape, out: Tensor) -> Affine:
     bias, weight = out[: shape.outputs[0]], out[shape.outputs[0] :]
     kernel = () if shape.stride is None else (shape.kernel, shape.kernel)
     matrix = weight.view(shape.outputs[0], shape.inputs[0], *kernel)
-    return affine(matrix, per_output(bias, shape.stride), shape.stride)
+    return affine(laid_out(matrix, shape.stride), per_output(bias, shape.stride), shape.stride)
