@@ -13,10 +13,10 @@ from typing import Any, Literal
 
 from harness.errors import RecordError
 from harness.interface import Backend, DataInfo
-from harness.memory import affordable_gradient, kept_bytes, memory_at_hand
+from harness.memory import affordable_gradients, kept_bytes, memory_at_hand
 from harness.records import SCHEMA_VERSION, TrialFolder, commit, dumps
 from harness.terms import Resources
-from harness.trial import Trial
+from harness.trial import GradientName, Trial
 
 __all__ = ["Choices", "settle"]
 
@@ -72,15 +72,17 @@ def _make(
     made: dict[str, Any] = {"schema_version": SCHEMA_VERSION, "gradient": trial.gradient}
     if trial.gradient == "auto":
         at_hand = memory_at_hand(device, resources.gpus, cores)
-        made["gradient"] = affordable_gradient(trial, data.event_shape, at_hand)
+        modes = affordable_gradients(trial, data.event_shape, at_hand)
+        possible = [mode for mode in modes if not backend.supports(_resolved(trial, mode))]
+        made["gradient"] = (possible or modes)[0]
         made["kept_bytes"] = kept_bytes(trial, data.event_shape)
         made["memory_bytes"] = at_hand
     chosen = backend.choose(_resolved(trial, made["gradient"]), data, device, cores)
     return {**made, "backend": dict(chosen)}
 
 
-def _resolved(trial: Trial, gradient: str) -> Trial:
-    resolved = replace(trial, gradient=gradient)  # type: ignore[arg-type]
+def _resolved(trial: Trial, gradient: GradientName) -> Trial:
+    resolved = replace(trial, gradient=gradient)
     # A cached property: the identity is that of the trial as it was planned.
     resolved.__dict__["id"] = trial.id
     return resolved

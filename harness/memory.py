@@ -16,9 +16,16 @@ from typing import Literal
 
 from harness.solvers import TABLEAUX
 from harness.stages import Block, Shape, stages
-from harness.trial import AdaptiveSolver, FixedSolver, LibrarySolver, SolverSpec, Trial
+from harness.trial import (
+    AdaptiveSolver,
+    FixedSolver,
+    GradientName,
+    LibrarySolver,
+    SolverSpec,
+    Trial,
+)
 
-__all__ = ["SHARE", "affordable_gradient", "kept_bytes", "memory_at_hand"]
+__all__ = ["SHARE", "affordable_gradients", "kept_bytes", "memory_at_hand"]
 
 SHARE = 0.5
 """Part of the memory at hand that `direct` may fill; arrays, moments and data have the rest."""
@@ -34,13 +41,17 @@ _NO_JACOBIAN = frozenset(
 )
 
 
-def affordable_gradient(
+def affordable_gradients(
     trial: Trial, event_shape: Shape, at_hand: int | None
-) -> Literal["checkpoint", "direct"]:
-    """`direct` if what it keeps fits its share of `at_hand` bytes; if that is not known, not."""
+) -> tuple[GradientName, ...]:
+    """Gradient modes, the best first; a backend may not support one for a trial.
+
+    `direct` is best if what it keeps fits its share of `at_hand` bytes. If it does not, or they
+    are not known, `checkpoint` and `adjoint` need little.
+    """
     if at_hand is None or kept_bytes(trial, event_shape) > SHARE * at_hand:
-        return "checkpoint"
-    return "direct"
+        return "checkpoint", "adjoint", "direct"
+    return "direct", "checkpoint", "adjoint"
 
 
 def kept_bytes(trial: Trial, event_shape: Shape) -> int:

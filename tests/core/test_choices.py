@@ -69,6 +69,27 @@ def test_auto_is_resolved_once_and_the_id_stays(
     assert written["memory_bytes"] == 10**12
 
 
+@pytest.mark.parametrize(
+    ("at_hand", "unsupported", "expected"),
+    [
+        (10**12, ["direct"], "checkpoint"),
+        (10**12, ["direct", "checkpoint"], "adjoint"),
+        (0, ["checkpoint"], "adjoint"),
+        (0, ["checkpoint", "adjoint"], "direct"),
+    ],
+)
+def test_auto_passes_over_what_the_backend_does_not_support(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    at_hand: int,
+    unsupported: list[str],
+    expected: str,
+) -> None:
+    _memory(monkeypatch, at_hand)
+    _behave(monkeypatch, unsupported=unsupported)
+    assert _settled(tmp_path)[0].gradient == expected
+
+
 def test_a_mode_that_is_named_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     _memory(monkeypatch, 0)
     direct = replace(TRIAL, gradient="direct")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.memory import SHARE, affordable_gradient, kept_bytes, memory_at_hand
+from harness.memory import SHARE, affordable_gradients, kept_bytes, memory_at_hand
 from harness.trial import (
     AdaptiveSolver,
     DatasetRef,
@@ -86,9 +86,9 @@ def test_images_count_every_pixel() -> None:
 
 def test_direct_where_it_fits_its_share() -> None:
     kept = kept_bytes(BASE, (3,))
-    assert affordable_gradient(BASE, (3,), int(kept / SHARE)) == "direct"
-    assert affordable_gradient(BASE, (3,), int(kept / SHARE) - 1) == "checkpoint"
-    assert affordable_gradient(BASE, (3,), None) == "checkpoint"
+    assert affordable_gradients(BASE, (3,), int(kept / SHARE))[0] == "direct"
+    assert affordable_gradients(BASE, (3,), int(kept / SHARE) - 1)[0] == "checkpoint"
+    assert affordable_gradients(BASE, (3,), None)[0] == "checkpoint"
 
 
 def test_memory_at_hand_follows_the_share(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,8 +3,8 @@
 What it does beside computing is read from the environment variable FAKE_BEHAVIOUR, JSON:
 `sleep_s` seconds a step; `fail` one of the names in `_FAILURES` at training step `at`, in as many
 processes as `times` says (counted in the folder `marks`); `choices` is what `choose` answers
-(`{"rounding": "up"}` changes the numbers); `seeds` gives other values by seed.
-A set of `nan_in_sampling_of` samples has three that are not numbers.
+(`{"rounding": "up"}` changes the numbers), `unsupported` names gradient modes; `seeds` gives other
+values by seed. A set of `nan_in_sampling_of` samples has three that are not numbers.
 """
 
 from __future__ import annotations
@@ -49,7 +49,8 @@ class FakeBackend(Backend):
     framework = ("numpy",)
 
     def supports(self, trial: Trial) -> Unsupported | None:
-        return None
+        wrong = _behaviour().get("unsupported", ())
+        return Unsupported(trial.gradient) if trial.gradient in wrong else None
 
     def prepare(self, trial: Trial, cores: int) -> Mapping[str, Any]:
         return {"threads": cores, "engine": "numpy"}
