@@ -58,11 +58,11 @@ def data(name: str) -> DataFacts:
         DataError: It is absent, incomplete or corrupt.
     """
     from harness.metrics.bits import bits_per_dim
-    from harness.metrics.gaussian import gaussian_nll
+    from harness.metrics.gaussian import remembered_gaussian_nll
 
     declared, dataset = datasets.declare(name), datasets.load(name)
     density = dataset.info.likelihood == "density"
-    nll, rows = gaussian_nll(dataset) if density else (None, 0)
+    nll, rows = remembered_gaussian_nll(dataset, declared.digest) if density else (None, 0)
     shape = dataset.info.event_shape
     return DataFacts(
         name=name,

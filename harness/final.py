@@ -21,7 +21,7 @@ from harness.interface import Arrays
 from harness.measured import Measured, Metrics, digest_of
 from harness.measuring import Stage
 from harness.metrics.bits import bits_name, bits_per_dim
-from harness.metrics.gaussian import gaussian_nll
+from harness.metrics.gaussian import remembered_gaussian_nll
 from harness.records import replace
 from harness.trainer import Trainer
 
@@ -106,7 +106,8 @@ def _baseline(metrics: Metrics, evaluator: Evaluator, score: Score) -> None:
     """The Gaussian fitted to the training rows, on the same test rows."""
     # Rows that admit no Gaussian say something of the data, not of the flow.
     with suppress(DataError):
-        nll, n = gaussian_nll(evaluator.dataset, score.n)
+        digest = evaluator.trial.dataset.digest
+        nll, n = remembered_gaussian_nll(evaluator.dataset, digest, score.n)
         metrics["gaussian_nll"] = _nats(nll, n)
 
 

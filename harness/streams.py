@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from harness.elementary import horner, log
+from harness.elementary import blockwise, horner, log
 
 __all__ = ["Stream", "inverse_normal_cdf"]
 
@@ -48,12 +48,12 @@ class Stream:
 
     def uniform(self, shape: tuple[int, ...]) -> Float:
         """Uniform on the open interval (0, 1): the centres of 2^52 equal cells."""
-        cells = (self.words(_size(shape)) >> np.uint64(12)).astype(np.float64)
-        return ((cells + 0.5) * 2.0**-52).reshape(shape)
+        return _unit(self.words(_size(shape))).reshape(shape)
 
     def normal(self, shape: tuple[int, ...]) -> Float:
         """Standard normal, by inversion."""
-        return inverse_normal_cdf(self.uniform((_size(shape),))).reshape(shape)
+        words = self.words(_size(shape))
+        return blockwise(lambda part: inverse_normal_cdf(_unit(part)), words).reshape(shape)
 
     def rademacher(self, shape: tuple[int, ...]) -> npt.NDArray[np.int8]:
         """Signs -1 and +1 with equal probability, as int8."""
@@ -67,6 +67,12 @@ class Stream:
     def permutation(self, count: int) -> npt.NDArray[np.int64]:
         """A random order of 0 .. count-1."""
         return np.argsort(self.words(count), kind="stable").astype(np.int64)
+
+
+def _unit(words: npt.NDArray[np.uint64]) -> Float:
+    cells = (words >> np.uint64(12)).astype(np.float64)
+    unit: Float = (cells + 0.5) * 2.0**-52
+    return unit
 
 
 def _size(shape: tuple[int, ...]) -> int:
@@ -152,9 +158,10 @@ def inverse_normal_cdf(p: Float) -> Float:
     if tail.any():
         q_tail = q[tail]
         r_tail = np.sqrt(-log(np.minimum(p[tail], 1.0 - p[tail])))
-        size = np.where(
-            r_tail <= 5.0, _ratio(_NEAR_TAIL, r_tail - 1.6), _ratio(_FAR_TAIL, r_tail - 5.0)
-        )
+        size = _ratio(_NEAR_TAIL, r_tail - 1.6)
+        far = r_tail > 5.0
+        if far.any():
+            size[far] = _ratio(_FAR_TAIL, r_tail[far] - 5.0)
         x[tail] = np.where(q_tail < 0, -size, size)
     return x
 

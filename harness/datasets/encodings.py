@@ -11,15 +11,12 @@ import numpy as np
 import numpy.typing as npt
 
 from harness.datasets.base import Float, Rows
-from harness.elementary import log
+from harness.elementary import IN_CACHE, log
 from harness.interface import Likelihood
 
 __all__ = ["Binarised", "Encoding", "Levels", "Logit"]
 
 Pixels = npt.NDArray[Any]
-
-_CACHED = 1 << 14
-"""Numbers, of which a dozen arrays fit into a cache of the second level."""
 
 
 class Encoding(abc.ABC):
@@ -74,7 +71,7 @@ class Logit(Encoding):
         constant = log(np.array([(1.0 - 2.0 * self.alpha) / self.levels]))
         width = math.prod(uniforms.shape[1:])
         # A few images at a time stay in the processor's cache, which is three times as fast.
-        few = max(1, _CACHED // width)
+        few = max(1, IN_CACHE // width)
         for start in range(0, len(y), few):
             part = slice(start, start + few)
             x = (pixels[part] + uniforms[part]) / self.levels

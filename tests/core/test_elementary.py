@@ -5,8 +5,10 @@ from __future__ import annotations
 import math
 
 import numpy as np
+import numpy.typing as npt
 
-from harness.elementary import cos_sin, exp, horner, log
+from harness.elementary import IN_CACHE, blockwise, cos_sin, exp, horner, log
+from harness.streams import Stream
 
 
 def test_log_and_exp_are_accurate_to_a_few_units_in_the_last_place() -> None:
@@ -40,3 +42,27 @@ def test_cos_sin_is_exact_at_quarter_turns() -> None:
 
 def test_horner_takes_the_highest_power_first() -> None:
     np.testing.assert_array_equal(horner((3.0, 2.0, 1.0), np.array([0.0, 2.0])), [1.0, 17.0])
+
+
+def test_blocks_leave_all_bits_as_they_are() -> None:
+    x = Stream(0, "test/log").uniform((3, 2 * IN_CACHE // 5 + 1))
+    apart = [log(part) for part in np.array_split(x.reshape(-1), 7)]
+    np.testing.assert_array_equal(log(x).reshape(-1), np.concatenate(apart))
+    assert log(x).shape == x.shape
+    counted: list[int] = []
+
+    def double(part: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+        counted.append(part.size)
+        return 2 * part
+
+    np.testing.assert_array_equal(blockwise(double, x[:, ::2]), 2 * x[:, ::2])
+    assert max(counted) <= IN_CACHE
+    assert blockwise(double, np.zeros((0, 3))).shape == (0, 3)
+
+
+def test_log_takes_numbers_apart_as_frexp_does() -> None:
+    exponents = np.arange(-1022, 1024)
+    x = np.ldexp(1.0 + Stream(0, "test/frexp").uniform((len(exponents),)), exponents)
+    mantissa, exponent = np.frexp(x)
+    expected = log(mantissa) + exponent * math.log(2.0)
+    np.testing.assert_allclose(log(x), expected, rtol=1e-15, atol=1e-13)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -16,7 +17,7 @@ from harness.datasets.base import Dataset, Rows, Split
 from harness.errors import DataError
 from harness.interface import DataInfo
 from harness.metrics.bits import bits_per_dim
-from harness.metrics.gaussian import fit, gaussian_nll
+from harness.metrics.gaussian import fit, gaussian_nll, remembered_gaussian_nll
 
 Float = npt.NDArray[np.float64]
 RNG = np.random.Generator(np.random.PCG64(1))
@@ -113,3 +114,23 @@ def test_baseline_of_the_toys(name: str, nll: float) -> None:
 def test_bits_per_dim_by_hand() -> None:
     assert bits_per_dim(math.log(2.0) * 12, (2, 3)) == pytest.approx(2.0)
     assert bits_per_dim(0.0, (64,)) == 0
+
+
+def test_a_fit_is_remembered_by_data_and_rows(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HARNESS_CACHE_DIR", str(tmp_path / "cache"))
+    data = ArrayDataset("x", {"train": X, "val": X, "test": X})
+    expected = gaussian_nll(data), gaussian_nll(data, 10)
+    found = [remembered_gaussian_nll(data, "0", limit) for limit in (None, 10)]
+    assert tuple(found) == expected
+    other = ArrayDataset("x", {"train": 2 * X, "val": X, "test": X})
+    # The digest stands for the rows, which are not looked at.
+    assert remembered_gaussian_nll(other, "0") == expected[0]
+    assert remembered_gaussian_nll(other, "1") == gaussian_nll(other)
+    for note in (tmp_path / "cache" / "gaussian").iterdir():
+        note.write_bytes(b"torn")
+    assert remembered_gaussian_nll(data, "0") == expected[0]
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("HARNESS_CACHE_DIR", str(tmp_path / "file"))
+    assert remembered_gaussian_nll(data, "0") == expected[0]

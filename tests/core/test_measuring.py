@@ -16,7 +16,6 @@ from fake_backend import FakeBackend
 from fakes import fake_trial, timeless
 from safetensors.numpy import load_file
 
-from harness.checkpoint import newest
 from harness.datasets import Split, load
 from harness.datasets.arrays import ArrayDataset
 from harness.datasets.encodings import Levels
@@ -32,13 +31,14 @@ from harness.streams import Stream
 from harness.terms import Resources
 from harness.training import run_trial
 from harness.trial import DatasetRef, ModelSpec, Posterior, SampleMetrics, Trial
-from harness.watch import Progress
+from harness.watch import Interrupted, Progress, TimedOut
 
 
 @pytest.fixture(autouse=True)
-def _process_unchanged() -> Iterator[None]:
-    """Trials pin the process that runs them."""
+def _process_unchanged(tmp_path: Path) -> Iterator[None]:
+    """Trials pin the process that runs them, and remember what they fit."""
     cores, variables = os.sched_getaffinity(0), dict(os.environ)
+    os.environ["HARNESS_CACHE_DIR"] = str(tmp_path / "cache")
     yield
     os.sched_setaffinity(0, cores)
     os.environ.clear()
@@ -122,13 +122,13 @@ def test_samples_are_those_of_seed_and_number_against_the_fixed_references(
     assert not any("3d" in name for name in metrics)
 
 
-def _cut(patch: pytest.MonkeyPatch, method: str, at: int) -> None:
-    """Memory runs out when the evaluator is to do number `at` of something repeated."""
+def _cut(patch: pytest.MonkeyPatch, method: str, at: int, error: BaseException) -> None:
+    """What is raised when the evaluator is to do number `at` of something repeated."""
     whole = getattr(Evaluator, method)
 
     def cut(self: Evaluator, *arguments: Any) -> Any:  # noqa: ANN401
         if at in arguments:
-            raise MemoryError("out of memory")
+            raise error
         return whole(self, *arguments)
 
     patch.setattr(Evaluator, method, cut)
@@ -139,7 +139,7 @@ def _cut_then_finished(
 ) -> Measured:
     """Runs a trial that is cut and then goes on; returns what the first attempt left."""
     with patch.context() as context:
-        _cut(context, method, at)
+        _cut(context, method, at, MemoryError("out of memory"))
         stopped = _run(root, trial, may_retry=True)
     assert stopped is Status.OUT_OF_MEMORY
     (attempt,) = TrialFolder(root, trial.id).attempts()
@@ -179,17 +179,25 @@ def test_measurements_of_other_arrays_are_not_taken_over(tmp_path: Path) -> None
     assert not Measured.newest([attempt], "digest").metrics
 
 
-def test_a_time_limit_in_the_stage_keeps_what_was_measured(tmp_path: Path) -> None:
-    trial = _moons(rows=2000, samplings=100_000, exact=0)
-    limit = Resources(timeout_minutes=0.03)
-    status = run_trial(trial, tmp_path, limit, backend=FakeBackend())
-    assert status is Status.TIMEOUT
-    folder = TrialFolder(tmp_path, trial.id)
-    (attempt,) = folder.attempts()
-    found = Measured.read(attempt)
-    assert found is not None
-    assert found.samplings.count > 0
-    assert newest([attempt]) is not None
+def test_a_time_limit_and_a_request_to_stop_keep_what_was_measured(
+    tmp_path: Path, table: Trial, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = TrialFolder(tmp_path, table.id)
+    with monkeypatch.context() as patch:
+        _cut(patch, "sampling", 1, Interrupted())
+        with pytest.raises(KeyboardInterrupt):
+            _run(tmp_path, table)
+    assert folder.read_result() is None
+    with monkeypatch.context() as patch:
+        _cut(patch, "sampling", 2, TimedOut("stopped after 1 minutes"))
+        assert _run(tmp_path, table) is Status.TIMEOUT
+    states = [Measured.read(attempt) for attempt in folder.attempts()]
+    assert sorted(state.samplings.count for state in states if state) == [1, 2]
+    # `harness run` makes room for a result and leaves the attempts.
+    folder.set_aside(attempts=False)
+    assert _run(tmp_path, table) is Status.OK
+    assert _run(tmp_path / "calm", table) is Status.OK
+    assert timeless(_result(tmp_path, table)) == timeless(_result(tmp_path / "calm", table))
 
 
 def test_samples_that_are_not_finite_are_said_and_the_test_stays(
