@@ -5,11 +5,17 @@ VENV := .venv
 BIN := $(VENV)/bin
 PYTEST := $(BIN)/python -m pytest --quiet
 
-.PHONY: quickstart setup check test test-core test-torch test-jax test-run fix bench bench-compare bench-warm \
+.PHONY: quickstart smoke setup check test test-core test-torch test-jax test-run fix bench bench-compare bench-warm \
     clean
 
 quickstart: setup
 	$(BIN)/harness run suites/quickstart.yaml
+
+# Every row of the paper at toy size, from scratch; with a folder of data files in
+# HARNESS_DATA_DIR on real data, else on what needs no files.
+smoke: setup
+	rm -rf build/smoke
+	$(BIN)/harness run suites/paper-smoke.yaml --root build/smoke
 
 setup: $(VENV)/ready
 

@@ -63,20 +63,21 @@ def _sample_metrics(plan: Plan) -> list[str]:
         return []
     parts = []
     if known:
-        minutes = [each.seconds / 60 for each in known]
-        ends = dict.fromkeys((_short(min(minutes)), _short(max(minutes))))
+        seconds = [each.seconds for each in known]
+        ends = dict.fromkeys((_duration(min(seconds)), _duration(max(seconds))))
         parts = [
-            f"about {' to '.join(ends)} minutes of one core each",
-            f"{_short(sum(minutes) / 60)} CPU hours in all",
-            f"up to {_short(max(each.bytes for each in known) / 1e9)} GB of host memory",
+            f"about {' to '.join(ends)} of one core each, {_duration(sum(seconds))} in all",
+            f"up to {max(each.bytes for each in known) / 1e9:.2g} GB of host memory",
         ]
     if len(known) < len(wanted):
         parts.append(f"unknown for {counted(len(wanted) - len(known), 'trial')} of unread data")
     return [f"sample metrics of {counted(len(wanted), 'trial')}: {', '.join(parts)}"]
 
 
-def _short(value: float) -> str:
-    return f"{value:,.0f}" if value >= 10 else f"{value:.2g}"
+def _duration(seconds: float) -> str:
+    units = ((1.0, "s"), (60.0, "min"), (3600.0, "h"))
+    size, unit = max((each for each in units if each[0] <= seconds), default=units[0])
+    return f"{max(1.0, seconds / size):,.0f} {unit}"
 
 
 _UNKNOWN = Cost(math.inf, 0)

@@ -8,6 +8,7 @@ import pytest
 
 from harness.builtin_suites import suite_files
 from harness.grid import expand
+from harness.plan import plan
 from harness.suite import load_suite
 from harness.trial import AdaptiveSolver, Posterior, SampleMetrics, Trial
 
@@ -119,6 +120,61 @@ def test_the_single_scale_model_mirrors_itself() -> None:
     for trial in found:
         assert trial.model.hidden == (64, 64, 128, 128, 128, 64, 64)
         assert trial.model.strides == (1, 2, 1, 2, -2, 1, -2, 1)
+
+
+# What stands for each row of tables 2 and 3 at toy size.
+SMOKE = {
+    "power": "power-partial",
+    "gas": "standin-8d",
+    "hepmass": "standin-21d",
+    "miniboone": "miniboone-partial",
+    "bsds300": "bsds300-rederived",
+    "mnist": "mnist-partial",
+    "cifar10": "cifar10-partial",
+    "mnist-static": "standin-binary28",
+    "omniglot": "omniglot-raw-partial",
+    "freyfaces": "freyfaces-partial",
+    "caltech-silhouettes": "caltech-silhouettes-resplit",
+}
+
+
+def _kinds(trial: Trial) -> tuple[object, ...]:
+    """What of a trial stays the same at toy size."""
+    model, evaluation = trial.model, trial.evaluation
+    posterior = model.posterior
+    return (
+        *(model.layer, model.nonlinearity, len(model.hidden), model.strides, model.scales > 1),
+        *(model.blocks > 1 or model.scales > 1, model.end_time),
+        posterior and posterior.amortization,
+        *(trial.training.trace, trial.training.probe, trial.training.optimizer.name),
+        *(trial.gradient, trial.solver.name, evaluation.trace, evaluation.image_metrics),
+        evaluation.sample_metrics is not None,
+    )
+
+
+@pytest.mark.parametrize("row", SMOKE)
+def test_every_row_has_its_like_at_toy_size(row: str) -> None:
+    whole = {_kinds(trial) for trial in _trials("paper") if trial.dataset.name == row}
+    small = [trial for trial in _trials("paper-smoke") if trial.dataset.name == SMOKE[row]]
+    assert {_kinds(trial) for trial in small} == whole
+    assert {trial.backend for trial in small} == {"torch", "jax"}
+    for trial in small:
+        assert trial.training.iterations <= 20
+        wanted = trial.evaluation.sample_metrics
+        assert wanted is None or (wanted.rows, wanted.samplings) == (200, 2)
+        assert (trial.evaluation.importance_samples > 0) == (trial.model.posterior is not None)
+
+
+def test_without_data_the_paper_at_toy_size_has_all_three_tasks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("HARNESS_DATA_DIR", raising=False)
+    monkeypatch.setenv("HARNESS_CACHE_DIR", str(tmp_path / "cache"))
+    made = plan("paper-smoke", tmp_path, check_backends=False)
+    run = {p.trial.dataset.name for p in made.trials if p.state == "to_run"}
+    assert run == {"standin-8d", "standin-21d", "digits", "standin-binary28"}
+    # Nothing is fetched behind the back of whoever runs it.
+    assert all("HARNESS_DATA_DIR" in (p.reason or "") for p in made.trials if p.state == "skipped")
 
 
 def test_suites_are_found_beside_the_checkout() -> None:
