@@ -83,8 +83,10 @@ class Oracle:
             like: A run whose steps and spectral vectors are taken again.
         """
         found = Run()
-        weights = self.trial.regularizer if train else {}
-        totals = {name: np.zeros(batch.size) for name in weights if name != "steer"}
+        weights: dict[str, float] = {**self.trial.regularizer} if train else {}
+        totals: dict[str, Float] = {
+            name: np.zeros(batch.size) for name in weights if name != "steer"
+        }
         arrays = self._normalised(arrays, train=train, found=found, like=like)
         z = batch.x.astype(np.float64)
         if self.trial.model.strides is None:

@@ -114,7 +114,7 @@ def _layer(kind: str, shape: LayerShape, w: Mapping[str, Number], t: Number, h: 
         ends = [
             _product(h, w[f"weight{i}"], shape.stride) + channel(w[f"bias{i}"]) for i in range(2)
         ]
-        return (1 - t) * ends[0] + t * ends[1]
+        return np.asarray((1 - t) * ends[0] + t * ends[1])
     if kind in ("concat", "concatcoord"):
         coordinates = kind == "concatcoord" and shape.stride is not None
         h = _with_channels(h, t, coordinates=coordinates)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
+
 import numpy as np
 
 from harness.conformance.oracle_field import Field, Float, derivative
@@ -19,12 +22,13 @@ def integrand(name: str, field: Field, t: float, z: Float) -> Float:
     batch, size = len(z), z[0].size
     f = field.f(t, z).real.reshape(batch, size)
     if name in ("rnode.kinetic", "kinetic_sum", "ffjord.l1", "ffjord.l2"):
-        return {
+        functions: dict[str, Callable[[], Float]] = {
             "rnode.kinetic": lambda: 0.5 * (f**2).mean(axis=1),
             "kinetic_sum": lambda: (f**2).sum(axis=1),
             "ffjord.l1": lambda: np.abs(f).mean(axis=1),
             "ffjord.l2": lambda: np.sqrt((f**2).mean(axis=1)),
-        }[name]()
+        }
+        return functions[name]()
     jacobian = field.jacobian(t, z)
     if name in ("rnode.jacobian", "jacobian_sum"):
         assert field.probe is not None
@@ -63,4 +67,4 @@ def _solution_series(field: Field, t: float, z: Float, order: int) -> Float:
             values.append(field.f(t + h, np.asarray(path)))
         coefficient = np.fft.fft(np.stack(values), axis=0)[k] / (_POINTS * _RADIUS**k)
         known.append(coefficient.real / (k + 1))
-    return np.asarray(known[order].real * np.prod(np.arange(1, order + 1))).reshape(len(z), -1)
+    return np.asarray(known[order].real * math.factorial(order)).reshape(len(z), -1)

@@ -27,7 +27,7 @@ GRADIENT = 1e-7
 """Of the gradient of the discrete solution: rounding over the step of the differences, 1e-5."""
 
 ADJOINT = {"euler": 0.2, "heun2": 1e-2, "midpoint": 1e-2, "rk4_38": 1e-4, "rk4_classic": 1e-4}
-"""Of the adjoint on 16 equal steps, which approximates that gradient to the order of the method."""
+"""Of the adjoint on 16 equal steps, which approximates that gradient to the method's order."""
 
 ADJOINT_ADAPTIVE = {"elu": 1e-2, "relu": 0.2}
 """Of the adjoint at tolerance 1e-6, else 1e-4. The divergence of an elu net has kinks and that of

@@ -140,10 +140,11 @@ RESUMED: list[tuple[GradientName, dict[str, Any]]] = [
 def test_resume_is_bitwise(
     mode: GradientName, solver: dict[str, Any], backend: Backend, open_model: OpenModel
 ) -> None:
-    """With all that a state can hold: moments, warm steps, running statistics, spectral vectors."""
-    fields = {"batch_norm": BatchNorm(lag=0.5), "spectral_norm": True}
+    """With all that a state can hold: moments, warm steps, statistics, spectral vectors."""
+    fields: dict[str, Any] = {"batch_norm": BatchNorm(lag=0.5), "spectral_norm": True}
+    settings: dict[str, Any] = {"name": "dopri5", "rtol": 1e-3, **solver}
     trial = make_trial(replace(SMOOTH, gradient=mode), backend.name, blocks=2, **fields)
-    trial = replace(trial, solver=AdaptiveSolver(**{"name": "dopri5", "rtol": 1e-3} | solver))
+    trial = replace(trial, solver=AdaptiveSolver(**settings))
     straight = open_model(trial)
     take_step(straight, *inputs(trial, step=0))
     arrays, state = straight.arrays(), straight.state()
@@ -160,7 +161,7 @@ def test_resume_is_bitwise(
 
 
 def test_evaluation_changes_no_state(backend: Backend, open_model: OpenModel) -> None:
-    fields = {"batch_norm": BatchNorm(), "spectral_norm": True}
+    fields: dict[str, Any] = {"batch_norm": BatchNorm(), "spectral_norm": True}
     trial = make_trial(SMOOTH, backend.name, **fields)
     trial = replace(trial, solver=AdaptiveSolver("dopri5", 1e-3, 1e-3, first_step="warm"))
     model = open_model(trial)

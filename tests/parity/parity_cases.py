@@ -1,95 +1,196 @@
-"""The trials on which torch and jax are compared; imported by the tests and by the worker."""
+"""The trials on which torch and jax are compared; imported by the tests and by the worker.
+
+Together they have every layer in both forms, every shared solver, regularizer, optimiser, gradient
+mode, first step and trace, norms, scales and spectral norm.
+"""
 
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any, NamedTuple
 
+from harness.interface import DataInfo
 from harness.trial import (
     AdaptiveSolver,
+    BatchNorm,
     DatasetRef,
     EndTime,
-    Evaluation,
     FixedSolver,
     ModelSpec,
+    Optimizer,
     PrecisionName,
     RegularizerName,
     Training,
     Trial,
 )
 
-DIM = 4
 STEPS = 20
+BATCH = 16
 
-_DOPRI5 = AdaptiveSolver("dopri5", rtol=1e-5, atol=1e-5)
-_BASE = Trial(
-    dataset=DatasetRef("parity", "none"),
-    backend="none",
-    solver=_DOPRI5,
-    model=ModelSpec(hidden=(16, 16)),
-    seed=3,
-)
-_RNODE: dict[RegularizerName, float] = {"rnode.jacobian": 0.01, "rnode.kinetic": 0.01}
-_TRAINED = ModelSpec(
-    layer="concatsquash",
-    hidden=(12, 10),
-    nonlinearity="softplus",
-    blocks=2,
-    end_time=EndTime(0.8, "trained"),
-)
+TABLE = DataInfo("parity", (4,))
+IMAGE = DataInfo("parity", (1, 4, 4))
+TRAINED = EndTime(0.8, "trained")
 
-CASES: dict[str, Trial] = {
-    "dopri5-adjoint": _BASE,
-    "dopri5-direct-rnode": replace(_BASE, gradient="direct", regularizer=_RNODE),
-    "tsit5-adjoint-rnode-trained-T": replace(
-        _BASE, solver=replace(_DOPRI5, name="tsit5"), model=_TRAINED, regularizer=_RNODE
+
+class Case(NamedTuple):
+    """A trial, and the shape of an example."""
+
+    trial: Trial
+    data: DataInfo
+
+
+def _adaptive(name: str = "dopri5", tolerance: float = 1e-5, **fields: Any) -> AdaptiveSolver:  # noqa: ANN401
+    return AdaptiveSolver(name, tolerance, tolerance, **fields)
+
+
+def _table(layer: Any, nonlinearity: Any, **fields: Any) -> ModelSpec:  # noqa: ANN401
+    return ModelSpec(layer, (12, 10), nonlinearity, **fields)
+
+
+def _image(layer: Any, nonlinearity: Any, **fields: Any) -> ModelSpec:  # noqa: ANN401
+    fields = {"strides": (1, 2, -2), "hidden": (4, 3), **fields}
+    return ModelSpec(layer, nonlinearity=nonlinearity, **fields)
+
+
+def _trial(model: ModelSpec, solver: Any, gradient: Any, **fields: Any) -> Trial:  # noqa: ANN401
+    training = {
+        name: fields.pop(name) for name in ("trace", "probe", "optimizer") if name in fields
+    }
+    return Trial(
+        dataset=DatasetRef("parity", "none"),
+        backend="none",
+        solver=solver,
+        model=model,
+        training=Training(batch=BATCH, **training),
+        gradient=gradient,
+        seed=3,
+        **fields,
+    )
+
+
+_RNODE: dict[RegularizerName, float] = {
+    "rnode.directional": 0.02,
+    "rnode.jacobian": 0.01,
+    "rnode.kinetic": 0.01,
+    "rnode.total": 0.03,
+}
+_SUMS: dict[RegularizerName, float] = {
+    "directional_jvp": 0.01,
+    "jacobian_sum": 0.02,
+    "kinetic_sum": 0.03,
+}
+_FFJORD: dict[RegularizerName, float] = {
+    "ffjord.dl2": 0.01,
+    "ffjord.jdiag": 0.02,
+    "ffjord.jfrob": 0.03,
+    "ffjord.joffdiag": 0.04,
+    "ffjord.l1": 0.05,
+    "ffjord.l2": 0.06,
+}
+_TAYLOR: dict[RegularizerName, float] = {"taylor_2": 0.01, "taylor_3": 0.02, "taylor_4": 0.03}
+
+TRIALS: dict[str, Trial] = {
+    "tabular": _trial(_table("concatsquash", "tanh"), _adaptive(), "adjoint"),
+    "tabular-rnode": _trial(
+        _table("concatsquash", "softplus", blocks=2, end_time=TRAINED),
+        _adaptive("tsit5"),
+        "direct",
+        regularizer=_RNODE,
     ),
-    "bosh3-direct-exact-trained-T": replace(
-        _BASE,
-        solver=replace(_DOPRI5, name="bosh3", rtol=1e-3, atol=1e-3),
-        model=replace(_TRAINED, nonlinearity="elu"),
-        gradient="direct",
-        training=Training(trace="exact"),
+    "concat-whole-rms_all": _trial(
+        _table("concat", "tanh"), _adaptive(first_step="whole", norm="rms_all"), "adjoint"
     ),
-    "dopri5-adjoint-whole-rms_all": replace(
-        _BASE, solver=replace(_DOPRI5, first_step="whole", norm="rms_all")
+    "concat_v2-exact-sums": _trial(
+        _table("concat_v2", "elu", end_time=TRAINED),
+        _adaptive("bosh3", 1e-3),
+        "direct",
+        trace="exact",
+        regularizer=_SUMS,
     ),
-    "rk4_38-direct-concat": replace(
-        _BASE,
-        solver=FixedSolver("rk4_38", 4),
-        model=ModelSpec("concat", (16, 16)),
-        gradient="direct",
+    "concatcoord-adamax": _trial(
+        _table("concatcoord", "relu"),
+        FixedSolver("midpoint", 5),
+        "direct",
+        optimizer=Optimizer("adamax"),
     ),
-    "rk4_classic-adjoint": replace(_BASE, solver=FixedSolver("rk4_classic", 4)),
-    "euler-direct-exact-rademacher": replace(
-        _BASE,
-        solver=FixedSolver("euler", 10),
-        gradient="direct",
-        regularizer={"rnode.jacobian": 0.05},
-        training=Training(trace="exact", probe="rademacher"),
+    "squash-swish-adamw-clipped": _trial(
+        _table("squash", "swish", blocks=2),
+        _adaptive("dopri8"),
+        "checkpoint",
+        optimizer=Optimizer("adamw", weight_decay=0.1, clip_norm=0.5),
     ),
-    "midpoint-direct-relu": replace(
-        _BASE,
-        solver=FixedSolver("midpoint", 5),
-        model=ModelSpec("concat", (16, 16), "relu"),
-        gradient="direct",
+    "hyper-adam_eps_hat": _trial(
+        _table("hyper", "tanh"),
+        FixedSolver("rk4_38", 4),
+        "adjoint",
+        optimizer=Optimizer("adam_eps_hat", weight_decay=0.1),
     ),
-    "heun2-adjoint-square": replace(
-        _BASE, solver=FixedSolver("heun2", 5), model=ModelSpec(hidden=(8,), nonlinearity="square")
+    "blend-warm-tpr-steer": _trial(
+        _table("blend", "softplus"),
+        _adaptive(first_step="warm"),
+        "direct",
+        regularizer={"steer": 0.2, "tpr": 0.1},
     ),
+    "ignore-square-rademacher": _trial(
+        _table("ignore", "square"),
+        FixedSolver("heun2", 5),
+        "adjoint",
+        probe="rademacher",
+        optimizer=Optimizer("adam", weight_decay=0.1),
+    ),
+    "residual-bottleneck-norms": _trial(
+        _table("concat", "tanh", residual=True, blocks=2, batch_norm=BatchNorm(lag=0.5)),
+        _adaptive(first_step="warm"),
+        "adjoint",
+        trace="bottleneck",
+    ),
+    "ffjord": _trial(
+        _table("concatsquash", "tanh"),
+        FixedSolver("rk4_classic", 3),
+        "direct",
+        regularizer=_FFJORD,
+    ),
+    "taylor": _trial(
+        _table("concatsquash", "tanh"),
+        FixedSolver("midpoint", 3),
+        "checkpoint",
+        regularizer=_TAYLOR,
+    ),
+    "image-two-scales": _trial(
+        _image("concat", "softplus", scales=2, batch_norm=BatchNorm(), end_time=TRAINED),
+        _adaptive(first_step="warm"),
+        "checkpoint",
+        regularizer={"rnode.jacobian": 0.01, "rnode.kinetic": 0.01},
+    ),
+    "image-concatsquash-spectral": _trial(
+        _image("concatsquash", "tanh", spectral_norm=True, end_time=TRAINED),
+        FixedSolver("rk4_classic", 3),
+        "direct",
+    ),
+    "image-concat_v2": _trial(
+        _image("concat_v2", "softplus"), _adaptive("bosh3", 1e-3), "adjoint"
+    ),
+    "image-concatcoord": _trial(_image("concatcoord", "tanh"), FixedSolver("euler", 5), "direct"),
+    "image-squash-residual": _trial(
+        _image("squash", "elu", residual=True, zero_last=True), _adaptive("tsit5"), "direct"
+    ),
+    "image-hyper": _trial(_image("hyper", "identity"), FixedSolver("heun2", 3), "direct"),
+    "image-blend-bottleneck": _trial(
+        _image("blend", "swish"), FixedSolver("rk4_38", 2), "checkpoint", trace="bottleneck"
+    ),
+    "image-ignore": _trial(_image("ignore", "relu"), FixedSolver("midpoint", 3), "adjoint"),
 }
 
-FLOAT32_CASES = ("dopri5-adjoint", "dopri5-direct-rnode", "rk4_38-direct-concat")
+FLOAT32 = ("tabular", "tabular-rnode", "image-two-scales", "image-concatsquash-spectral")
 
 
-def trials(backend: str, precision: PrecisionName) -> dict[str, Trial]:
-    """Returns the trials of one backend and precision by name."""
-    names = CASES if precision == "float64" else FLOAT32_CASES
+def cases(backend: str, precision: PrecisionName) -> dict[str, Case]:
+    """Returns the cases of one backend and precision by name."""
     return {
-        name: replace(
-            CASES[name],
-            backend=backend,
-            precision=precision,
-            evaluation=Evaluation(trace=CASES[name].training.trace),
+        name: Case(
+            replace(trial, backend=backend, precision=precision),
+            TABLE if trial.model.strides is None else IMAGE,
         )
-        for name in names
+        for name, trial in TRIALS.items()
+        if precision == "float64" or name in FLOAT32
     }

@@ -1,81 +1,109 @@
-"""Runs the parity trials in one backend and writes everything the comparison needs to one npz.
+"""Runs the parity trials in one backend and writes what the comparison needs.
 
-    python parity_worker.py BACKEND PRECISION OUT.npz [ARRAYS.npz]
+    python parity_worker.py BACKEND PRECISION FOLDER
 
-With ARRAYS the trained arrays found there are evaluated instead; nothing is trained.
+Writes FOLDER/BACKEND-PRECISION.npz, waits for that of the other backend, evaluates the arrays
+which that one trained and writes FOLDER/BACKEND-PRECISION-ported.npz.
 """
 
 from __future__ import annotations
 
 import sys
+import time
+from pathlib import Path
+from typing import cast
 
 import numpy as np
-from parity_cases import DIM, STEPS, trials
+from parity_cases import STEPS, Case, cases
 
 from harness.backends import get_backend
-from harness.interface import Batch, Control, DataInfo, Model
+from harness.interface import Batch, Control, Model
 from harness.noise import draw, noise_slots
 from harness.streams import Stream
-from harness.trial import Trial
+from harness.trial import PrecisionName
 
 Out = dict[str, np.ndarray]
 
 
-def _batch(trial: Trial, step: int) -> Batch:
-    x = Stream(trial.seed, "parity/x", step).normal((32, DIM)).astype(trial.precision)
-    noise = draw(noise_slots(trial, (DIM,), "train", 32), trial.seed, step, trial.precision)
+def _batch(case: Case, step: int) -> Batch:
+    trial, shape = case.trial, case.data.event_shape
+    size = trial.training.batch
+    x = Stream(trial.seed, "parity/x", step).normal((size, *shape)).astype(trial.precision)
+    noise = draw(noise_slots(trial, shape, "train", size), trial.seed, step, trial.precision)
     return Batch(x, noise)
 
 
-def _evaluate(model: Model, trial: Trial) -> np.ndarray:
-    control = Control(trial.solver, "exact")
-    report = model.evaluate(Batch(_batch(trial, 1000).x), control, ("log_prob",))
+def _evaluate(model: Model, case: Case) -> np.ndarray:
+    control = Control(case.trial.solver, "exact")
+    report = model.evaluate(Batch(_batch(case, 1000).x), control, ("log_prob",))
     assert report.failure is None
     return np.asarray(report.values["log_prob"])
 
 
-def _train(model: Model, trial: Trial) -> Out:
+def _train(model: Model, case: Case) -> Out:
+    trial = case.trial
     out: Out = {f"initial/{name}": value for name, value in model.arrays().items()}
-    out["log_prob"] = _evaluate(model, trial)
+    out["log_prob"] = _evaluate(model, case)
     losses, forward, backward = [], [], []
     for step in range(STEPS):
         control = Control(trial.solver, trial.training.trace, trial.gradient, step, lr=1e-2)
-        report = model.train_step(_batch(trial, step), control).fetch()
+        report = model.train_step(_batch(case, step), control).fetch()
         assert report.failure is None, report.failure
         losses.append(report.loss)
         forward.append(report.nfe.forward)
         backward.append(report.nfe.backward)
         if step == 0:
-            # The first moment of Adam after one step is a tenth of the gradient.
+            # The first moment after one step is a tenth of the gradient that the optimiser saw.
             out |= {f"gradient/{k}": v for k, v in model.state().items() if "adam/m" in k}
     out["loss"] = np.array(losses)
     out["nfe_forward"] = np.array(forward)
     out["nfe_backward"] = np.array(backward)
-    out["trained_log_prob"] = _evaluate(model, trial)
-    return out | {f"trained/{name}": value for name, value in model.arrays().items()}
+    out["trained_log_prob"] = _evaluate(model, case)
+    warm = {k: v for k, v in model.state().items() if k.startswith("warm/")}
+    return out | warm | {f"trained/{name}": value for name, value in model.arrays().items()}
 
 
-def main(name: str, precision: str, out: str, arrays: str | None = None) -> None:
+def _store(out: Path, results: Out) -> None:
+    """Whole or not at all: the other process waits for the file."""
+    partial = out.with_suffix(".partial.npz")
+    np.savez(partial, **results)  # type: ignore[arg-type]
+    partial.replace(out)
+
+
+def _wait_for(path: Path) -> Out:
+    while not path.exists():
+        time.sleep(0.2)
+    with np.load(path) as stored:
+        return {key: stored[key] for key in stored.files}
+
+
+def _ported(models: dict[str, Model], todo: dict[str, Case], other: Out) -> Out:
+    """Evaluates the arrays that the other backend trained."""
+    out: Out = {}
+    for key, model in models.items():
+        prefix = f"{key}:trained/"
+        model.load_arrays(
+            {k.removeprefix(prefix): v for k, v in other.items() if k.startswith(prefix)}
+        )
+        out[f"{key}:log_prob"] = _evaluate(model, todo[key])
+    return out
+
+
+def main(name: str, precision: str, folder: Path) -> None:
     backend = get_backend(name)
-    todo = trials(name, "float64" if precision == "float64" else "float32")
-    backend.prepare(next(iter(todo.values())), 1)
-    given = np.load(arrays) if arrays else None
-    results: Out = {}
-    for case, trial in todo.items():
-        assert backend.supports(trial) is None
-        model = backend.open(trial, DataInfo("parity", (DIM,)), "cpu")
-        if given is None:
-            found = _train(model, trial)
-        else:
-            prefix = f"{case}:trained/"
-            model.load_arrays(
-                {k.removeprefix(prefix): given[k] for k in given.files if k.startswith(prefix)}
-            )
-            found = {"trained_log_prob": _evaluate(model, trial)}
-        results |= {f"{case}:{key}": value for key, value in found.items()}
-        model.close()
-    np.savez(out, **results)  # type: ignore[arg-type]
+    todo = cases(name, cast(PrecisionName, precision))
+    backend.prepare(next(iter(todo.values())).trial, 1)
+    models, results = {}, {}
+    for key, case in todo.items():
+        assert backend.supports(case.trial) is None
+        models[key] = backend.open(case.trial, case.data, "cpu")
+        found = _train(models[key], case)
+        results |= {f"{key}:{name}": value for name, value in found.items()}
+    _store(folder / f"{name}-{precision}.npz", results)
+    other = "jax" if name == "torch" else "torch"
+    theirs = _wait_for(folder / f"{other}-{precision}.npz")
+    _store(folder / f"{name}-{precision}-ported.npz", _ported(models, todo, theirs))
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    main(sys.argv[1], sys.argv[2], Path(sys.argv[3]))
