@@ -70,7 +70,8 @@ def ellipses(stream: Stream, count: int) -> npt.NDArray[np.uint8]:
     half = 2.0 * draws[4] - 1.0
     cos, sin = (1.0 - half * half) / (1.0 + half * half), 2.0 * half / (1.0 + half * half)
     u, v = (cos * x + sin * y) / a, (cos * y - sin * x) / b
-    return (np.abs(u * u + v * v - 1.0) < 0.35).astype(np.uint8)[:, None]
+    inked: npt.NDArray[np.uint8] = (np.abs(u * u + v * v - 1.0) < 0.35).astype(np.uint8)
+    return inked[:, None]
 
 
 @dataclass(frozen=True)

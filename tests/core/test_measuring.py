@@ -172,7 +172,8 @@ def test_measurements_of_other_arrays_are_not_taken_over(tmp_path: Path) -> None
     one.samplings.add({"cd": 1 / 3})
     one.write(attempt)
     back = Measured.newest([attempt, tmp_path / "attempt-b"], "digest")
-    assert (back.metrics, back.draws, back.samplings.values("cd")) == (one.metrics, 2, 1 / 3)
+    assert (back.metrics, back.draws) == (one.metrics, 2)
+    assert list(back.samplings.values("cd")) == [1 / 3]
     np.testing.assert_array_equal(back.log_weights, one.log_weights)
     assert not Measured.newest([attempt], "other").metrics
     (attempt / "checkpoint" / "measured.safetensors").write_bytes(b"torn")
