@@ -45,7 +45,7 @@ def test_all_passes_against_autodiff(
     block, arrays = block_arrays(model, shape)
     z, u, v = (_normal(name, 3, *shape) for name in "zuv")
     if chunked:
-        # Three unit vectors at a time: the last chunk is not full.
+        # At most three unit vectors at a time; of the 16 of an image the last chunk is not full.
         widest = max(int(np.prod(layer.outputs)) for layer in block.layers)
         monkeypatch.setattr(linearization, "CHUNK", 3 * len(z) * widest)
 

@@ -138,9 +138,11 @@ class Linearization:
         shape, dtype = self._block.shape, self.f.dtype
         size = math.prod(shape)
         widest = max(math.prod(layer.outputs) for layer in self._block.layers)
-        chunk = max(1, CHUNK // (len(self.f) * widest))
-        if chunk >= size:
+        most = max(1, CHUNK // (len(self.f) * widest))
+        if most >= size:
             return sums(jnp.eye(size, dtype=dtype).reshape(size, 1, *shape))
+        # As many chunks as need be, all of one size.
+        chunk = math.ceil(size / math.ceil(size / most))
 
         @jax.checkpoint
         def add(total: Any, first: jax.Array) -> tuple[Any, None]:  # noqa: ANN401
