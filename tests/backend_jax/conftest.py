@@ -8,7 +8,6 @@ import jax
 import jax.numpy as jnp
 import pytest
 from harness_jax import JaxBackend
-from harness_jax.gradients import EngineName
 from harness_jax.model import JaxModel
 
 from harness.architecture import array_specs
@@ -16,7 +15,7 @@ from harness.interface import Batch, Control, DataInfo
 from harness.noise import draw, noise_slots
 from harness.stages import Block, Shape, stages
 from harness.streams import Stream
-from harness.trial import AdaptiveSolver, DatasetRef, EndTime, ModelSpec, Trial
+from harness.trial import AdaptiveSolver, DatasetRef, EndTime, EngineName, ModelSpec, Trial
 
 BASE = Trial(
     DatasetRef("none", "none"),

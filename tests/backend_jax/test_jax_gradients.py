@@ -103,7 +103,7 @@ def test_training_steps_agree_across_engines(
     """Equal counts, backward too, and equal numbers, over three steps of two blocks."""
     solver = AdaptiveSolver("bosh3", rtol=1e-4, atol=1e-4)
     trial = replace(base_trial, solver=solver, gradient="adjoint", regularizer=RNODE)
-    models = [open_model(trial, DIM, engine) for engine in ("native", "diffrax")]
+    models = [open_model(trial, DIM, engine) for engine in ("native", "library")]
     for step in range(3):
         batch, control = make_inputs(trial, DIM, step=step)
         ours, theirs = (model.train_step(batch, control).fetch() for model in models)

@@ -13,9 +13,10 @@ import jax.numpy as jnp
 import numpy as np
 import numpy.typing as npt
 import pytest
-from harness_jax import record
-from harness_jax.control import FAILURES, Tree, error_norm, next_step, state_leaves
-from harness_jax.solve import solve, solve_direct
+from harness_jax import record, residuals
+from harness_jax.backprop import solve_checkpoint, solve_direct
+from harness_jax.control import FAILURES, Tree, error_norm, next_step, state_squares
+from harness_jax.solve import solve
 
 from harness.solvers import ADAPTIVE_SOLVERS, FIXED_SOLVERS, TABLEAUX
 from harness.trial import AdaptiveSolver, FixedSolver, SolverSpec
@@ -33,20 +34,25 @@ class Counted:
         self.rate = rate
         self.times: list[float] = []
 
-    def __call__(self, s: Tree, y: Tree, inputs: Tree, fixed: Tree) -> Tree:
+    def __call__(self, s: Tree, z: Tree, inputs: Tree, fixed: Tree) -> Tree:
         jax.debug.callback(lambda s: self.times.append(float(s)), s)
-        return self.rate * y[0], y[0].sum(axis=1)[None]
+        return self.rate * z, z.sum(axis=1)[None]
 
 
 def state() -> Tree:
     return jnp.asarray([[1.0, 2.0], [3.0, -1.0]]), jnp.zeros((1, 2))
 
 
+def constant(s: Tree, z: Tree, inputs: Tree, fixed: Tree) -> Tree:
+    """Nothing moves."""
+    return jnp.zeros_like(z), jnp.zeros((1, len(z)))
+
+
 def run(
     field: Callable[..., Tree], solver: SolverSpec, h0: float | None = None
 ) -> tuple[Tree, Any]:
     first = None if h0 is None else jnp.asarray(h0)
-    end, stats = jax.jit(lambda y: solve(field, y, None, None, solver, state_leaves, first))(
+    end, stats = jax.jit(lambda y: solve(field, y, None, None, solver, state_squares, first))(
         state()
     )
     jax.effects_barrier()  # type: ignore[no-untyped-call]
@@ -85,10 +91,10 @@ def test_a_first_step_of_zero_leaves_it_to_the_rule() -> None:
 
 
 def test_the_largest_and_the_last_proposed_step() -> None:
-    """A constant z from h = 1e-6 on: after 6 steps s = 0.111111; the seventh is proposed as 1 and cut
-    to land.
+    """A constant z from h = 1e-6 on: after 6 steps s = 0.111111; the seventh is proposed as 1 and
+    cut to land.
     """
-    _, stats = run(lambda s, y, inputs, fixed: jax.tree.map(jnp.zeros_like, y), LOOSE)
+    _, stats = run(constant, LOOSE)
     assert stats.proposed == pytest.approx(1)
     assert stats.largest == pytest.approx(1 - 0.111111)
     _, stats = run(Counted(), FixedSolver("euler", 4))
@@ -108,7 +114,7 @@ def test_a_solve_counted_by_hand() -> None:
     steps grow tenfold: 1e-6, 1e-5, ..., 0.1 make 0.111111, and one more lands on 1: 7 steps.
     dopri5 takes 1 + 1 + 6 x 7 evaluations.
     """
-    _, stats = run(lambda s, y, inputs, fixed: jax.tree.map(jnp.zeros_like, y), LOOSE)
+    _, stats = run(constant, LOOSE)
     assert stats.first_step == pytest.approx(1e-6)
     assert (stats.accepted, stats.rejected) == (7, 0)
     assert stats.evaluations == 44
@@ -118,8 +124,8 @@ def test_a_solve_counted_by_hand() -> None:
 def test_order_of_convergence(name: str) -> None:
     """Halving the step divides the error of z' = 4 z (1 - z) by 2^order."""
 
-    def field(s: Tree, y: Tree, inputs: Tree, fixed: Tree) -> Tree:
-        return 4 * y[0] * (1 - y[0]), y[0].sum(axis=1)[None]
+    def field(s: Tree, z: Tree, inputs: Tree, fixed: Tree) -> Tree:
+        return 4 * z * (1 - z), z.sum(axis=1)[None]
 
     exact = 1 / (1 + 9 * math.exp(-4))
     errors = []
@@ -127,7 +133,7 @@ def test_order_of_convergence(name: str) -> None:
         start = (jnp.asarray([[0.1]]), jnp.zeros((1, 1)))
         solver = FixedSolver(name, steps)
         (z, _), _ = jax.jit(solve, static_argnums=(0, 4, 5))(
-            field, start, None, None, solver, state_leaves
+            field, start, None, None, solver, state_squares
         )
         errors.append(abs(float(z[0, 0]) - exact))
     order = math.log2(errors[0] / errors[1])
@@ -152,7 +158,7 @@ def _reference(solver: AdaptiveSolver) -> tuple[int, int]:
         pairs = list(zip(weights, ks, strict=False))
         return [leaf + h * sum(w * k[i] for w, k in pairs) for i, leaf in enumerate(y)]
 
-    y = [np.asarray(leaf) for leaf in state_leaves(state())]
+    y = [np.asarray(leaf) for leaf in (state()[0], state()[1][0])]
     h = 1.0
     if solver.first_step == "heuristic":
         f0 = field(y)
@@ -185,8 +191,8 @@ def test_steps_are_those_of_the_written_rules(
 ) -> None:
     solver = AdaptiveSolver(name, rtol=1e-5, atol=1e-6, first_step=first)
 
-    def field(s: Tree, y: Tree, inputs: Tree, fixed: Tree) -> Tree:
-        return 5 * jnp.sin(4 * y[0]), y[0].sum(axis=1)[None]
+    def field(s: Tree, z: Tree, inputs: Tree, fixed: Tree) -> Tree:
+        return 5 * jnp.sin(4 * z), z.sum(axis=1)[None]
 
     stats = run(field, solver)[1]
     assert (int(stats.accepted), int(stats.rejected)) == _reference(solver)
@@ -196,10 +202,10 @@ def test_steps_are_those_of_the_written_rules(
 
 def test_mixed_norm_is_the_larger_leaf_and_rms_all_one_mean() -> None:
     y = (jnp.full((2, 3), 2.0), jnp.asarray([[5.0, 5.0], [1e9, 1e9]]))
-    assert error_norm("mixed", state_leaves)(y) == pytest.approx(5.0)
+    assert error_norm("mixed", state_squares)(y) == pytest.approx(5.0)
     expected = math.sqrt((6 * 4 + 2 * 25) / 8)
-    assert error_norm("rms_all", state_leaves)(y) == pytest.approx(expected)
-    assert jnp.isnan(error_norm("mixed", state_leaves)((y[0], y[1] * math.nan)))
+    assert error_norm("rms_all", state_squares)(y) == pytest.approx(expected)
+    assert jnp.isnan(error_norm("mixed", state_squares)((y[0], y[1] * math.nan)))
 
 
 @pytest.mark.parametrize(
@@ -221,14 +227,14 @@ def test_failures_are_data() -> None:
     assert failure(Counted(math.nan), replace(LOOSE, first_step="whole")) == "non-finite"
     assert failure(Counted(math.nan), FixedSolver("euler", 2)) == "non-finite"
 
-    def bursts(s: Tree, y: Tree, inputs: Tree, fixed: Tree) -> Tree:
+    def bursts(s: Tree, z: Tree, inputs: Tree, fixed: Tree) -> Tree:
         """Grows without bound towards s = 1/2: no step size is small enough."""
-        return jnp.full_like(y[0], 1) / (0.5 - s) ** 3, y[0].sum(axis=1)[None]
+        return jnp.full_like(z, 1) / (0.5 - s) ** 3, z.sum(axis=1)[None]
 
     assert failure(bursts, replace(LOOSE, max_steps=2_000)) == "underflow"
 
-    def infinite(s: Tree, y: Tree, inputs: Tree, fixed: Tree) -> Tree:
-        return y[0] * jnp.where(s > 0.5, jnp.inf, 1.0), y[0].sum(axis=1)[None]
+    def infinite(s: Tree, z: Tree, inputs: Tree, fixed: Tree) -> Tree:
+        return z * jnp.where(s > 0.5, jnp.inf, 1.0), z.sum(axis=1)[None]
 
     assert failure(infinite, LOOSE) == "non-finite"
 
@@ -243,33 +249,48 @@ def test_an_unfinished_solve_counts_what_it_did() -> None:
 @pytest.mark.parametrize(
     "solver", [FixedSolver("rk4_38", 37), AdaptiveSolver("dopri5", 1e-8, 1e-8)]
 )
-def test_gradient_does_not_depend_on_the_size_of_the_record(
+def test_gradient_does_not_depend_on_what_is_kept(
     solver: SolverSpec, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """With 4 slots for some 40 steps, most states are recomputed in the backward pass."""
+    """With 4 slots for some 40 steps most steps are taken again, and with room for 20 evaluations
+    all of the later ones.
+    """
 
-    def field(s: Tree, y: Tree, inputs: Tree, fixed: Tree) -> Tree:
-        return jnp.sin(inputs * y[0] + 20 * s), jnp.cos(y[0]).sum(axis=1)[None]
+    def field(s: Tree, z: Tree, inputs: Tree, fixed: Tree) -> Tree:
+        return jnp.sin(inputs * z + 20 * s), jnp.cos(z).sum(axis=1)[None]
 
-    def loss(y: Tree, inputs: Tree) -> tuple[jax.Array, jax.Array]:
-        (z, a), stats = solve_direct(field, y, inputs, None, solver, state_leaves)
-        return jnp.sum(z**2) + jnp.sum(a), stats.accepted
+    def gradient(solve: Callable[..., Any]) -> tuple[list[jax.Array], Any]:
+        def loss(y: Tree, inputs: Tree) -> tuple[jax.Array, Any]:
+            (z, q), stats = solve(field, y, inputs, None, solver, state_squares)
+            return jnp.sum(z**2) + jnp.sum(q), stats
 
-    found = []
-    for slots in (64, 4):
-        monkeypatch.setattr(record, "SLOTS", slots)
-        gradient, steps = jax.jit(jax.grad(loss, argnums=(0, 1), has_aux=True))(
+        found, stats = jax.jit(jax.grad(loss, argnums=(0, 1), has_aux=True))(
             state(), jnp.asarray(7.0)
         )
-        found.append(jax.tree.leaves(gradient))
-        assert 16 < steps < 64
-    for many, few in zip(*found, strict=True):
-        np.testing.assert_allclose(few, many, rtol=1e-13, atol=1e-14)
+        return jax.tree.leaves(found), jax.device_get(stats)
+
+    expected, stats = gradient(solve_checkpoint)
+    needed = TABLEAUX[solver.name].evaluations_per_step
+    assert 16 < stats.accepted < 64
+    assert stats.vjp == stats.recompute == needed * stats.accepted
+    kept, of_kept = gradient(solve_direct)
+    assert (of_kept.vjp, of_kept.recompute) == (stats.vjp, 0)
+    monkeypatch.setattr(record, "SLOTS", 4)
+    thinned, of_thinned = gradient(solve_checkpoint)
+    assert of_thinned.recompute > 2 * stats.recompute
+    monkeypatch.setattr(residuals, "EVALUATIONS", 20)
+    full, of_full = gradient(solve_direct)
+    assert stats.recompute - 20 < of_full.recompute < of_thinned.recompute
+    for found in (kept, thinned, full):
+        for leaf, right in zip(found, expected, strict=True):
+            np.testing.assert_allclose(leaf, right, rtol=1e-13, atol=1e-14)
 
 
 @pytest.mark.parametrize(
-    ("entries", "slots"), [(10, 64), (2**20 // 8, 64), (2**22 // 8, 16), (2**25 // 8, 8)]
+    ("entries", "slots"), [(10, 64), (2**19 // 8, 64), (2**22 // 8, 8), (2**23 // 8, 8)]
 )
 def test_the_record_of_large_states_keeps_fewer(entries: int, slots: int) -> None:
-    kept = jax.eval_shape(lambda: record.empty_record((jnp.zeros(entries),), 1000))
-    assert kept.states[0].shape == (slots + 1, entries)
+    tableau = TABLEAUX["dopri5"]
+    kept = jax.eval_shape(lambda: record.empty_record(jnp.zeros(entries), tableau, 1000)).kept
+    assert kept[0].shape == (slots + 1, entries)
+    assert kept[1].shape == (slots + 1, 6, entries)

@@ -6,11 +6,12 @@ import os
 from collections.abc import Mapping
 from importlib import metadata
 from pathlib import Path
-from typing import Any, Literal, final
+from typing import Any, final
 
 from harness.errors import BackendError
 from harness.interface import Backend, DataInfo, Model, Unsupported
 from harness.trial import Trial
+from harness_jax.libraries import unsupported_solver
 
 __all__ = ["JaxBackend"]
 
@@ -23,7 +24,11 @@ class JaxBackend(Backend):
     framework = ("jax", "diffrax", "equinox", "optax")
 
     def supports(self, trial: Trial) -> Unsupported | None:
-        """Every model, solver and regularizer of a trial is supported, on one device."""
+        """Every model, regularizer and tableau is supported, and what diffrax can do."""
+        for solver in (trial.solver, trial.evaluation_solver):
+            reason = unsupported_solver(solver)
+            if reason is not None:
+                return Unsupported(reason)
         if trial.shards != 1:
             return Unsupported(f"the jax backend runs on one device, not on {trial.shards} shards")
         return None
@@ -41,7 +46,8 @@ class JaxBackend(Backend):
 
         settings: Any = jax.config
         settings.update("jax_enable_x64", trial.precision == "float64")
-        settings.update("jax_default_matmul_precision", "highest")
+        products = "tensorfloat32" if trial.precision == "tf32" else "highest"
+        settings.update("jax_default_matmul_precision", products)
         # Keeps compiled programs between processes, however quick they were to compile.
         settings.update("jax_compilation_cache_dir", str(_cache_dir() / "xla"))
         settings.update("jax_persistent_cache_min_compile_time_secs", 0)
@@ -51,9 +57,9 @@ class JaxBackend(Backend):
             "jax": jax.__version__,
             "jaxlib": metadata.version("jaxlib"),
             "diffrax": metadata.version("diffrax"),
-            "engine": ENGINE,
+            "engine": trial.engine,
             "precision": trial.precision,
-            "float32_matmul_precision": "highest",
+            "float32_matmul_precision": products,
             "cores": cores,
             "xla_flags": os.environ["XLA_FLAGS"],
             "device_kind": devices[0].device_kind,
@@ -74,15 +80,14 @@ class JaxBackend(Backend):
             raise BackendError(
                 f"this process was not prepared for {trial.precision}: one precision a process"
             )
+        if device == "cpu" and trial.precision == "tf32":
+            raise BackendError("precision 'tf32' needs a GPU: use 'float32', or run on one")
         try:
             found = jax.devices(device)
         except RuntimeError as error:
             raise BackendError(f"jax finds no device '{device}': {error}") from error
-        return JaxModel(trial, data, found[0], ENGINE)
+        return JaxModel(trial, data, found[0], trial.engine)
 
-
-ENGINE: Literal["diffrax", "native"] = "native"
-"""Who takes the solver's steps; see `harness_jax.gradients.get_engine`."""
 
 _DETERMINISTIC = "--xla_gpu_deterministic_ops"
 

@@ -22,19 +22,20 @@ __all__ = [
     "UNDERFLOW",
     "Field",
     "Inputs",
-    "Leaves",
     "Norm",
     "Rates",
+    "Squares",
     "Stats",
     "Tree",
     "all_finite",
-    "choose_first_step",
     "error_norm",
     "evaluations",
+    "first_step",
     "join",
     "next_step",
     "scaled",
-    "state_leaves",
+    "state_squares",
+    "sums_of_squares",
     "time_dtype",
 ]
 
@@ -72,14 +73,15 @@ Field = Callable[[Inputs, jax.Array, jax.Array], tuple[jax.Array, jax.Array]]
 """`field(inputs, s, z) -> (dz/ds, dq/ds)`, q [rows, batch]: a, then the regularizers; no rows for
 a sample. s in [0, 1] is the solve's own."""
 
-Rates = Callable[[jax.Array, Tree, Tree, Tree], Tree]
-"""`rates(s, y, inputs, fixed) -> dy/ds`; differentiable in y and inputs, never in fixed."""
+Rates = Callable[[jax.Array, Tree, Tree, Tree], tuple[Tree, Tree]]
+"""`rates(s, z, inputs, fixed) -> (dz/ds, dq/ds)` of a state y = (z, q) whose rates depend on z
+alone; differentiable in z and inputs, never in fixed."""
 
 Norm = Callable[[Tree], jax.Array]
 """Size of scaled arrays shaped like a state."""
 
-Leaves = Callable[[Tree], Sequence[jax.Array]]
-"""State -> the leaves that the error norm sees."""
+Squares = Callable[[Tree], tuple[jax.Array, Sequence[int]]]
+"""State -> sum of squares and number of entries of each array that the error norm sees."""
 
 NormName = Literal["mixed", "rms_all"]
 
@@ -99,6 +101,8 @@ class Stats(NamedTuple):
         proposed: Size of the last step before it was cut to land on the end.
         largest: Size of the largest accepted step; 0 if there is none.
         failure: Index into `FAILURES`, int32.
+        vjp: Evaluations that the backward pass differentiates, modes `direct` and `checkpoint`.
+        recompute: Evaluations that it does again.
     """
 
     accepted: jax.Array
@@ -108,25 +112,34 @@ class Stats(NamedTuple):
     proposed: jax.Array
     largest: jax.Array
     failure: jax.Array
+    vjp: jax.Array
+    recompute: jax.Array
 
 
-def error_norm(kind: NormName, leaves: Leaves) -> Norm:
-    """`mixed`: the largest RMS of a leaf; `rms_all`: one RMS over all entries of all leaves."""
+def error_norm(kind: NormName, squares: Squares) -> Norm:
+    """`mixed`: the largest RMS of an array; `rms_all`: one RMS over all entries of all arrays."""
 
     def mixed(y: Tree) -> jax.Array:
-        return jnp.max(jnp.stack([jnp.sqrt(jnp.mean(leaf * leaf)) for leaf in leaves(y)]))
+        sums, sizes = squares(y)
+        return jnp.sqrt(jnp.max(sums / jnp.asarray(sizes, sums.dtype)))
 
     def rms_all(y: Tree) -> jax.Array:
-        total = jnp.stack([jnp.sum(leaf * leaf) for leaf in leaves(y)]).sum()
-        return jnp.sqrt(total / sum(leaf.size for leaf in leaves(y)))
+        sums, sizes = squares(y)
+        return jnp.sqrt(jnp.sum(sums) / sum(sizes))
 
     return mixed if kind == "mixed" else rms_all
 
 
-def state_leaves(y: Tree) -> Sequence[jax.Array]:
+def state_squares(y: Tree) -> tuple[jax.Array, Sequence[int]]:
     """Of a state (z, q) the error norm sees z and a, the first row of q if it has any."""
     z, q = y
-    return (z, *q[:1])
+    leaves = [z, *q[:1]]
+    return sums_of_squares(leaves), [leaf.size for leaf in leaves]
+
+
+def sums_of_squares(leaves: Sequence[jax.Array]) -> jax.Array:
+    """One entry a leaf."""
+    return jnp.stack([jnp.sum(leaf * leaf) for leaf in leaves])
 
 
 def evaluations(
@@ -161,65 +174,55 @@ def scaled(error: Tree, solver: AdaptiveSolver, *states: Tree) -> Tree:
     return jax.tree.map(divide, error, *states)
 
 
-def choose_first_step(
-    flow: Callable[[jax.Array, Tree], Tree],
+def first_step(
+    evaluate: Callable[[Tree, jax.Array, jax.Array, Tree], tuple[Tree, Tree]],
     y0: Tree,
-    f0: Tree,
-    solver: AdaptiveSolver,
-    leaves: Leaves,
-    h0: jax.Array | None,
-    rule: bool,
-) -> tuple[jax.Array, jax.Array]:
-    """The first step in units of s, and whether the heuristic found it.
-
-    Arguments:
-        flow: Right-hand side, a function of (s, y).
-        y0: Initial state.
-        f0: flow(0, y0).
-        solver: Its rule decides where `h0` is None or 0.
-        leaves: What the error norm sees.
-        h0: A step that replaces the rule.
-        rule: False promises that `h0` is not 0, and so spares compiling the rule.
-    """
-    if h0 is not None and not rule:
-        return h0, jnp.asarray(False)
-    heuristic = solver.first_step in ("heuristic", "warm")
-
-    def by_rule() -> jax.Array:
-        if heuristic:
-            return _heuristic(flow, y0, f0, solver, error_norm(solver.norm, leaves))
-        return jnp.asarray(
-            1.0 if solver.first_step == "whole" else solver.first_step, time_dtype(y0)
-        )
-
-    if h0 is None:
-        return by_rule(), jnp.asarray(heuristic)
-    return lax.cond(h0 == 0, by_rule, lambda: h0), heuristic & (h0 == 0)
-
-
-def _heuristic(
-    flow: Callable[[jax.Array, Tree], Tree],
-    y0: Tree,
-    f0: Tree,
     solver: AdaptiveSolver,
     norm: Norm,
-) -> jax.Array:
-    """The rule of Hairer, Norsett & Wanner, Solving Ordinary Differential Equations I, II.4, with
-    the constants of torchdiffeq 0.2.5; at most 1.
+    count: jax.Array | int,
+    tape: Tree,
+) -> tuple[jax.Array, Tree, Tree]:
+    """The heuristic of Hairer, Norsett & Wanner, Solving Ordinary Differential Equations I, II.4,
+    with the constants of torchdiffeq 0.2.5; at most 1, in units of s.
+
+    Its two evaluations share a loop, so that the field is compiled once.
+
+    Arguments:
+        evaluate: (tape, 0 or 1, s, y) -> (rates, tape).
+        y0: Initial state.
+        solver: Tolerances and order.
+        norm: The error norm.
+        count: 2; or 1 for f(y0) alone; or 0 for nothing.
+        tape: What goes round with the evaluations.
+
+    Returns:
+        The step, f(y0), and the tape.
     """
-    dtype = time_dtype(y0)
-    d0 = norm(scaled(y0, solver, y0))
+    zeros, zero = jax.tree.map(jnp.zeros_like, y0), jnp.zeros((), time_dtype(y0))
+
+    def visit(i: jax.Array, carry: tuple[Tree, Tree, jax.Array, Tree]) -> Any:  # noqa: ANN401
+        f0, _, h, tape = carry
+        f, tape = evaluate(tape, i, h, jax.tree.map(lambda y, f: y + h * f, y0, f0))
+        f0 = jax.tree.map(lambda new, old: jnp.where(i == 0, new, old), f, f0)
+        return f0, f, _guess(y0, f0, solver, norm), tape
+
+    f0, f1, h, tape = lax.fori_loop(0, count, visit, (zeros, zeros, zero, tape))
     d1 = norm(scaled(f0, solver, y0))
-    h0 = jnp.where((d0 < 1e-5) | (d1 < 1e-5), 1e-6, 0.01 * d0 / d1).astype(dtype)
-    f1 = flow(h0, jax.tree.map(lambda y, f: y + h0 * f, y0, f0))
-    d2 = norm(scaled(jax.tree.map(jnp.subtract, f1, f0), solver, y0)) / h0
+    d2 = norm(scaled(jax.tree.map(jnp.subtract, f1, f0), solver, y0)) / h
     largest = jnp.maximum(d1, d2)
     h1 = jnp.where(
         largest <= 1e-15,
-        jnp.maximum(1e-6, h0 * 1e-3),
+        jnp.maximum(1e-6, h * 1e-3),
         (0.01 / largest) ** (1 / TABLEAUX[solver.name].order),
     )
-    return jnp.minimum(jnp.minimum(100 * h0, h1), 1).astype(dtype)
+    return jnp.minimum(jnp.minimum(100 * h, h1), 1).astype(h.dtype), f0, tape
+
+
+def _guess(y0: Tree, f0: Tree, solver: AdaptiveSolver, norm: Norm) -> jax.Array:
+    """How far the heuristic looks ahead."""
+    d0 = norm(scaled(y0, solver, y0))
+    d1 = norm(scaled(f0, solver, y0))
+    return jnp.where((d0 < 1e-5) | (d1 < 1e-5), 1e-6, 0.01 * d0 / d1).astype(time_dtype(y0))
 
 
 def next_step(h: jax.Array, ratio: jax.Array, tableau: Tableau) -> jax.Array:

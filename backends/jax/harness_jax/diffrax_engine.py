@@ -1,4 +1,5 @@
-"""The second engine: diffrax takes the same steps as `harness_jax.solve`, with the same tableaux.
+"""The second engine: diffrax. It takes the same steps as `harness_jax.solve`, with the same
+tableaux; and it runs every solver of its own (`LibrarySolver`) under its own control.
 
 Kept to check the production engine, and to say what a comparison with diffrax would say.
 
@@ -9,8 +10,7 @@ callback would also keep the program out of the compilation cache.
 
 from __future__ import annotations
 
-import functools
-from typing import Any, ClassVar
+from typing import Any
 
 import diffrax
 import jax
@@ -18,92 +18,77 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from harness.solvers import TABLEAUX, Tableau
-from harness.trial import AdaptiveSolver, SolverSpec
+from harness.trial import AdaptiveSolver, FixedSolver, LibrarySolver, SolverSpec
 from harness_jax.control import (
     MAX_STEPS,
     NON_FINITE,
     UNDERFLOW,
-    Leaves,
     Rates,
+    Squares,
     Stats,
     Tree,
     all_finite,
-    choose_first_step,
     error_norm,
     evaluations,
+    first_step,
     time_dtype,
 )
+from harness_jax.diffrax_solvers import evaluations_of, library_solver, tabulated
 from harness_jax.record import SLOTS
 
-__all__ = ["erk", "solve", "solve_direct"]
+__all__ = ["solve", "solve_checkpoint", "solve_direct"]
 
 
 def solve(
     rates: Rates,
-    y0: Tree,
+    y0: tuple[Tree, Tree],
     inputs: Tree,
     fixed: Tree,
     solver: SolverSpec,
-    leaves: Leaves,
+    squares: Squares,
     h0: jax.Array | None = None,
     *,
     rule: bool = True,
-) -> tuple[Tree, Stats]:
+) -> tuple[tuple[Tree, Tree], Stats]:
     """Integrates from s = 0 to 1; not to be differentiated. See `harness_jax.solve.solve`."""
-    return _diffeqsolve(
-        rates, y0, inputs, fixed, solver, leaves, h0, rule, adjoint=diffrax.ForwardMode()
-    )
+    del rule
+    adjoint = diffrax.ForwardMode()
+    return _solve(rates, y0, inputs, fixed, solver, squares, h0, adjoint)
+
+
+def solve_checkpoint(
+    rates: Rates,
+    y0: tuple[Tree, Tree],
+    inputs: Tree,
+    fixed: Tree,
+    solver: SolverSpec,
+    squares: Squares,
+    h0: jax.Array | None = None,
+) -> tuple[tuple[Tree, Tree], Stats]:
+    """As `solve`, differentiable in y0 and inputs by backpropagation through the steps."""
+    adjoint = diffrax.RecursiveCheckpointAdjoint(checkpoints=min(SLOTS, _max_steps(solver)))
+    end, stats = _solve(rates, y0, inputs, fixed, solver, squares, h0, adjoint)
+    return end, stats._replace(recompute=stats.vjp)
 
 
 def solve_direct(
     rates: Rates,
-    y0: Tree,
+    y0: tuple[Tree, Tree],
     inputs: Tree,
     fixed: Tree,
     solver: SolverSpec,
-    leaves: Leaves,
+    squares: Squares,
     h0: jax.Array | None = None,
-) -> tuple[Tree, Stats]:
-    """As `solve`, differentiable in y0 and inputs by backpropagation through the steps."""
-    adjoint = diffrax.RecursiveCheckpointAdjoint(checkpoints=min(SLOTS, _max_steps(solver)))
-    return _diffeqsolve(rates, y0, inputs, fixed, solver, leaves, h0, True, adjoint=adjoint)
-
-
-@functools.cache
-def erk(name: str) -> diffrax.AbstractSolver[Any]:
-    """The diffrax solver of a tableau of harness.solvers."""
-    ours = TABLEAUX[name]
-    if ours.stages == 1:
-        return diffrax.Euler()  # diffrax has no tableaux of one stage
-
-    class Tabulated(diffrax.AbstractERK):
-        tableau: ClassVar[diffrax.ButcherTableau] = _butcher(ours)
-        interpolation_cls: ClassVar[Any] = diffrax.ThirdOrderHermitePolynomialInterpolation.from_k
-
-        def order(self, terms: object) -> int:
-            del terms
-            return ours.order
-
-    return Tabulated()
-
-
-def _butcher(ours: Tableau) -> diffrax.ButcherTableau:
-    return diffrax.ButcherTableau(
-        c=np.array(ours.c[1:]),
-        a_lower=tuple(np.array(row) for row in ours.a[1:]),
-        b_sol=np.array(ours.b),
-        b_error=np.array(ours.error or [0.0] * ours.stages),
-    )
-
-
-def _max_steps(solver: SolverSpec) -> int:
-    return solver.max_steps if isinstance(solver, AdaptiveSolver) else solver.steps
+) -> tuple[tuple[Tree, Tree], Stats]:
+    """As `solve_checkpoint`, by jax's own differentiation of a loop of bounded length."""
+    adjoint = diffrax.DirectAdjoint()
+    return _solve(rates, y0, inputs, fixed, solver, squares, h0, adjoint)
 
 
 class _Watched(diffrax.AbstractStepSizeController[Any, Any]):
-    """Notes what `Stats` wants to know: its state ends with the size of the step under way before
-    it is cut to land on the end, and the largest accepted one.
+    """Notes what `Stats` wants to know. Its state is that of the controller inside, then sizes:
+    of the first step; of the last step and of the one under way, both before they are cut to land
+    on the end; of the largest accepted one.
     """
 
     inner: diffrax.AbstractStepSizeController[Any, Any]
@@ -113,22 +98,32 @@ class _Watched(diffrax.AbstractStepSizeController[Any, Any]):
 
     def init(self, terms: Any, t0: Any, *rest: Any) -> tuple[Any, Any]:  # noqa: ANN401
         end, state = self.inner.init(terms, t0, *rest)
-        return end, (state, end - t0, end - t0, jnp.zeros_like(end - t0))
+        h = end - t0
+        return end, (state, h, h, h, jnp.zeros_like(h))
 
-    def adapt_step_size(self, t0: Any, t1: Any, *rest: Any) -> tuple[Any, ...]:  # noqa: ANN401
-        *others, (inner, _, under_way, largest) = rest
+    def adapt_step_size(self, t0: Any, t1: Any, *rest: Any) -> tuple[Any, ...]:  # type: ignore[override]  # noqa: ANN401
+        *others, (inner, first, _, under_way, largest) = rest
         keep, start, end, jump, inner, result = self.inner.adapt_step_size(t0, t1, *others, inner)
         largest = jnp.where(keep, jnp.maximum(largest, t1 - t0), largest)
-        return keep, start, end, jump, (inner, under_way, end - start, largest), result
+        state = inner, first, under_way, end - start, largest
+        return keep, start, end, jump, state, result
+
+
+def _max_steps(solver: SolverSpec) -> int:
+    if isinstance(solver, AdaptiveSolver):
+        return solver.max_steps
+    if isinstance(solver, LibrarySolver):
+        return solver.steps or solver.max_steps
+    return solver.steps
 
 
 def _controller(
-    solver: AdaptiveSolver, leaves: Leaves, dtype: np.dtype[Any]
+    solver: AdaptiveSolver, squares: Squares, dtype: np.dtype[Any]
 ) -> diffrax.AbstractStepSizeController[Any, Any]:
     return diffrax.PIDController(
         rtol=solver.rtol,
         atol=solver.atol,
-        norm=error_norm(solver.norm, leaves),
+        norm=error_norm(solver.norm, squares),
         pcoeff=0,
         icoeff=1,
         dcoeff=0,
@@ -140,62 +135,101 @@ def _controller(
     )
 
 
-def _diffeqsolve(
+def _solve(
     rates: Rates,
-    y0: Tree,
+    y0: tuple[Tree, Tree],
     inputs: Tree,
     fixed: Tree,
     solver: SolverSpec,
-    leaves: Leaves,
+    squares: Squares,
     h0: jax.Array | None,
-    rule: bool,
-    *,
     adjoint: diffrax.AbstractAdjoint,
-) -> tuple[Tree, Stats]:
+) -> tuple[tuple[Tree, Tree], Stats]:
     dtype = time_dtype(y0)
     zero = jnp.zeros((), dtype)
-    heuristic = jnp.asarray(False)
-    solver_state: Tree = None
+    known = jnp.asarray(False)
+    state: Tree = None
+    h: jax.Array | None = None
     controller: diffrax.AbstractStepSizeController[Any, Any] = diffrax.ConstantStepSize()
-    if isinstance(solver, AdaptiveSolver):
-        f0 = rates(zero, y0, inputs, fixed)
-        h0, heuristic = choose_first_step(
-            lambda s, y: rates(s, y, inputs, fixed), y0, f0, solver, leaves, h0, rule
-        )
-        controller, solver_state = _controller(solver, leaves, dtype), (jnp.asarray(False), f0)
+    if isinstance(solver, LibrarySolver):
+        method = library_solver(solver)
+        if solver.steps is None:
+            controller = diffrax.PIDController(rtol=solver.rtol, atol=solver.atol)
+        else:
+            h = jnp.asarray(1 / solver.steps, dtype)
     else:
-        h0 = jnp.asarray(1 / solver.steps, dtype)
-    controller = _Watched(controller)
-    start = jnp.asarray(h0)
-    healthy = ~jnp.isnan(start)
+        method = tabulated(solver.name)
+        if isinstance(solver, FixedSolver):
+            h = jnp.asarray(1 / solver.steps, dtype)
+        else:
+            controller = _controller(solver, squares, dtype)
+            h, known = _first(rates, y0, inputs, fixed, solver, squares, h0)
+            state = jnp.asarray(False), rates(zero, y0[0], inputs, fixed)
+    healthy = jnp.asarray(True) if h is None else ~jnp.isnan(h)
     solution = diffrax.diffeqsolve(
-        diffrax.ODETerm(lambda s, y, args: rates(jnp.asarray(s), y, *args)),
-        erk(solver.name),
+        diffrax.ODETerm(lambda s, y, args: rates(jnp.asarray(s), y[0], *args)),
+        method,
         t0=zero,
         t1=jnp.ones((), dtype),
-        dt0=lax.stop_gradient(jnp.where(healthy, start, jnp.ones_like(start))),
+        dt0=None if h is None else lax.stop_gradient(jnp.where(healthy, h, jnp.ones_like(h))),
         y0=y0,
         args=(inputs, fixed),
         saveat=diffrax.SaveAt(t1=True, controller_state=True),
-        stepsize_controller=controller,
+        stepsize_controller=_Watched(controller),
         adjoint=adjoint,
         max_steps=_max_steps(solver),
-        solver_state=solver_state,
+        solver_state=state,
         throw=False,
     )
-    end = jax.tree.map(lambda leaf: leaf[0], solution.ys)
+    end: tuple[Tree, Tree] = jax.tree.map(lambda leaf: leaf[0], solution.ys)
     failure = jnp.where(solution.result == diffrax.RESULTS.max_steps_reached, MAX_STEPS, 0)
     failure = jnp.where(solution.result == diffrax.RESULTS.dt_min_reached, UNDERFLOW, failure)
     failure = jnp.where(healthy & all_finite(end), failure, NON_FINITE)
-    _, proposed, _, largest = solution.controller_state
     accepted = jnp.asarray(solution.stats["num_accepted_steps"], jnp.int32)
     rejected = jnp.asarray(solution.stats["num_rejected_steps"], jnp.int32)
+    if isinstance(solver, LibrarySolver):
+        count = evaluations_of(method, accepted + rejected, adaptive=solver.steps is None)
+        vjp = evaluations_of(method, accepted, adaptive=False)
+    else:
+        count = evaluations(solver, accepted + rejected, known)
+        vjp = evaluations(solver, accepted, False)
+    _, first, proposed, _, largest = solution.controller_state
     return end, Stats(
         accepted=accepted,
         rejected=rejected,
-        evaluations=evaluations(solver, accepted + rejected, heuristic),
-        first_step=start,
+        evaluations=count,
+        first_step=first if h is None else h,
         proposed=proposed,
         largest=largest,
         failure=failure.astype(jnp.int32),
+        vjp=vjp,
+        recompute=jnp.zeros_like(vjp),
     )
+
+
+def _first(
+    rates: Rates,
+    y0: tuple[Tree, Tree],
+    inputs: Tree,
+    fixed: Tree,
+    solver: AdaptiveSolver,
+    squares: Squares,
+    h0: jax.Array | None,
+) -> tuple[jax.Array, jax.Array]:
+    """The first step, and whether the heuristic found it. Its f(y0) has no gradient, so that which
+    diffrax starts with is evaluated by itself, once more than is counted.
+    """
+    y0, inputs = lax.stop_gradient((y0, inputs))
+
+    def evaluate(tape: None, i: jax.Array, s: jax.Array, y: Tree) -> tuple[Tree, None]:
+        del tape, i
+        return rates(s, y[0], inputs, fixed), None
+
+    heuristic = solver.first_step in ("heuristic", "warm")
+    given = jnp.zeros((), time_dtype(y0)) if h0 is None else h0
+    known = (given == 0) & heuristic
+    norm = error_norm(solver.norm, squares)
+    h, _, _ = first_step(evaluate, y0, solver, norm, 2 * known.astype(jnp.int32), None)
+    if not heuristic:
+        h = jnp.full_like(h, 1.0 if solver.first_step == "whole" else solver.first_step)
+    return jnp.where(given == 0, h, given), known

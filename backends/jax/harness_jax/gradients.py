@@ -1,8 +1,9 @@
 """Gradient modes of one block's solve.
 
-`direct` backpropagates through the solver: the exact gradient of the discrete solution. `adjoint`
-solves the adjoint ODE backwards (FFJORD's way; Chen et al., Neural Ordinary Differential
-Equations, 2018, https://arxiv.org/abs/1806.07366, algorithm 1) at constant memory.
+`direct` and `checkpoint` backpropagate through the solver (`harness_jax.backprop`): the exact
+gradient of the discrete solution. `adjoint` solves the adjoint ODE backwards (FFJORD's way; Chen
+et al., Neural Ordinary Differential Equations, 2018, https://arxiv.org/abs/1806.07366, algorithm
+1) at constant memory.
 
 The adjoint ODE, from s = 1 to 0, under the solver of the forward solve and starting with the first
 step that the forward solve started with:
@@ -16,20 +17,28 @@ step that the forward solve started with:
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Literal, NamedTuple
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 
-from harness.trial import GradientName, SolverSpec
-from harness_jax import solve
-from harness_jax.control import Field, Inputs, Rates, Stats, Tree, join, state_leaves
+from harness.trial import EngineName, GradientName, LibrarySolver, SolverSpec
+from harness_jax import backprop, solve
+from harness_jax.control import (
+    Field,
+    Inputs,
+    Rates,
+    Stats,
+    Tree,
+    join,
+    state_squares,
+    sums_of_squares,
+)
+from harness_jax.packing import Packing, packing_of
 
-__all__ = ["Engine", "EngineName", "get_engine", "new_ledger", "solve_block"]
-
-
-EngineName = Literal["diffrax", "native"]
+__all__ = ["Engine", "get_engine", "new_ledger", "solve_block"]
 
 
 class Engine(NamedTuple):
@@ -37,21 +46,23 @@ class Engine(NamedTuple):
 
     Arguments:
         solve: Solves without a gradient; the signature of `harness_jax.solve.solve`.
-        solve_direct: Solves, differentiable by backpropagation through the steps; the signature
-            of `harness_jax.solve.solve_direct`.
+        solve_checkpoint: Solves, differentiable through the steps; the signature of
+            `harness_jax.backprop.solve_checkpoint`.
+        solve_direct: Likewise.
     """
 
     solve: Callable[..., tuple[Tree, Stats]]
+    solve_checkpoint: Callable[..., tuple[Tree, Stats]]
     solve_direct: Callable[..., tuple[Tree, Stats]]
 
 
 def get_engine(name: EngineName) -> Engine:
-    """`native` is the production engine; `diffrax` takes the same steps in more time."""
-    if name == "diffrax":
-        from harness_jax import diffrax_engine  # imported only if wanted: it takes half a second
+    """`native` is the production engine; `library`, diffrax, takes the same steps in more time."""
+    if name == "library":
+        from harness_jax import diffrax_engine as library  # only if wanted: it takes half a second
 
-        return Engine(diffrax_engine.solve, diffrax_engine.solve_direct)
-    return Engine(solve.solve, solve.solve_direct)
+        return Engine(library.solve, library.solve_checkpoint, library.solve_direct)
+    return Engine(solve.solve, backprop.solve_checkpoint, backprop.solve_direct)
 
 
 def new_ledger(blocks: int) -> jax.Array:
@@ -96,19 +107,22 @@ def solve_block(
         z and q at s = 1, and what the solve did.
     """
     rates = _rates(field)
+    if isinstance(solver, LibrarySolver):
+        engine = get_engine("library")
     if mode == "adjoint":
         (z, q), stats = _solve_adjoint(
             engine, field, (z, q), inputs, fixed, solver, ledger, h0, backward_h0
         )
     else:
-        solve = engine.solve if mode is None else engine.solve_direct
-        (z, q), stats = solve(rates, (z, q), inputs, fixed, solver, state_leaves, h0)
+        solves = {"checkpoint": engine.solve_checkpoint, "direct": engine.solve_direct}
+        solve = engine.solve if mode is None else solves[mode]
+        (z, q), stats = solve(rates, (z, q), inputs, fixed, solver, state_squares, h0)
     return z, q, stats
 
 
 def _rates(field: Field) -> Rates:
     """The field over states (z, q)."""
-    return lambda s, y, inputs, fixed: field(join(inputs, fixed), s, y[0])
+    return lambda s, z, inputs, fixed: field(join(inputs, fixed), s, z)
 
 
 def _solve_adjoint(
@@ -125,7 +139,7 @@ def _solve_adjoint(
     @jax.custom_vjp
     def run(y0: Tree, inputs: Inputs, fixed: Inputs, *extras: Tree) -> tuple[Tree, Stats]:
         _, h0, _ = extras
-        return engine.solve(_rates(field), y0, inputs, fixed, solver, state_leaves, h0)
+        return engine.solve(_rates(field), y0, inputs, fixed, solver, state_squares, h0)
 
     def forward(y0: Tree, inputs: Inputs, fixed: Inputs, *extras: Tree) -> tuple[Tree, Tree]:
         (z, q), stats = run(y0, inputs, fixed, *extras)
@@ -136,19 +150,21 @@ def _solve_adjoint(
         return ((z, q), stats), ((z, q[:1]), h0, inputs, fixed)
 
     def backward(saved: Tree, cotangents: Tree) -> tuple[Tree, ...]:
-        y1, h0, inputs, fixed = saved
+        (z, a), h0, inputs, fixed = saved
         (a_z, a_q), _ = cotangents
-        zero = jax.tree.map(jnp.zeros_like, inputs)
-        (_, (a_z, _), gradient), stats = engine.solve(
-            _adjoint_rates(field),
-            (y1, (a_z, a_q[:1]), zero),
+        packing = packing_of(inputs)
+        rows = packing.pack(jax.tree.map(jnp.zeros_like, inputs))
+        ((_, a_z), (*_, rows)), stats = engine.solve(
+            _adjoint_rates(field, packing),
+            ((z, a_z), (a, a_q[:1], rows)),
             inputs,
             (fixed, a_q),
             solver,
-            jax.tree.leaves,
+            partial(_adjoint_squares, packing),
             h0,
             rule=False,
         )
+        gradient = packing.unpack(rows)
         entries = [stats.evaluations, stats.failure, stats.largest]
         dtype = new_ledger(1).dtype
         row = jnp.stack([entry.astype(dtype) for entry in entries])
@@ -158,14 +174,23 @@ def _solve_adjoint(
     return run(y0, inputs, fixed, *extras)
 
 
-def _adjoint_rates(field: Field) -> Rates:
-    """The adjoint ODE over u = 1 - s; its state is ((z, a), (a_z, a_a), adjoints of inputs)."""
+def _adjoint_rates(field: Field, packing: Packing) -> Rates:
+    """The adjoint ODE over u = 1 - s; its state is ((z, a_z), (a, a_a, adjoints of inputs))."""
 
-    def augmented(u: jax.Array, y: Tree, inputs: Inputs, rest: Tree) -> Tree:
+    def augmented(u: jax.Array, state: Tree, inputs: Inputs, rest: Tree) -> tuple[Tree, Tree]:
         fixed, a_q = rest
-        (z, _), (a_z, a_a), _ = y
+        z, a_z = state
         (dz, dq), vjp = jax.vjp(lambda z, inputs: field(join(inputs, fixed), 1 - u, z), z, inputs)
         vjp_z, vjp_inputs = vjp((a_z, a_q))
-        return (-dz, -dq[:1]), (vjp_z, jnp.zeros_like(a_a)), vjp_inputs
+        rates = -dq[:1], jnp.zeros_like(a_q[:1]), packing.pack(vjp_inputs)
+        return (-dz, vjp_z), rates
 
     return augmented
+
+
+def _adjoint_squares(packing: Packing, y: Tree) -> tuple[jax.Array, Sequence[int]]:
+    """The error norm sees z, a, a_z, a_a and the adjoint of each input."""
+    (z, a_z), (a, a_a, rows) = y
+    leaves = [z, a_z, a, a_a]
+    sums = jnp.concatenate([sums_of_squares(leaves), packing.squares(rows)])
+    return sums, [*(leaf.size for leaf in leaves), *packing.sizes]

@@ -22,12 +22,12 @@ from harness.interface import (
     Quantity,
 )
 from harness.stages import Block, stages
-from harness.trial import Trial
+from harness.trial import EngineName, Trial
 from harness_jax.arrays import Stack
 from harness_jax.autoencoder import Autoencoder
 from harness_jax.blocks import How
 from harness_jax.flow import Flow
-from harness_jax.gradients import EngineName, get_engine
+from harness_jax.gradients import get_engine
 from harness_jax.noise import drawn, stacked_noise
 from harness_jax.objective import Density, Elbo, Objective
 from harness_jax.optimizers import Moments, initial_moments

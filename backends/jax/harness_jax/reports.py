@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import jax
@@ -37,12 +38,17 @@ class PendingStep(Pending):
         codes = [*done.stats.failure, *backward[..., 1].ravel()]
         if not np.isfinite(done.loss):
             codes.append(NON_FINITE)
-        adjoint = backward[..., 0].sum(1) if self._mode == "adjoint" else ()
+        nfe = _counts(done.stats)
+        if self._mode == "adjoint":
+            nfe = replace(nfe, backward=_integers(backward[..., 0].sum(1)))
+        else:
+            vjp, again = _integers(done.stats.vjp), _integers(done.stats.recompute)
+            nfe = replace(nfe, vjp=vjp, recompute=again)
         return StepReport(
             loss=float(done.loss),
             nll=float(done.nll),
             regularizers={k: float(v) for k, v in zip(self._names, done.means, strict=True)},
-            nfe=_counts(done.stats, adjoint),
+            nfe=nfe,
             failure=_failure(codes),
         )
 
@@ -60,11 +66,10 @@ def evaluation_report(
     return EvaluationReport({} if reason else values, nfe, reason)
 
 
-def _counts(stats: Stats, backward: Iterable[Any] = ()) -> Nfe:
-    """The counts of a call; `stats` has entries [blocks]."""
+def _counts(stats: Stats) -> Nfe:
+    """The counts of forward solves; `stats` has entries [blocks]."""
     return Nfe(
         forward=_integers(stats.evaluations),
-        backward=_integers(backward),
         accepted=_integers(stats.accepted),
         rejected=_integers(stats.rejected),
     )

@@ -9,261 +9,100 @@ engine, in plain lax loops.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jax import lax
 
-from harness.solvers import TABLEAUX, Tableau
+from harness.solvers import TABLEAUX
 from harness.trial import AdaptiveSolver, FixedSolver, SolverSpec
 from harness_jax.control import (
     MAX_STEPS,
     NON_FINITE,
     UNDERFLOW,
-    Leaves,
     Norm,
     Rates,
+    Squares,
     Stats,
     Tree,
     all_finite,
-    choose_first_step,
     error_norm,
     evaluations,
+    first_step,
     next_step,
     scaled,
     time_dtype,
 )
-from harness_jax.record import Record, empty_record
+from harness_jax.step import put, take_step
 
-__all__ = ["runge_kutta_step", "solve", "solve_direct"]
+__all__ = ["Recorder", "run", "solve"]
 
-Flow = Callable[[jax.Array, Tree], Tree]
-"""(s, y) -> dy/ds, everything else bound."""
+
+class Recorder(NamedTuple):
+    """What a solve writes down for a backward pass.
+
+    Arguments:
+        empty: The tape before the first evaluation.
+        evaluate: (tape, index of the evaluation, s, z) -> (dz/ds, dq/ds, tape). Evaluation
+            `steps * needed + i` is stage i of the step after so many accepted ones; -1 is none.
+        step: (tape, index of the step, s, h, z, k) -> tape, at the end of every attempt.
+    """
+
+    empty: Tree
+    evaluate: Any
+    step: Any
 
 
 def solve(
     rates: Rates,
-    y0: Tree,
+    y0: tuple[Tree, Tree],
     inputs: Tree,
     fixed: Tree,
     solver: SolverSpec,
-    leaves: Leaves,
+    squares: Squares,
     h0: jax.Array | None = None,
     *,
     rule: bool = True,
-) -> tuple[Tree, Stats]:
+) -> tuple[tuple[Tree, Tree], Stats]:
     """Integrates from s = 0 to 1; not to be differentiated.
 
     Arguments:
         rates: The right-hand side.
-        y0: Initial state.
+        y0: Initial state (z, q).
         inputs: Differentiable inputs of the right-hand side.
         fixed: Its other inputs.
         solver: Method and tolerances.
-        leaves: What the error norm sees.
+        squares: What the error norm sees.
         h0: Replaces the solver's rule for the first step at no cost, unless it is 0.
         rule: False promises that `h0` is not 0, and so spares compiling the rule.
     """
-    end, stats, _ = _run(
-        lambda s, y: rates(s, y, inputs, fixed), y0, solver, leaves, h0, rule, record=False
-    )
-    return end, stats
+
+    def evaluate(tape: Tree, index: Any, s: jax.Array, z: Tree) -> tuple[Tree, Tree, Tree]:  # noqa: ANN401
+        return *rates(s, z, inputs, fixed), tape
+
+    recorder = Recorder(None, evaluate, lambda tape, *_: tape)
+    y, stats, _ = run(recorder, y0, solver, squares, h0, rule=rule)
+    return y, stats
 
 
-def solve_direct(
-    rates: Rates,
-    y0: Tree,
-    inputs: Tree,
-    fixed: Tree,
+def run(
+    recorder: Recorder,
+    y0: tuple[Tree, Tree],
     solver: SolverSpec,
-    leaves: Leaves,
+    squares: Squares,
     h0: jax.Array | None = None,
-) -> tuple[Tree, Stats]:
-    """As `solve`, differentiable in y0 and inputs by backpropagation through the accepted steps,
-    each recomputed from its recorded start (discretise-then-optimise).
-    """
-    tableau = TABLEAUX[solver.name]
-
-    @jax.custom_vjp
-    def run(y0: Tree, inputs: Tree, fixed: Tree, h0: Tree) -> tuple[Tree, Stats]:
-        return solve(rates, y0, inputs, fixed, solver, leaves, h0)
-
-    def forward(y0: Tree, inputs: Tree, fixed: Tree, h0: Tree) -> tuple[tuple[Tree, Stats], Tree]:
-        end, stats, record = _run(
-            lambda s, y: rates(s, y, inputs, fixed), y0, solver, leaves, h0, True, record=True
-        )
-        return (end, stats), (record, stats.accepted, inputs, fixed)
-
-    def backward(saved: Tree, cotangents: tuple[Tree, Tree]) -> tuple[Tree, Tree, None, None]:
-        record, steps, inputs, fixed = saved
-
-        def advance(s: jax.Array, h: jax.Array, y: Tree, inputs: Tree) -> Tree:
-            return runge_kutta_step(lambda s, y: rates(s, y, inputs, fixed), tableau, s, h, y, [])[
-                0
-            ]
-
-        def pull_back(i: jax.Array, bars: tuple[Tree, Tree]) -> tuple[Tree, Tree]:
-            y_bar, inputs_bar = bars
-            index = steps - 1 - i
-            s, h = record.starts[index], record.sizes[index]
-            y = record.read(index, lambda s, h, y: advance(s, h, y, inputs))
-            _, vjp = jax.vjp(lambda y, inputs: advance(s, h, y, inputs), y, inputs)
-            y_bar, more = vjp(y_bar)
-            return y_bar, jax.tree.map(jnp.add, inputs_bar, more)
-
-        start = cotangents[0], jax.tree.map(jnp.zeros_like, inputs)
-        y_bar, inputs_bar = lax.fori_loop(0, steps, pull_back, start)
-        return y_bar, inputs_bar, None, None
-
-    run.defvjp(forward, backward)
-    return run(y0, inputs, fixed, h0)
-
-
-def runge_kutta_step(
-    flow: Flow, tableau: Tableau, s: jax.Array, h: jax.Array, y: Tree, stages: Sequence[Tree]
-) -> tuple[Tree, list[Tree]]:
-    """Takes one step.
-
-    Arguments:
-        flow: dy/ds as a function of (s, y).
-        tableau: The method.
-        s: Start of the step.
-        h: Its size.
-        y: State at `s`.
-        stages: The first stages, if they are known.
-
-    Returns:
-        The state at s + h, and the stages that it depends on.
-    """
-    needed = tableau.stages - 1 if tableau.fsal else tableau.stages
-    ks = list(stages)
-    for i in range(len(ks), needed):
-        at = y if i == 0 else _add(y, h, tableau.a[i], ks)
-        ks.append(flow(s + tableau.c[i] * h, at))
-    return _add(y, h, tableau.b, ks), ks
-
-
-def _weighted(weights: Sequence[float], ks: Sequence[Tree]) -> Tree:
-    """sum_j w_j k_j, without the zeros."""
-    pairs = [(weight, k) for weight, k in zip(weights, ks, strict=False) if weight]
-
-    def add(*leaves: jax.Array) -> jax.Array:
-        total = pairs[0][0] * leaves[0]
-        for (weight, _), leaf in zip(pairs[1:], leaves[1:], strict=True):
-            total = total + weight * leaf
-        return total
-
-    return jax.tree.map(add, *(k for _, k in pairs))
-
-
-def _add(y: Tree, h: jax.Array, weights: Sequence[float], ks: Sequence[Tree]) -> Tree:
-    return jax.tree.map(lambda leaf, k: leaf + h * k, y, _weighted(weights, ks))
-
-
-class _Progress(NamedTuple):
-    s: jax.Array
-    h: jax.Array
-    y: Tree
-    k1: Tree
-    proposed: jax.Array
-    largest: jax.Array
-    accepted: jax.Array
-    rejected: jax.Array
-    failure: jax.Array
-    record: Record | None
-
-
-def _attempt(flow: Flow, solver: AdaptiveSolver, norm: Norm, at: _Progress) -> _Progress:
-    """Tries one step of an FSAL pair."""
-    tableau = TABLEAUX[solver.name]
-    passes = at.s + at.h > 1
-    h = jnp.where(passes, 1 - at.s, at.h)
-    end = jnp.where(passes, 1, at.s + h)
-    record = None if at.record is None else at.record.write(at.accepted, at.s, h, at.y)
-    y, ks = runge_kutta_step(flow, tableau, at.s, h, at.y, [at.k1])
-    ks.append(flow(end, y))
-    error = jax.tree.map(lambda k: h * k, _weighted(tableau.error or (), ks))
-    ratio = norm(scaled(error, solver, at.y, y))
-    accept = ratio <= 1
-    s, y, k1 = jax.tree.map(
-        lambda new, old: jnp.where(accept, new, old), (end, y, ks[-1]), (at.s, at.y, at.k1)
-    )
-    largest = jnp.where(accept, jnp.maximum(at.largest, h), at.largest)
-    accepted, rejected = at.accepted + accept, at.rejected + ~accept
-    h = next_step(h, ratio, tableau)
-    codes = [NON_FINITE, 0, MAX_STEPS, UNDERFLOW]
-    found = [jnp.isnan(ratio), s >= 1, accepted + rejected >= solver.max_steps, s + h <= s]
-    failure = jnp.select(found, [jnp.int32(code) for code in codes], jnp.int32(0))
-    return _Progress(s, h, y, k1, at.h, largest, accepted, rejected, failure, record)
-
-
-def _adaptive(
-    flow: Flow,
-    y0: Tree,
-    solver: AdaptiveSolver,
-    leaves: Leaves,
-    h0: jax.Array | None,
-    rule: bool,
-    record: bool,
-) -> tuple[_Progress, jax.Array, jax.Array]:
-    """Runs an FSAL pair; every pair of harness.solvers is one. Returns the first step, too, and
-    whether the heuristic found it.
-    """
-    norm = error_norm(solver.norm, leaves)
-    zero = jnp.zeros((), time_dtype(y0))
-    count = jnp.zeros((), jnp.int32)
-    f0 = flow(zero, y0)
-    h, heuristic = choose_first_step(flow, y0, f0, solver, leaves, h0, rule)
-    # A field that is not finite gives no first step: not one too small, nor one to clip to 1.
-    failure = jnp.where(jnp.isnan(h), NON_FINITE, 0).astype(jnp.int32)
-    kept = empty_record(y0, solver.max_steps) if record else None
-    start = _Progress(zero, h, y0, f0, h, zero, count, count, failure, kept)
-    done = lax.while_loop(
-        lambda at: (at.failure == 0) & (at.s < 1),
-        lambda at: _attempt(flow, solver, norm, at),
-        start,
-    )
-    return done, h, heuristic
-
-
-def _fixed(flow: Flow, y0: Tree, solver: FixedSolver, record: bool) -> tuple[_Progress, jax.Array]:
-    tableau = TABLEAUX[solver.name]
-    dtype = time_dtype(y0)
-    h = jnp.asarray(1 / solver.steps, dtype)
-    kept = empty_record(y0, solver.steps) if record else None
-
-    def step(i: jax.Array, at: tuple[Tree, Record | None]) -> tuple[Tree, Record | None]:
-        y, kept = at
-        s = i.astype(dtype) / solver.steps
-        if kept is not None:
-            kept = kept.write(i, s, h, y)
-        return runge_kutta_step(flow, tableau, s, h, y, [])[0], kept
-
-    y, kept = lax.fori_loop(0, solver.steps, step, (y0, kept))
-    zero = jnp.zeros((), jnp.int32)
-    return _Progress(
-        jnp.ones((), dtype), h, y, None, h, h, zero + solver.steps, zero, zero, kept
-    ), h
-
-
-def _run(
-    flow: Flow,
-    y0: Tree,
-    solver: SolverSpec,
-    leaves: Leaves,
-    h0: jax.Array | None,
-    rule: bool,
-    record: bool,
-) -> tuple[Tree, Stats, Record | None]:
-    heuristic = jnp.asarray(False)
+    *,
+    rule: bool = True,
+) -> tuple[tuple[Tree, Tree], Stats, Tree]:
+    """As `solve`, with a recorder; returns its tape, too."""
     if isinstance(solver, FixedSolver):
-        done, h = _fixed(flow, y0, solver, record)
+        done, h, heuristic = _fixed(recorder, y0, solver)
     else:
-        done, h, heuristic = _adaptive(flow, y0, solver, leaves, h0, rule, record)
+        done, h, heuristic = _adaptive(recorder, y0, solver, squares, h0, rule)
     # Fixed steps have no error estimate that would notice, nor do leaves outside the norm.
-    bad = (done.failure == 0) & ~all_finite(done.y)
+    bad = (done.failure == 0) & ~all_finite((done.z, done.q))
+    none = jnp.zeros_like(done.accepted)
     stats = Stats(
         accepted=done.accepted,
         rejected=done.rejected,
@@ -272,5 +111,145 @@ def _run(
         proposed=done.proposed,
         largest=done.largest,
         failure=jnp.where(bad, NON_FINITE, done.failure).astype(jnp.int32),
+        vjp=none,
+        recompute=none,
     )
-    return done.y, stats, done.record
+    return (done.z, done.q), stats, done.tape
+
+
+class _Progress(NamedTuple):
+    s: jax.Array
+    h: jax.Array
+    z: Tree
+    q: Tree
+    k: Tree
+    ends: Tree
+    known: jax.Array
+    proposed: jax.Array
+    largest: jax.Array
+    accepted: jax.Array
+    rejected: jax.Array
+    failure: jax.Array
+    tape: Tree
+
+
+def _adaptive(
+    recorder: Recorder,
+    y0: tuple[Tree, Tree],
+    solver: AdaptiveSolver,
+    squares: Squares,
+    h0: jax.Array | None,
+    rule: bool,
+) -> tuple[_Progress, jax.Array, jax.Array]:
+    """Runs an FSAL pair; every pair of harness.solvers is one. Returns the first step, too, and
+    whether the heuristic found it.
+    """
+    norm = error_norm(solver.norm, squares)
+    start = _start(recorder, y0, TABLEAUX[solver.name].stages)
+    if h0 is None or rule:
+        start = _first_step(recorder, start, solver, norm, h0)
+    else:
+        start = start._replace(h=h0)
+    # A field that is not finite gives no first step: not one too small, nor one to clip to 1.
+    failure = jnp.where(jnp.isnan(start.h), NON_FINITE, 0).astype(jnp.int32)
+    done = lax.while_loop(
+        lambda at: (at.failure == 0) & (at.s < 1),
+        lambda at: _attempt(recorder, solver, norm, at),
+        start._replace(failure=failure, proposed=start.h),
+    )
+    return done, start.h, start.known > 0
+
+
+def _start(recorder: Recorder, y0: tuple[Tree, Tree], stages: int) -> _Progress:
+    z, q = y0
+    zero, none = jnp.zeros((), time_dtype(y0)), jnp.zeros((), jnp.int32)
+    room = jax.tree.map(lambda leaf: jnp.zeros((stages, *leaf.shape), leaf.dtype), z)
+    ends = jax.tree.map(lambda leaf: jnp.zeros((2, *leaf.shape), leaf.dtype), q)
+    return _Progress(
+        zero, zero, z, q, room, ends, none, zero, zero, none, none, none, recorder.empty
+    )
+
+
+def _first_step(
+    recorder: Recorder,
+    start: _Progress,
+    solver: AdaptiveSolver,
+    norm: Norm,
+    h0: jax.Array | None,
+) -> _Progress:
+    """The solver's rule where `h0` is None or 0. The heuristic's f(y0) is the first stage."""
+    given = jnp.zeros_like(start.s) if h0 is None else h0
+    if solver.first_step not in ("heuristic", "warm"):
+        step = 1.0 if solver.first_step == "whole" else solver.first_step
+        return start._replace(h=jnp.where(given == 0, step, given).astype(given.dtype))
+    known = (given == 0).astype(jnp.int32)
+
+    def evaluate(tape: Tree, i: jax.Array, s: jax.Array, y: Tree) -> tuple[Tree, Tree]:
+        dz, dq, tape = recorder.evaluate(tape, jnp.where(i == 0, 0, -1), s, y[0])
+        return (dz, dq), tape
+
+    h, (dz, dq), tape = first_step(
+        evaluate, (start.z, start.q), solver, norm, 2 * known, start.tape
+    )
+    k, ends = put((start.k, start.ends), 0, (dz, dq))
+    h = jnp.where(given == 0, h, given)
+    return start._replace(h=h, k=k, ends=ends, known=known, tape=tape)
+
+
+def _attempt(recorder: Recorder, solver: AdaptiveSolver, norm: Norm, at: _Progress) -> _Progress:
+    """Tries one step of an FSAL pair."""
+    tableau = TABLEAUX[solver.name]
+    passes = at.s + at.h > 1
+    h = jnp.where(passes, 1 - at.s, at.h)
+    end = jnp.where(passes, 1, at.s + h)
+    begun = at.accepted * tableau.evaluations_per_step
+
+    def evaluate(tape: Tree, i: jax.Array, s: jax.Array, z: Tree) -> tuple[Tree, Tree, Tree]:
+        found: tuple[Tree, Tree, Tree] = recorder.evaluate(tape, begun + i, s, z)
+        return found
+
+    step = take_step(evaluate, tableau, at.s, h, end, at.z, at.q, at.k, at.ends, at.known, at.tape)
+    tape = recorder.step(step.tape, at.accepted, at.s, h, at.z, step.k)
+    ratio = norm(scaled(step.error, solver, (at.z, at.q), (step.z, step.q)))
+    accept = ratio <= 1
+    largest = jnp.maximum(at.largest, h)
+    last = jax.tree.map(lambda rows: rows[-1], (step.k, step.ends))
+    first = jax.tree.map(lambda rows: rows[0], (step.k, step.ends))
+    s, z, q, largest, first = jax.tree.map(
+        lambda new, old: jnp.where(accept, new, old),
+        (end, step.z, step.q, largest, last),
+        (at.s, at.z, at.q, at.largest, first),
+    )
+    k, ends = put((step.k, step.ends), 0, first)
+    accepted, rejected = at.accepted + accept, at.rejected + ~accept
+    h = next_step(h, ratio, tableau)
+    codes = [NON_FINITE, 0, MAX_STEPS, UNDERFLOW]
+    found = [jnp.isnan(ratio), s >= 1, accepted + rejected >= solver.max_steps, s + h <= s]
+    failure = jnp.select(found, [jnp.int32(code) for code in codes], jnp.int32(0))
+    known = jnp.ones_like(at.known)
+    return _Progress(s, h, z, q, k, ends, known, at.h, largest, accepted, rejected, failure, tape)
+
+
+def _fixed(
+    recorder: Recorder, y0: tuple[Tree, Tree], solver: FixedSolver
+) -> tuple[_Progress, jax.Array, jax.Array]:
+    tableau = TABLEAUX[solver.name]
+    start = _start(recorder, y0, tableau.stages)
+    h = jnp.full_like(start.s, 1 / solver.steps)
+
+    def advance(i: jax.Array, at: _Progress) -> _Progress:
+        s = i.astype(h.dtype) / solver.steps
+        begun = i * tableau.evaluations_per_step
+
+        def evaluate(tape: Tree, j: jax.Array, s: jax.Array, z: Tree) -> tuple[Tree, Tree, Tree]:
+            found: tuple[Tree, Tree, Tree] = recorder.evaluate(tape, begun + j, s, z)
+            return found
+
+        step = take_step(evaluate, tableau, s, h, s + h, at.z, at.q, at.k, at.ends, 0, at.tape)
+        tape = recorder.step(step.tape, i, s, h, at.z, step.k)
+        return at._replace(z=step.z, q=step.q, k=step.k, ends=step.ends, tape=tape)
+
+    done = lax.fori_loop(0, solver.steps, advance, start)
+    steps = jnp.full_like(done.accepted, solver.steps)
+    done = done._replace(proposed=h, largest=h, accepted=steps)
+    return done, h, jnp.asarray(False)

@@ -1,0 +1,166 @@
+"""Backpropagation through the accepted steps of a solve (discretise, then optimise).
+
+`direct` keeps what each evaluation needs to be differentiated, as many as there is room for, and
+evaluates the others again. `checkpoint` keeps states alone and evaluates all of them again.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from harness.solvers import TABLEAUX
+from harness.trial import AdaptiveSolver, SolverSpec
+from harness_jax.control import Rates, Squares, Stats, Tree
+from harness_jax.record import Record, empty_record
+from harness_jax.residuals import Room, Tangents, empty_room
+from harness_jax.solve import Recorder, run, solve
+from harness_jax.step import add, pull_back, put, stage_slopes
+
+__all__ = ["solve_checkpoint", "solve_direct"]
+
+Tape = tuple[Record, Room]
+
+
+def solve_checkpoint(
+    rates: Rates,
+    y0: tuple[Tree, Tree],
+    inputs: Tree,
+    fixed: Tree,
+    solver: SolverSpec,
+    squares: Squares,
+    h0: jax.Array | None = None,
+    *,
+    keep: bool = False,
+) -> tuple[tuple[Tree, Tree], Stats]:
+    """As `solve`, differentiable in y0 and inputs.
+
+    Arguments:
+        rates: The right-hand side.
+        y0: Initial state (z, q).
+        inputs: Differentiable inputs of the right-hand side.
+        fixed: Its other inputs.
+        solver: Method and tolerances.
+        squares: What the error norm sees.
+        h0: As in `solve`.
+        keep: Keep evaluations, not only states.
+    """
+
+    @jax.custom_vjp
+    def solved(y0: Tree, inputs: Tree, fixed: Tree, h0: Tree) -> tuple[Tree, Stats]:
+        return solve(rates, y0, inputs, fixed, solver, squares, h0)
+
+    def forward(y0: Tree, inputs: Tree, fixed: Tree, h0: Tree) -> tuple[Tree, Tree]:
+        tangents = Tangents(rates, inputs, fixed)
+        y, stats, tape = run(_recorder(tangents, y0, solver, keep), y0, solver, squares, h0)
+        needed = TABLEAUX[solver.name].evaluations_per_step
+        recompute = needed * _again(tape, stats.accepted, needed)
+        stats = stats._replace(vjp=needed * stats.accepted, recompute=recompute)
+        return (y, stats), (tape, stats.accepted, inputs, fixed)
+
+    def backward(saved: Tree, cotangents: Tree) -> tuple[Tree, ...]:
+        tape, steps, inputs, fixed = saved
+        tangents = Tangents(rates, inputs, fixed)
+        return *_back_through(tangents, solver, tape, steps, cotangents[0]), None, None
+
+    solved.defvjp(forward, backward)
+    return solved(y0, inputs, fixed, h0)
+
+
+solve_direct = partial(solve_checkpoint, keep=True)
+"""As `solve_checkpoint`, with evaluations kept."""
+
+
+def _recorder(tangents: Tangents, y0: Tree, solver: SolverSpec, keep: bool) -> Recorder:
+    tableau, z0 = TABLEAUX[solver.name], y0[0]
+    max_steps = solver.max_steps if isinstance(solver, AdaptiveSolver) else solver.steps
+    record = empty_record(z0, tableau, max_steps)
+    needed = tableau.evaluations_per_step
+    room = (
+        empty_room(tangents, jnp.zeros_like(record.starts[0]), z0, needed, max_steps)
+        if keep
+        else []
+    )
+
+    def evaluate(tape: Tape, index: jax.Array, s: jax.Array, z: Tree) -> tuple[Tree, Tree, Tape]:
+        if not keep:
+            return *tangents.rates(s, z, tangents.inputs, tangents.fixed), tape
+        record, room = tape
+        slots = _slots(room)
+        (dz, dq), kept = tangents.evaluate(s, z)
+        slot = jnp.where((index < 0) | (index > slots), slots, index)
+        return dz, dq, (record, put(room, slot, kept))
+
+    def step(tape: Tape, index: jax.Array, *step: Tree) -> Tape:
+        record, room = tape
+        return record.write(index, *step), room
+
+    return Recorder((record, room), evaluate, step)
+
+
+def _back_through(
+    tangents: Tangents, solver: SolverSpec, tape: Tape, steps: jax.Array, bars: tuple[Tree, Tree]
+) -> tuple[Tree, Tree]:
+    """Cotangents of the initial state and of the inputs."""
+    tableau = TABLEAUX[solver.name]
+    needed = tableau.evaluations_per_step
+    record, room = tape
+    z_bar, q_bar = bars
+
+    def slope(s: jax.Array, z: Tree) -> Tree:
+        return tangents.rates(s, z, tangents.inputs, tangents.fixed)[0]
+
+    def advance(i: jax.Array, z: Tree, k: Tree) -> tuple[Tree, Tree]:
+        z = add(z, record.sizes[i], tableau.b, k)
+        return z, stage_slopes(slope, tableau, record.starts[i + 1], record.sizes[i + 1], z, k)
+
+    def step(i: jax.Array, bars: tuple[Tree, Tree]) -> tuple[Tree, Tree]:
+        index = steps - 1 - i
+        kept = (index + 1) * needed <= _slots(room)
+        z, k = record.read(index, advance, needless=kept)
+
+        def through(i: jax.Array, s: jax.Array, z: Tree, bars: Tree) -> tuple[Tree, Tree]:
+            if not room:
+                _, vjp = jax.vjp(
+                    lambda z, inputs: tangents.rates(s, z, inputs, tangents.fixed),
+                    z,
+                    tangents.inputs,
+                )
+                found: tuple[Tree, Tree] = vjp(bars)
+                return found
+            leaves = lax.cond(
+                kept,
+                lambda: [rows[index * needed + i] for rows in room],
+                lambda: tangents.evaluate(s, z)[1],
+            )
+            return tangents.pull_back(s, z)(leaves)(bars)
+
+        return pull_back(
+            through,
+            tableau,
+            record.starts[index],
+            record.sizes[index],
+            z,
+            k,
+            bars[0],
+            q_bar,
+            bars[1],
+        )
+
+    start = z_bar, jax.tree.map(jnp.zeros_like, tangents.inputs)
+    z_bar, inputs_bar = lax.fori_loop(0, steps, step, start)
+    return (z_bar, q_bar), inputs_bar
+
+
+def _slots(room: Room) -> int:
+    return len(room[0]) - 1 if room else 0
+
+
+def _again(tape: Tape, steps: jax.Array, needed: int) -> jax.Array:
+    """How many steps the backward pass takes again."""
+    record, room = tape
+    kept = jnp.minimum(steps, _slots(room) // needed)
+    return steps - kept + record.recomputed(steps) - record.recomputed(kept)

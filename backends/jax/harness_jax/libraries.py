@@ -1,0 +1,39 @@
+"""The solvers of diffrax for ordinary differential equations, known without importing it."""
+
+from __future__ import annotations
+
+from harness.solvers import TABLEAUX
+from harness.trial import AdaptiveSolver, LibrarySolver, SolverSpec
+
+__all__ = ["unsupported_solver"]
+
+_ADAPTIVE = frozenset(
+    {
+        *("Bosh3", "Dopri5", "Dopri8", "Heun", "ImplicitEuler", "Kvaerno3", "Kvaerno4"),
+        *("Kvaerno5", "Midpoint", "Ralston", "ReversibleHeun", "Tsit5"),
+    }
+)
+_FIXED = frozenset({"Euler", "LeapfrogMidpoint"})
+
+
+def unsupported_solver(solver: SolverSpec) -> str | None:
+    """Why this backend cannot run `solver`; None if it can."""
+    if isinstance(solver, LibrarySolver):
+        return _not_in_diffrax(solver)
+    if solver.name not in TABLEAUX:
+        return f"solver '{solver.name}' is not one of {', '.join(TABLEAUX)}"
+    if isinstance(solver, AdaptiveSolver) and solver.end == "interpolate":
+        return "'end: interpolate' is how torchdiffeq ends a solve; this backend stops on the end"
+    return None
+
+
+def _not_in_diffrax(solver: LibrarySolver) -> str | None:
+    library, _, name = solver.library.partition(":")
+    if library != "diffrax":
+        return f"'{solver.library}' is no solver of diffrax, the library of this backend"
+    if name not in _ADAPTIVE | _FIXED:
+        known = ", ".join(sorted(_ADAPTIVE | _FIXED))
+        return f"diffrax has no solver '{name}' for these equations; it has {known}"
+    if name in _FIXED and solver.steps is None:
+        return f"'{solver.library}' takes equal steps: say how many with 'steps'"
+    return None

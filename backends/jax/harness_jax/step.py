@@ -1,0 +1,218 @@
+"""One step of an explicit Runge-Kutta method, and the pull-back of cotangents through it.
+
+The state is (z, q) with rates (dz/ds, dq/ds) that depend on z alone, so stages are kept of z and
+sums of q. Stages run in a loop over the padded tableau: the field is compiled once, not once a
+stage.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import numpy.typing as npt
+from jax import lax
+
+from harness.solvers import Tableau
+from harness_jax.control import Tree, time_dtype
+
+__all__ = [
+    "Evaluate",
+    "Step",
+    "pull_back",
+    "put",
+    "stage_slopes",
+    "take_step",
+    "weighted",
+]
+
+Weights = tuple[float, ...] | jax.Array
+
+Tape = Any
+"""What an evaluation leaves for the backward pass, a tree of arrays; None for nothing."""
+
+Evaluate = Callable[[Tape, jax.Array, jax.Array, Tree], tuple[Tree, Tree, Tape]]
+"""(tape, index of the stage in the step, s, z) -> (dz/ds, dq/ds, tape)."""
+
+PullBack = Callable[[jax.Array, jax.Array, Tree, tuple[Tree, Tree]], tuple[Tree, Tree]]
+"""(index of the stage, s, z, cotangents of (dz/ds, dq/ds)) -> those of z and of the inputs."""
+
+
+class Step(NamedTuple):
+    """An attempted step.
+
+    Arguments:
+        z: State at its end.
+        q: Integrals at its end.
+        k: dz/ds of all stages, [stages, ...].
+        ends: dq/ds of the first and the last stage, [2, ...].
+        error: Error estimate of (z, q); zeros if the method has none.
+        tape: What its evaluations left.
+    """
+
+    z: Tree
+    q: Tree
+    k: Tree
+    ends: Tree
+    error: Tree
+    tape: Tape
+
+
+def take_step(
+    evaluate: Evaluate,
+    tableau: Tableau,
+    s: jax.Array,
+    h: jax.Array,
+    end: jax.Array,
+    z: Tree,
+    q: Tree,
+    k: Tree,
+    ends: Tree,
+    known: jax.Array | int,
+    tape: Tape,
+) -> Step:
+    """Takes one step from s to `end` = s + h.
+
+    Arguments:
+        evaluate: The right-hand side.
+        tableau: The method.
+        s: Start.
+        h: Size.
+        end: s + h, or exactly 1.
+        z: State.
+        q: Integrals.
+        k: dz/ds of all stages, [stages, ...]; the first is read if it is known.
+        ends: dq/ds of the first and the last stage, [2, ...]; likewise.
+        known: Number of known stages, 0 or 1.
+        tape: What earlier evaluations left.
+    """
+    error = tableau.error or tableau.b
+    a, b, c = (_constant(x, z) for x in (_padded(tableau), (tableau.b, error), tableau.c))
+
+    def stage(i: jax.Array, carry: tuple[Tree, Tree, Tree, Tape]) -> tuple[Tree, ...]:
+        k, ends, sums, tape = carry
+        time = s + c[i] * h
+        if tableau.fsal:
+            time = jnp.where(i == tableau.stages - 1, end, time)
+        dz, dq, tape = evaluate(tape, i, time, add(z, h, a[i], k))
+        sums = jax.tree.map(lambda total, rate: total + _times(b[:, i], rate), sums, dq)
+        return put(k, i, dz), put(ends, jnp.minimum(i, 1), dq), sums, tape
+
+    # Two sums of each rate, for the solution and for the error.
+    sums = jax.tree.map(lambda rates: _times(jnp.where(known > 0, b[:, 0], 0), rates[0]), ends)
+    k, ends, sums, tape = lax.fori_loop(known, tableau.stages, stage, (k, ends, sums, tape))
+    q_error = jax.tree.map(lambda leaf: h * leaf[1], sums)
+    z_error = jax.tree.map(lambda leaf: h * leaf, weighted(error, k))
+    return Step(
+        add(z, h, tableau.b, k),
+        jax.tree.map(lambda leaf, total: leaf + h * total[0], q, sums),
+        k,
+        ends,
+        (z_error, q_error),
+        tape,
+    )
+
+
+def pull_back(
+    through: PullBack,
+    tableau: Tableau,
+    s: jax.Array,
+    h: jax.Array,
+    z: Tree,
+    k: Tree,
+    z_bar: Tree,
+    q_bar: Tree,
+    inputs_bar: Tree,
+) -> tuple[Tree, Tree]:
+    """Cotangents of z at the start of a step, and those of the inputs with its share added.
+
+    Arguments:
+        through: Pull-back of one evaluation.
+        tableau: The method.
+        s: Start of the step.
+        h: Its size.
+        z: State at `s`.
+        k: dz/ds of the stages that the end depends on, [needed, ...].
+        z_bar: Cotangents of z at the end.
+        q_bar: Cotangents of q, the same at both ends.
+        inputs_bar: Cotangents of the inputs so far.
+    """
+    needed = tableau.evaluations_per_step
+    padded = _padded(tableau)[:needed, :needed]
+    a, columns, b, c = (_constant(x, z) for x in (padded, padded.T, tableau.b, tableau.c))
+
+    def stage(r: jax.Array, carry: tuple[Tree, Tree]) -> tuple[Tree, Tree]:
+        bars, inputs_bar = carry
+        i = needed - 1 - r
+        k_bar = jax.tree.map(
+            lambda bar, later: h * (b[i] * bar + later), z_bar, weighted(columns[i], bars)
+        )
+        rate_bar = jax.tree.map(lambda bar: h * b[i] * bar, q_bar)
+        bar, more = through(i, s + c[i] * h, add(z, h, a[i], k), (k_bar, rate_bar))
+        return put(bars, i, bar), jax.tree.map(jnp.add, inputs_bar, more)
+
+    bars, inputs_bar = lax.fori_loop(
+        0, needed, stage, (jax.tree.map(jnp.zeros_like, k), inputs_bar)
+    )
+    return jax.tree.map(lambda bar, room: bar + room.sum(axis=0), z_bar, bars), inputs_bar
+
+
+def add(z: Tree, h: jax.Array, weights: Weights, k: Tree) -> Tree:
+    """Returns z + h sum_j w_j k_j."""
+    return jax.tree.map(lambda leaf, rate: leaf + h * rate, z, weighted(weights, k))
+
+
+def weighted(weights: Weights, k: Tree) -> Tree:
+    """Returns sum_j w_j k_j over the first axis of k; weight 0 leaves out whatever k_j holds."""
+
+    def leaf(k: jax.Array) -> jax.Array:
+        if isinstance(weights, tuple):
+            terms = [weight * k[j] for j, weight in enumerate(weights) if weight]
+        else:
+            terms = [_times(weights[j], k[j]) for j in range(len(k))]
+        return functools.reduce(jnp.add, terms)
+
+    return jax.tree.map(leaf, k)
+
+
+def put(rows: Tree, i: jax.Array | int, leaves: Tree) -> Tree:
+    """Rows with row i replaced."""
+    return jax.tree.map(
+        lambda room, leaf: lax.dynamic_update_index_in_dim(room, leaf, i, axis=0), rows, leaves
+    )
+
+
+def _times(weights: jax.Array, leaf: jax.Array) -> jax.Array:
+    """Products of a leaf with one weight or, along a new first axis, with each of several."""
+    weights = weights.reshape(*weights.shape, *(1,) * leaf.ndim)
+    return jnp.where(weights == 0, 0, weights * leaf)
+
+
+def _padded(tableau: Tableau) -> np.ndarray:
+    """The coefficients a as a square array."""
+    rows = [[*row, *[0.0] * (tableau.stages - len(row))] for row in tableau.a]
+    return np.array(rows)
+
+
+def _constant(x: npt.ArrayLike, z: Tree) -> jax.Array:
+    return jnp.asarray(x, time_dtype(z))
+
+
+def stage_slopes(
+    slope: Callable[[jax.Array, Tree], Tree],
+    tableau: Tableau,
+    s: jax.Array,
+    h: jax.Array,
+    z: Tree,
+    k: Tree,
+) -> Tree:
+    """dz/ds of the stages that the end of a step depends on, [needed, ...]; k gives the shape."""
+    needed = tableau.evaluations_per_step
+    a, c = _constant(_padded(tableau)[:needed, :needed], z), _constant(tableau.c, z)
+    return lax.fori_loop(
+        0, needed, lambda i, k: put(k, i, slope(s + c[i] * h, add(z, h, a[i], k))), k
+    )
