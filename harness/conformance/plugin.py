@@ -1,4 +1,4 @@
-"""The pytest plugin of the kit: the options `--backend` and `--all`, and the fixtures.
+"""The pytest plugin of the kit: the options `--backend`, `--all`, `--share`, and the fixtures.
 
 A plugin and not a conftest file: pytest reads a conftest inside a package named by --pyargs too
 late for its options.
@@ -28,10 +28,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("conformance")
     group.addoption("--backend", help="name of the backend under test, e.g. torch")
     group.addoption("--all", action="store_true", help="full product of cases, not a covering set")
+    group.addoption("--share", default="1/1", help="2/3 runs the second of three parts of the kit")
 
 
 def pytest_configure(config: pytest.Config) -> None:
     config.stash[_SKIPPED] = Counter()
+    config.addinivalue_line("markers", "modes(*names): only cases with these gradient modes")
 
 
 def pytest_report_header(config: pytest.Config) -> str:
@@ -54,10 +56,27 @@ def _cases(config: pytest.Config) -> list[Case]:
     return all_cases() if config.getoption("--all") else covering_cases()
 
 
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Keeps a share of the tests; those of one case stay together, for they have one model."""
+    part, parts = map(int, config.getoption("--share").split("/"))
+    groups: dict[str, list[pytest.Item]] = {}
+    for item in items:
+        callspec = getattr(item, "callspec", None)
+        case = callspec.params.get("case") if callspec else None
+        groups.setdefault(str(case or item.nodeid), []).append(item)
+    kept = [item for group in list(groups.values())[part - 1 :: parts] for item in group]
+    config.hook.pytest_deselected(items=[item for item in items if item not in kept])
+    items[:] = kept
+
+
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "opened_subject" in metafunc.fixturenames:
         # Session scope groups all tests of a case, so that its model is opened and compiled once.
-        metafunc.parametrize("case", _cases(metafunc.config), ids=str, scope="session")
+        cases = _cases(metafunc.config)
+        marker = metafunc.definition.get_closest_marker("modes")
+        if marker:
+            cases = [case for case in cases if case.gradient in marker.args]
+        metafunc.parametrize("case", cases, ids=str, scope="session")
 
 
 @pytest.fixture(scope="session")

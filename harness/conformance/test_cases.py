@@ -6,6 +6,8 @@ cases of both backends, errors are about a tenth of the tolerances.
 
 from __future__ import annotations
 
+import pytest
+
 from harness.architecture import initial_arrays
 from harness.conformance.cases import data_of
 from harness.conformance.inputs import (
@@ -42,6 +44,8 @@ def test_initial_arrays_are_the_architectures(subject: Subject) -> None:
         assert subject.arrays[name].tobytes() == value.tobytes(), name
 
 
+# An evaluation knows no gradient mode, and the training steps compare the loss of every case.
+@pytest.mark.modes("direct")
 def test_evaluation(subject: Subject) -> None:
     batch, control = inputs(subject.trial, "evaluate")
     report = evaluate(subject.model, batch, control, "log_prob", "encode")
