@@ -155,12 +155,12 @@ def test_distance_to_the_least_squares_line() -> None:
 def test_equal_blocks_are_one_run() -> None:
     """Norms between equal blocks belong to them; the first norm and each scale stand apart."""
     model = ModelSpec(hidden=(5,), blocks=3)
-    assert [run.blocks for run in runs(model, (2,))] == [[0, 1, 2]]
+    assert [[*run.blocks] for run in runs(model, (2,))] == [[0, 1, 2]]
     normal = replace(model, batch_norm=BatchNorm())
-    assert [run.blocks for run in runs(normal, (2,))] == [[], [0, 1, 2]]
+    assert [[*run.blocks] for run in runs(normal, (2,))] == [[], [0, 1, 2]]
     scaled = replace(normal, hidden=(4,), strides=(1, 1), scales=2)
     found = runs(scaled, (1, 4, 4))
-    assert [run.blocks for run in found] == [[], [0, 1, 2], [3, 4, 5], [6, 7, 8]]
+    assert [[*run.blocks] for run in found] == [[], [0, 1, 2], [3, 4, 5], [6, 7, 8]]
     assert [run.name for run in found] == ["run0", "run1", "run2", "run3"]
     assert found[2].kind.block
     assert found[2].kind.block.shape == (4, 2, 2)

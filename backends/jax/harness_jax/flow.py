@@ -203,13 +203,14 @@ class Flow:
         present = [condition for condition in given if condition is not None]
         if present:
             own[CONDITION] = jnp.stack(present)
+        own_blocks = slice(run.blocks.start, run.blocks.stop)
         return CellInputs(
             arrays=own,
             norm={n.removeprefix(norm): a for n, a in arrays.items() if n.startswith(norm)},
             probe=noise.get(f"{prefix}probe"),
             end_time=noise.get(f"{prefix}end_time"),
             tpr_times=noise.get(f"{prefix}tpr_times"),
-            first=jax.tree.map(lambda entries: entries[jnp.array(run.blocks)], first)
+            first=jax.tree.map(lambda entries: entries[own_blocks], first)
             if run.blocks
             else FirstSteps(),
         )

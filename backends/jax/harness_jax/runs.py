@@ -46,9 +46,10 @@ class Run:
     cells: tuple[Cell, ...]
 
     @property
-    def blocks(self) -> list[int]:
-        """Indices of its blocks: consecutive numbers, or none."""
-        return [cell.block.index for cell in self.cells if cell.block]
+    def blocks(self) -> range:
+        """Indices of its blocks."""
+        first = self.cells[0].block
+        return range(first.index, first.index + len(self.cells)) if first else range(0)
 
 
 Part = Run | Squeeze | FactorOut
