@@ -95,7 +95,7 @@ class Board:
             self._live.update(self._table(), refresh=True)
         elif time.monotonic() - self._plain_at > _PLAIN_EVERY_S:
             self._plain_at = time.monotonic()
-            running = [f"{name} {_steps(found)}" for name, found in self._running()]
+            running = [f"{name} {found.stage} {_steps(found)}" for name, found in self._running()]
             self.note(self._totals() + "".join(f"\n  {line}" for line in running))
 
     def _running(self) -> list[tuple[str, Progress]]:

@@ -58,7 +58,7 @@ def test_plain_lines_elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     lines = console.file.getvalue().splitlines()  # type: ignore[attr-defined]
     assert lines[0] == f"1/2  ok: moons fake euler none s1  ({trials[1].trial.id})"
     assert lines[1].startswith("1 of 2 trials ended, after 0:0")
-    assert lines[2] == "  moons fake euler none s0 30/40"
+    assert lines[2] == "  moons fake euler none s0 training 30/40"
     assert len(lines) == 3
 
 
