@@ -1,8 +1,9 @@
 """Compiled evaluations: a field and its vector-Jacobian product, traced to tensor operations and
 compiled by inductor once for all equal fields and shapes.
 
-One evaluation is the unit, not a Runge-Kutta step: a step has six times the kernels, each a run of
-the C++ compiler, and saves less than a tenth of the time (docs/speed.md).
+One evaluation is the unit. A whole step of dopri5 compiled as one is no faster, forward 2.9 ms
+against 6 x 0.40, backward 4.0 against 6 x 0.47 (processor time, 512 examples in 2-64-64-64-2,
+one core), has five times the operations to compile, and serves one tableau alone.
 """
 
 from __future__ import annotations

@@ -17,14 +17,14 @@ from harness.trial import Trial
 __all__ = ["choose_execution"]
 
 COMPILE_S = 30.0
-"""What the first compilation of a field and its product costs: 20 to 26 s of processor time on
-toy and POWER nets, a third of it the first time only (one g++ run a kernel, torch 2.13)."""
+"""Processor time of compiling a field and its product with empty caches: 29 s for the toy net of
+three layers of 64, half of it the first time only (one run of g++ a kernel; torch 2.13)."""
 
 SAVED_S = 0.3e-3
 SAVED_PER_UNIT_S = 5e-9
-"""What compiling saves an evaluation and its product: per operation, and for every hidden unit of
-every example. One core: 1.0 ms of 2.5 ms at 512 examples of 192 units, 13.8 ms of 48 ms at 10,000
-of 180 (processor time on a busy machine)."""
+"""What compiling saves an evaluation and its product, by itself and for every hidden unit of every
+example: 1.1 of 2.6 ms with 512 examples of 192 units, 8 of 93 ms with 1000 of 1720, 14 of 48 ms
+with 10,000 of 180 (processor time, one core)."""
 
 USUAL_EVALUATIONS = 18
 """Of an adaptive solve: three steps of an FSAL pair of order 5."""
