@@ -1,4 +1,4 @@
-"""The pytest plugin of the kit: the options `--backend`, `--all`, `--share`, and the fixtures.
+"""The pytest plugin of the kit: the options and the fixtures.
 
 A plugin and not a conftest file: pytest reads a conftest inside a package named by --pyargs too
 late for its options.
@@ -28,6 +28,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("conformance")
     group.addoption("--backend", help="name of the backend under test, e.g. torch")
     group.addoption("--all", action="store_true", help="full product of cases, not a covering set")
+    group.addoption(
+        "--choice", action="append", default=[], help="a choice of the backend's own, KEY=VALUE"
+    )
     group.addoption("--share", default="1/1", help="2/3 runs the second of three parts of the kit")
 
 
@@ -100,7 +103,10 @@ def open_or_skip(backend: Backend, trial: Trial, config: pytest.Config) -> Model
     if unsupported:
         config.stash[_SKIPPED][unsupported.reason] += 1
         pytest.skip(unsupported.reason)
-    return backend.open(trial, data_of(trial), "cpu")
+    data = data_of(trial)
+    given = dict(choice.split("=", 1) for choice in config.getoption("--choice"))
+    choices = {**backend.choose(trial, data, "cpu", 1), **given} if given else None
+    return backend.open(trial, data, "cpu", choices)
 
 
 @pytest.fixture

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any, NamedTuple, cast
@@ -82,6 +83,8 @@ def _backend_contender(name: str, workload: Workload, precision: PrecisionName) 
         if "execution" not in choices:
             raise NotBuilt("the torch backend does not offer the choice of its execution")
         choices["execution"] = execution.partition("-")[2]
+        # What cannot be compiled runs eagerly, under a warning; here it has failed.
+        warnings.filterwarnings("error", message="not compiled")
     model = backend.open(trial, data, "cpu", choices)
     batch = workload.inputs(precision)
     control = Control(trial.solver, "hutchinson", trial.gradient, lr=0.0)
