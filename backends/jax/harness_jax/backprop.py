@@ -13,8 +13,8 @@ import jax.numpy as jnp
 from jax import lax
 
 from harness.solvers import TABLEAUX
-from harness.trial import AdaptiveSolver, SolverSpec
-from harness_jax.control import Rates, Squares, Stats, Tree
+from harness.trial import AdaptiveSolver
+from harness_jax.control import NativeSolver, Rates, Squares, Stats, Tree
 from harness_jax.record import Record, empty_record
 from harness_jax.residuals import Room, Tangents, empty_room
 from harness_jax.solve import Recorder, run, solve
@@ -30,7 +30,7 @@ def solve_checkpoint(
     y0: tuple[Tree, Tree],
     inputs: Tree,
     fixed: Tree,
-    solver: SolverSpec,
+    solver: NativeSolver,
     squares: Squares,
     h0: jax.Array | None = None,
     *,
@@ -74,7 +74,7 @@ solve_direct = partial(solve_checkpoint, keep=True)
 """As `solve_checkpoint`, with evaluations kept."""
 
 
-def _recorder(tangents: Tangents, y0: Tree, solver: SolverSpec, keep: bool) -> Recorder:
+def _recorder(tangents: Tangents, y0: Tree, solver: NativeSolver, keep: bool) -> Recorder:
     tableau, z0 = TABLEAUX[solver.name], y0[0]
     max_steps = solver.max_steps if isinstance(solver, AdaptiveSolver) else solver.steps
     record = empty_record(z0, tableau, max_steps)
@@ -102,7 +102,7 @@ def _recorder(tangents: Tangents, y0: Tree, solver: SolverSpec, keep: bool) -> R
 
 
 def _back_through(
-    tangents: Tangents, solver: SolverSpec, tape: Tape, steps: jax.Array, bars: tuple[Tree, Tree]
+    tangents: Tangents, solver: NativeSolver, tape: Tape, steps: jax.Array, bars: tuple[Tree, Tree]
 ) -> tuple[Tree, Tree]:
     """Cotangents of the initial state and of the inputs."""
     tableau = TABLEAUX[solver.name]

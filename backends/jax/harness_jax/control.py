@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from harness.solvers import TABLEAUX, Tableau
-from harness.trial import AdaptiveSolver, SolverSpec
+from harness.trial import AdaptiveSolver, FixedSolver
 
 __all__ = [
     "FAILURES",
@@ -22,6 +22,7 @@ __all__ = [
     "UNDERFLOW",
     "Field",
     "Inputs",
+    "NativeSolver",
     "Norm",
     "Rates",
     "Squares",
@@ -66,7 +67,8 @@ class Inputs(NamedTuple):
 
 def join(inputs: Inputs, fixed: Inputs) -> Inputs:
     """All inputs of a field, from the two halves that a solve gets."""
-    return Inputs(*(b if a is None else a for a, b in zip(inputs, fixed, strict=True)))
+    mine = {name: value for name, value in inputs._asdict().items() if value is not None}
+    return fixed._replace(**mine)
 
 
 Field = Callable[[Inputs, jax.Array, jax.Array], tuple[jax.Array, jax.Array]]
@@ -82,6 +84,9 @@ Norm = Callable[[Tree], jax.Array]
 
 Squares = Callable[[Tree], tuple[jax.Array, Sequence[int]]]
 """State -> sum of squares and number of entries of each array that the error norm sees."""
+
+NativeSolver = AdaptiveSolver | FixedSolver
+"""A solver of `harness.solvers`, which all engines share."""
 
 NormName = Literal["mixed", "rms_all"]
 
@@ -143,7 +148,7 @@ def sums_of_squares(leaves: Sequence[jax.Array]) -> jax.Array:
 
 
 def evaluations(
-    solver: SolverSpec, attempted: jax.Array, heuristic: bool | jax.Array
+    solver: NativeSolver, attempted: jax.Array, heuristic: bool | jax.Array
 ) -> jax.Array:
     """Evaluations of the field in so many attempted steps."""
     # The tableau's count is linear in the steps, so it holds for traced numbers as well.

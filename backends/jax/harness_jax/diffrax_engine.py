@@ -101,9 +101,10 @@ class _Watched(diffrax.AbstractStepSizeController[Any, Any]):
         h = end - t0
         return end, (state, h, h, h, jnp.zeros_like(h))
 
-    def adapt_step_size(self, t0: Any, t1: Any, *rest: Any) -> tuple[Any, ...]:  # type: ignore[override]  # noqa: ANN401
+    def adapt_step_size(self, t0: Any, t1: Any, *rest: Any) -> tuple[Any, ...]:  # noqa: ANN401
         *others, (inner, first, _, under_way, largest) = rest
-        keep, start, end, jump, inner, result = self.inner.adapt_step_size(t0, t1, *others, inner)
+        adapt: Any = self.inner.adapt_step_size
+        keep, start, end, jump, inner, result = adapt(t0, t1, *others, inner)
         largest = jnp.where(keep, jnp.maximum(largest, t1 - t0), largest)
         state = inner, first, under_way, end - start, largest
         return keep, start, end, jump, state, result
@@ -230,6 +231,6 @@ def _first(
     known = (given == 0) & heuristic
     norm = error_norm(solver.norm, squares)
     h, _, _ = first_step(evaluate, y0, solver, norm, 2 * known.astype(jnp.int32), None)
-    if not heuristic:
-        h = jnp.full_like(h, 1.0 if solver.first_step == "whole" else solver.first_step)
+    if solver.first_step not in ("heuristic", "warm"):
+        h = jnp.asarray(1.0 if solver.first_step == "whole" else solver.first_step, h.dtype)
     return jnp.where(given == 0, h, given), known

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import functools
+from functools import cache, partial
 from typing import Any, ClassVar
 
 import diffrax
@@ -16,7 +16,7 @@ from harness.trial import LibrarySolver
 __all__ = ["evaluations_of", "library_solver", "tabulated"]
 
 
-@functools.cache
+@cache
 def tabulated(name: str) -> diffrax.AbstractSolver[Any]:
     """The diffrax solver of a tableau of harness.solvers."""
     ours = TABLEAUX[name]
@@ -45,10 +45,10 @@ def _butcher(ours: Tableau) -> diffrax.ButcherTableau:
 
 def library_solver(spec: LibrarySolver) -> diffrax.AbstractSolver[Any]:
     """The solver `diffrax:<Name>`, one of `harness_jax.libraries`."""
-    kind = getattr(diffrax, spec.library.removeprefix("diffrax:"))
+    kind: Any = getattr(diffrax, spec.library.removeprefix("diffrax:"))
     if issubclass(kind, diffrax.AbstractImplicitSolver):
         # Equal steps have no tolerances that the root finder could take for its own.
-        return kind(root_finder=diffrax.VeryChord(rtol=spec.rtol, atol=spec.atol))
+        kind = partial(kind, root_finder=diffrax.VeryChord(rtol=spec.rtol, atol=spec.atol))
     solver: diffrax.AbstractSolver[Any] = kind()
     return solver
 

@@ -23,9 +23,10 @@ __all__ = ["SLOTS", "Record", "empty_record"]
 SLOTS = 64
 """Steps kept at most; even, so that halving keeps the multiples of the stride."""
 
-BYTES = 256 * 2**20
-"""A record of large states keeps fewer, as many as fit in this, but at least `FEWEST`. Shapes
-alone decide it, so the numbers are the same on every machine."""
+BYTES = 2**25
+"""A record of large states keeps fewer, as many as fit in this, but at least `FEWEST`: XLA fills
+and copies the whole record in every training step. Shapes alone decide it, so the numbers are the
+same on every machine."""
 
 FEWEST = 8
 
@@ -83,10 +84,10 @@ class Record(NamedTuple):
         """
         slot = index // self.stride
         step: tuple[Tree, Tree] = jax.tree.map(lambda kept: kept[slot], self.kept)
-        if len(self.starts) <= self.slots:
-            return step
-        first = jnp.where(needless, index, slot * self.stride)
-        return lax.fori_loop(first, index, lambda i, step: advance(i, *step), step)
+        if len(self.starts) > self.slots:
+            first = jnp.where(needless, index, slot * self.stride)
+            step = lax.fori_loop(first, index, lambda i, step: advance(i, *step), step)
+        return step
 
     def recomputed(self, steps: jax.Array) -> jax.Array:
         """How many steps the reading of all of `steps` recomputes."""
@@ -116,7 +117,7 @@ def empty_record(z: Tree, tableau: Tableau, max_steps: int) -> Record:
 
     def room(*inner: int) -> Tree:
         return jax.tree.map(
-            lambda leaf: lax.empty((slots + 1, *inner, *leaf.shape), leaf.dtype), z
+            lambda leaf: jnp.zeros((slots + 1, *inner, *leaf.shape), leaf.dtype), z
         )
 
     times = jnp.zeros(max_steps, time_dtype(z))

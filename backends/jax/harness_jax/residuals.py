@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
-from jax import lax
+import jax.numpy as jnp
 from jax.extend.core import Literal
 
 from harness_jax.control import Rates, Tree
@@ -92,4 +92,4 @@ def empty_room(tangents: Tangents, s: jax.Array, z: Tree, needed: int, max_steps
     size = sum(leaf.size * leaf.dtype.itemsize for leaf in kept)
     steps = min(EVALUATIONS // needed, BYTES[jax.default_backend()] // (needed * size), max_steps)
     slots = max(steps, 1) * needed
-    return [lax.empty((slots + 1, *leaf.shape), leaf.dtype) for leaf in kept]
+    return [jnp.zeros((slots + 1, *leaf.shape), leaf.dtype) for leaf in kept]

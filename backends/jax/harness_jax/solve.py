@@ -16,11 +16,12 @@ import jax.numpy as jnp
 from jax import lax
 
 from harness.solvers import TABLEAUX
-from harness.trial import AdaptiveSolver, FixedSolver, SolverSpec
+from harness.trial import AdaptiveSolver, FixedSolver
 from harness_jax.control import (
     MAX_STEPS,
     NON_FINITE,
     UNDERFLOW,
+    NativeSolver,
     Norm,
     Rates,
     Squares,
@@ -59,7 +60,7 @@ def solve(
     y0: tuple[Tree, Tree],
     inputs: Tree,
     fixed: Tree,
-    solver: SolverSpec,
+    solver: NativeSolver,
     squares: Squares,
     h0: jax.Array | None = None,
     *,
@@ -89,7 +90,7 @@ def solve(
 def run(
     recorder: Recorder,
     y0: tuple[Tree, Tree],
-    solver: SolverSpec,
+    solver: NativeSolver,
     squares: Squares,
     h0: jax.Array | None = None,
     *,
@@ -181,7 +182,8 @@ def _first_step(
     given = jnp.zeros_like(start.s) if h0 is None else h0
     if solver.first_step not in ("heuristic", "warm"):
         step = 1.0 if solver.first_step == "whole" else solver.first_step
-        return start._replace(h=jnp.where(given == 0, step, given).astype(given.dtype))
+        rule_h = jnp.asarray(step, given.dtype)
+        return start._replace(h=jnp.where(given == 0, rule_h, given))
     known = (given == 0).astype(jnp.int32)
 
     def evaluate(tape: Tree, i: jax.Array, s: jax.Array, y: Tree) -> tuple[Tree, Tree]:
