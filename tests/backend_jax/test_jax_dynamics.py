@@ -196,3 +196,13 @@ def test_a_missing_probe_is_named(block_arrays: BlockArrays) -> None:
         Density(ModelSpec("concat", (6,)), block, "hutchinson")(
             inputs, jnp.asarray(T), _normal("z", 3, 4)
         )
+
+
+def test_a_bottleneck_probe_is_no_probe_of_the_state(block_arrays: BlockArrays) -> None:
+    model = ModelSpec("concat", (3,))
+    block, arrays = block_arrays(model, (4,))
+    inputs = Inputs(arrays, jnp.ones(()), _normal("eps", 2, 3), jnp.zeros(()), jnp.ones(()))
+    with pytest.raises(BackendError, match=r"shape \(2, 4\), found \(2, 3\)"):
+        Density(model, block, "bottleneck", ("rnode.jacobian",))(
+            inputs, jnp.asarray(T), _normal("z", 2, 4)
+        )

@@ -67,7 +67,15 @@ class Point:
 
     @cached_property
     def probe_cotangent(self) -> jax.Array:
-        """eps^T J, [batch, *shape]."""
+        """eps^T J, [batch, *shape].
+
+        Raises:
+            BackendError: The probe is that of a bottleneck.
+        """
+        if self.probe.shape != self.f.shape:
+            raise BackendError(
+                f"eps^T J needs a probe of shape {self.f.shape}, found {self.probe.shape}"
+            )
         return self.linear.cotangent(self.probe)
 
     @cached_property
