@@ -50,6 +50,7 @@ class TorchBackend(Backend):
         # Read by cuBLAS when its first handle is made; without it deterministic mode raises.
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
         cache = _compilation_cache()
+        os.environ.setdefault("TORCHINDUCTOR_COMPILE_THREADS", str(cores))
         import torch
 
         torch.set_num_threads(cores)

@@ -30,6 +30,11 @@ __all__ = ["Compiled", "CompiledEngine"]
 
 Program = Callable[..., Sequence[Tensor]]
 
+MOST_OPERATIONS = 3000
+"""Of one program: ten times those of the toy net's product. Exact traces of images take one pass a
+chunk of dimensions, each written out.
+"""
+
 
 class CompiledEngine(Native):
     """Compiles the evaluations of batches of some sizes; others run operation by operation.
@@ -186,5 +191,10 @@ def _none(*tensors: Tensor) -> Sequence[Tensor]:
 
 
 def _compile(graph: GraphModule, arguments: Sequence[Tensor]) -> Program:
-    compiled: Program = torch._inductor.compile(graph, list(arguments))
+    size = len(graph.graph.nodes)
+    if size > MOST_OPERATIONS:
+        raise ValueError(f"{size} operations; compiling them would take too long")
+    # Written into the kernels, but not by itself into the key of inductor's cache.
+    options = {"cpp.threads": torch.get_num_threads()}
+    compiled: Program = torch._inductor.compile(graph, list(arguments), options=options)
     return compiled
