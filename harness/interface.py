@@ -125,7 +125,8 @@ class Nfe:
         rejected: Rejected steps of the forward solve.
         vjp: Evaluations whose vector-Jacobian product a training step took, other than those of
             the adjoint ODE.
-        recompute: Evaluations that the backward pass did again, mode `checkpoint` only.
+        recompute: Evaluations that the backward pass did again: all that it differentiates in mode
+            `checkpoint`, in mode `direct` those that a backend had no room to keep.
     """
 
     forward: tuple[int, ...]

@@ -246,7 +246,7 @@ def _nfe(counts: Sequence[BlockCounts], gradient: GradientName | None) -> Nfe:
         by_block("accepted"),
         by_block("rejected"),
         by_block("vjp") if gradient in ("direct", "checkpoint") else (),
-        by_block("recompute") if gradient == "checkpoint" else (),
+        by_block("recompute") if gradient in ("direct", "checkpoint") else (),
     )
 
 
