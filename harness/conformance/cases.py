@@ -27,6 +27,7 @@ from harness.trial import (
 )
 
 __all__ = [
+    "SIZE",
     "Case",
     "all_cases",
     "covering_cases",
@@ -34,6 +35,9 @@ __all__ = [
     "make_trial",
     "pairs_of",
 ]
+
+SIZE = 3
+"""Examples of a batch. Trials say so, because a backend may compile for that size alone."""
 
 EVENT_SHAPES = {"convolution": (1, 4, 4), "linear": (3,)}
 MODELS: Mapping[str, Mapping[str, Any]] = {
@@ -150,8 +154,8 @@ def make_trial(
         solver=solver_spec(case),
         model=ModelSpec(**spec),
         regularizer=regularizer or {},
-        training=Training(trace=case.trace),
-        evaluation=Evaluation(trace=case.trace),
+        training=Training(trace=case.trace, batch=SIZE),
+        evaluation=Evaluation(trace=case.trace, batch=SIZE),
         gradient=case.gradient,
         precision="float64",
     )

@@ -8,7 +8,7 @@ from typing import Literal
 
 import numpy as np
 
-from harness.conformance.cases import data_of
+from harness.conformance.cases import SIZE, data_of
 from harness.conformance.oracle import Oracle, Run
 from harness.conformance.oracle_field import Float
 from harness.interface import (
@@ -34,8 +34,6 @@ __all__ = [
     "inputs",
     "take_step",
 ]
-
-SIZE = 3
 
 
 def inputs(
