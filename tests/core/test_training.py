@@ -29,9 +29,10 @@ from harness.watch import Progress
 
 
 @pytest.fixture(autouse=True)
-def _process_unchanged() -> Iterator[None]:
-    """Trials pin the process that runs them."""
+def _process_unchanged(tmp_path: Path) -> Iterator[None]:
+    """Trials pin the process that runs them, and remember what they fit."""
     cores, variables = os.sched_getaffinity(0), dict(os.environ)
+    os.environ["HARNESS_CACHE_DIR"] = str(tmp_path / "cache")
     yield
     os.sched_setaffinity(0, cores)
     os.environ.clear()
