@@ -68,7 +68,7 @@ def problem(
     return field, inputs, x, torch.zeros(1, 8, dtype=torch.float64)
 
 
-@pytest.mark.parametrize("name", ["dopri5", "bosh3"])
+@pytest.mark.parametrize("name", ["dopri5", "bosh3", "dopri8"])
 @pytest.mark.parametrize("tolerance", [1e-3, 1e-6])
 @pytest.mark.parametrize("first", ["heuristic", "whole"])
 def test_adaptive_steps_are_torchdiffeqs_own(
