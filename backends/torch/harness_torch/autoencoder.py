@@ -97,7 +97,7 @@ class Autoencoder:
             h = _gated(arrays, f"decoder/layer{index}", shape, h)
         for index, shape in enumerate(head_shapes(self.event_shape, categorical=self.categorical)):
             h = _convolve(arrays, f"decoder/head{index}/", shape, h)
-        return h.unflatten(1, (LEVELS, -1)) if self.categorical else h
+        return h.view(len(h), LEVELS, -1, *h.shape[2:]) if self.categorical else h
 
     def reconstruction(self, logits: Tensor, x: Tensor) -> Tensor:
         """-log p(x | z) of each example, nats, summed over pixels; [batch]."""
