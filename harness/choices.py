@@ -72,7 +72,8 @@ def _make(
     made: dict[str, Any] = {"schema_version": SCHEMA_VERSION, "gradient": trial.gradient}
     if trial.gradient == "auto":
         at_hand = memory_at_hand(device, resources.gpus, cores)
-        modes = affordable_gradients(trial, data.event_shape, at_hand)
+        usable = at_hand if backend.direct_pays else None
+        modes = affordable_gradients(trial, data.event_shape, usable)
         possible = [mode for mode in modes if not backend.supports(_resolved(trial, mode))]
         made["gradient"] = (possible or modes)[0]
         made["kept_bytes"] = kept_bytes(trial, data.event_shape)

@@ -255,6 +255,9 @@ class Backend(abc.ABC):
     framework: tuple[str, ...]
     """Distributions it needs, e.g. ("torch", "torchdiffeq"); asked of importlib.metadata."""
 
+    direct_pays: bool = True
+    """Whether mode `direct` is faster than `checkpoint` where it fits; else `auto` avoids it."""
+
     @abc.abstractmethod
     def supports(self, trial: Trial) -> Unsupported | None:
         """Says whether the backend can run `trial`. Must not import the framework."""

@@ -90,6 +90,14 @@ def test_auto_passes_over_what_the_backend_does_not_support(
     assert _settled(tmp_path)[0].gradient == expected
 
 
+def test_auto_avoids_direct_where_it_does_not_pay(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _memory(monkeypatch, 10**12)
+    monkeypatch.setattr(FakeBackend, "direct_pays", False)
+    assert _settled(tmp_path)[0].gradient == "checkpoint"
+
+
 def test_a_mode_that_is_named_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     _memory(monkeypatch, 0)
     direct = replace(TRIAL, gradient="direct")

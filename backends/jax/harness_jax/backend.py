@@ -22,6 +22,7 @@ class JaxBackend(Backend):
 
     name = "jax"
     framework = ("jax", "diffrax", "equinox", "optax")
+    direct_pays = False  # see harness_jax.residuals
 
     def supports(self, trial: Trial) -> Unsupported | None:
         """Every model, regularizer and tableau is supported, and what diffrax can do."""
