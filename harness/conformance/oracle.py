@@ -83,7 +83,7 @@ class Oracle:
             like: A run whose steps and spectral vectors are taken again.
         """
         found = Run()
-        weights: dict[str, float] = {**self.trial.regularizer} if train else {}
+        weights: dict[str, float] = dict(self.trial.regularizer.items()) if train else {}
         totals: dict[str, Float] = {
             name: np.zeros(batch.size) for name in weights if name != "steer"
         }

@@ -93,7 +93,8 @@ def main(name: str, precision: str, folder: Path) -> None:
     backend = get_backend(name)
     todo = cases(name, cast(PrecisionName, precision))
     backend.prepare(next(iter(todo.values())).trial, 1)
-    models, results = {}, {}
+    models: dict[str, Model] = {}
+    results: dict[str, np.ndarray] = {}
     for key, case in todo.items():
         assert backend.supports(case.trial) is None
         models[key] = backend.open(case.trial, case.data, "cpu")

@@ -126,9 +126,7 @@ class _Changed:
                 continue
             inside, out, rank = shape.inputs[0], shape.outputs[0], posterior.rank
             U, V, bias = torch.split(part, [inside * rank, rank * out, out], dim=1)
-            self._changes.append(
-                (bias, U.unflatten(1, (inside, rank)), V.unflatten(1, (rank, out)))
-            )
+            self._changes.append((bias, U.reshape(-1, inside, rank), V.reshape(-1, rank, out)))
 
     def at(self, t: Tensor) -> list[LowRank]:
         """See `Layers.at`."""
@@ -152,7 +150,7 @@ class _Hyper:
         for shape, part in zip(shapes, parts, strict=True):
             inside, out = shape.inputs[0], shape.outputs[0]
             bias, weight = torch.split(part, [out, (inside + 1) * out], dim=1)
-            matrix = weight.unflatten(1, (inside + 1, out))
+            matrix = weight.reshape(-1, inside + 1, out)
             self._parts.append((bias, matrix[:, 0], matrix[:, 1:]))
 
     def at(self, t: Tensor) -> list[PerExample]:
