@@ -11,12 +11,12 @@ import numpy as np
 import pytest
 import torch
 from harness_torch import compiled
+from harness_torch.adjoint import AdjointField, AdjointInputs
 from harness_torch.compiled import Compiled, CompiledEngine
 from harness_torch.control import Inputs
 from harness_torch.dynamics import Augmented, Velocity
 from harness_torch.evaluation import Eager, Wanted
 from harness_torch.execution import choose_execution
-from harness_torch.gradients import AdjointField, AdjointInputs
 from harness_torch.model import TorchModel
 from torch import Tensor
 from torch.fx import GraphModule

@@ -19,10 +19,10 @@ from torch import Tensor
 from torch.fx import GraphModule
 from torch.utils import _pytree as pytree
 
+from harness_torch.adjoint import AdjointField
 from harness_torch.control import Field, Rates, time_like
 from harness_torch.dynamics import Velocity
 from harness_torch.evaluation import Eager, Evaluator, Tape, Wanted
-from harness_torch.gradients import AdjointField
 from harness_torch.partition import cut, traced
 from harness_torch.solve import Native, Reversed
 

@@ -1,18 +1,10 @@
 """Gradient modes of one block's solve.
 
-`direct` and `checkpoint` go back through the steps of the solver (`harness_torch.discrete`): the
+`direct` and `checkpoint` go back through the steps of the solver (`harness_torch.backprop`): the
 exact gradient of the discrete solution. `direct` keeps what every accepted evaluation needs,
 `checkpoint` only the state at the start of every accepted step.
 
-`adjoint` solves the adjoint ODE backwards (FFJORD's way; Chen et al., Neural Ordinary Differential
-Equations, 2018, https://arxiv.org/abs/1806.07366, algorithm 1) at constant memory, from s = 1 to
-0, under the solver of the forward solve:
-    state      z, a recomputed; their adjoints a_z, a_a; an adjoint for each array that is trained,
-               and a_T if the end time is
-    rates      dz/ds = T f;  d a_z/ds = -(a_z, a_q)^T d(T f, dq/ds)/dz;  likewise arrays and T
-    error norm over z, a, a_z, a_a, every array's adjoint and a_T: the largest RMS (`mixed`), or
-               one RMS over all of their entries (`rms_all`). Regularizer integrals and their
-               adjoints (constants) are no part of it.
+`adjoint` solves the adjoint ODE backwards (`harness_torch.adjoint`), at constant memory.
 """
 
 from __future__ import annotations
@@ -27,8 +19,9 @@ from torch.autograd.function import once_differentiable
 
 from harness.solvers import TABLEAUX
 from harness.trial import GradientName, LibrarySolver, SolverSpec
+from harness_torch.adjoint import AdjointField, AdjointInputs, AdjointLeaves
+from harness_torch.backprop import back_through
 from harness_torch.control import BoundField, Field, Inputs, Rates
-from harness_torch.discrete import back_through
 from harness_torch.evaluation import Wanted
 from harness_torch.solve import Native, Solution, Solve, integrate
 
@@ -283,67 +276,3 @@ class _Adjoint(torch.autograd.Function):
         parts = torch.split(solution.q, list(sizes))[2:]
         found = [part.view_as(x) for part, x in zip(parts, leaves, strict=True)]
         return settings.gradients(ctx.needs_input_grad, solution.u[1], a_q, found)
-
-
-class AdjointInputs(NamedTuple):
-    """Inputs of the adjoint ODE: those of the field, and the adjoint of q, which is constant along
-    the path; [1 + regularizers, batch].
-    """
-
-    inputs: Inputs
-    a_q: Tensor
-
-
-@dataclass(frozen=True)
-class AdjointField(Field):
-    """The adjoint ODE over its own time 1 - s, from 0 to 1: u = (z, a_z) stacked, q = (a, a_a,
-    adjoints of what is trained) flat.
-
-    Arguments:
-        field: The block's field.
-        wanted: What gets a gradient.
-    """
-
-    field: Field
-    wanted: Wanted
-
-    def bind(self, inputs: AdjointInputs) -> BoundField:
-        """See `Field.bind`."""
-        leaves = [x.detach().requires_grad_() for x in self.wanted.of(inputs.inputs)]
-        with torch.enable_grad():
-            bound = self.field.bind(self.wanted.put(inputs.inputs, leaves))
-
-        def adjoint_field(elapsed: Tensor, u: Tensor) -> Rates:
-            z, a_z = u.detach().unbind()
-            z.requires_grad_()
-            with torch.enable_grad():
-                dz, dq = bound(1 - elapsed, z)
-            # Evaluations share the graph of what does not depend on the time, so it must survive;
-            # the rest is freed with dz and dq.
-            vjp_z, *vjp = torch.autograd.grad(
-                (dz, dq),
-                (z, *leaves),
-                (a_z, inputs.a_q),
-                retain_graph=True,
-                materialize_grads=True,
-            )
-            da = dq[0].detach()
-            rates = torch.cat([-da, torch.zeros_like(da), *(x.reshape(-1) for x in vjp)])
-            return torch.stack([-dz.detach(), vjp_z]), rates
-
-        return adjoint_field
-
-
-@dataclass(frozen=True)
-class AdjointLeaves:
-    """What the error norm of the adjoint solve sees: z, a_z, a, a_a and the adjoint of each input.
-
-    Arguments:
-        sizes: Entries of each part of q.
-    """
-
-    sizes: tuple[int, ...]
-
-    def __call__(self, u: Tensor, q: Tensor) -> Sequence[Tensor]:
-        """See `harness_torch.control.Leaves`."""
-        return *u.unbind(), *torch.split(q, list(self.sizes))

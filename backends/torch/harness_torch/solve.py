@@ -9,7 +9,7 @@ engine, a plain loop over the tableau.
 
 The state is a pair: `u`, the variables the right-hand side depends on, and `q`, integrals along
 their path (the log-density, regularizers, and in the adjoint ODE the parameter gradients). Stage
-values are needed of u alone. Nothing here is differentiable; `harness_torch.discrete` goes back
+values are needed of u alone. Nothing here is differentiable; `harness_torch.backprop` goes back
 through the steps that a solve recorded.
 """
 
@@ -38,7 +38,7 @@ from harness_torch.control import (
 )
 from harness_torch.evaluation import Eager, Evaluator, Wanted
 from harness_torch.interpolation import end_weights
-from harness_torch.runge_kutta import RungeKutta, Step
+from harness_torch.step import RungeKutta, Step
 
 __all__ = ["Native", "Reversed", "Solution", "Solve", "integrate", "solve"]
 

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from harness.solvers import Tableau
 from harness_torch.evaluation import Evaluator, Tape
-from harness_torch.runge_kutta import RungeKutta, Step, matrix
+from harness_torch.step import RungeKutta, Step, matrix
 
 __all__ = ["Gradient", "back_through"]
 
