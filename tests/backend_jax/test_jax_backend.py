@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
 
+import diffrax
 import jax
 import pytest
-from harness_jax import JaxBackend
+from harness_jax import JaxBackend, libraries
+from harness_jax.diffrax_solvers import library_solver
 
 from harness.errors import BackendError
 from harness.interface import DataInfo
-from harness.trial import Trial
+from harness.trial import AdaptiveSolver, LibrarySolver, SolverSpec, Trial
 
 
 def test_importing_and_asking_imports_no_framework() -> None:
@@ -33,6 +36,37 @@ def test_shards_are_unsupported_with_the_reason(base_trial: Trial) -> None:
     unsupported = JaxBackend().supports(replace(base_trial, shards=2))
     assert unsupported is not None
     assert "2 shards" in unsupported.reason
+
+
+@pytest.mark.parametrize(
+    ("solver", "reason"),
+    [
+        (LibrarySolver("diffrax:Kvaerno5"), None),
+        (LibrarySolver("diffrax:Euler", steps=3), None),
+        (LibrarySolver("diffrax:Euler"), "how many with 'steps'"),
+        (LibrarySolver("diffrax:KenCarp4"), "no solver 'KenCarp4'"),
+        (LibrarySolver("torchdiffeq:rk4", steps=3), "no solver of diffrax"),
+        (AdaptiveSolver("dopri5", end="interpolate"), "how torchdiffeq ends"),
+    ],
+)
+def test_solvers_are_unsupported_with_the_reason(
+    solver: SolverSpec, reason: str | None, base_trial: Trial
+) -> None:
+    evaluated = replace(base_trial.evaluation, solver=solver)
+    for trial in (replace(base_trial, solver=solver), replace(base_trial, evaluation=evaluated)):
+        unsupported = JaxBackend().supports(trial)
+        if reason is None:
+            assert unsupported is None
+        else:
+            assert unsupported is not None
+            assert reason in unsupported.reason
+
+
+def test_every_solver_that_is_named_is_one_of_diffrax() -> None:
+    for name in libraries.ADAPTIVE | libraries.FIXED:
+        solver = library_solver(LibrarySolver(f"diffrax:{name}", steps=3))
+        adaptive = isinstance(solver, diffrax.AbstractAdaptiveSolver)
+        assert adaptive == (name in libraries.ADAPTIVE), name
 
 
 def test_prepare_says_what_it_set(base_trial: Trial) -> None:
@@ -75,22 +109,26 @@ for step in range(3):
     model.train_step(Batch(x, noise), control).fetch()
 found = {**model.arrays(), **model.state()}
 bits = b"".join(found[name].tobytes() for name in sorted(found))
-hit = "/jax/compilation_cache/cache_hits" in events
-print(hashlib.sha256(bits).hexdigest(), "hit" if hit else "miss")
+missed = "/jax/compilation_cache/cache_misses" in events
+print(hashlib.sha256(bits).hexdigest(), "miss" if missed else "hit")
 """
 
 
 def test_cold_and_warm_compilation_cache_give_the_same_bits(tmp_path: Path) -> None:
+    """A second process compiles nothing, though it has the package from elsewhere."""
+    elsewhere = tmp_path / "elsewhere"
+    shutil.copytree(Path(libraries.__file__).parent, elsewhere / "harness_jax")
     environment = os.environ | {"HARNESS_CACHE_DIR": str(tmp_path), "JAX_PLATFORMS": "cpu"}
+    paths: list[dict[str, str]] = [{}, {"PYTHONPATH": str(elsewhere)}]
     lines = [
         subprocess.run(
             [sys.executable, "-c", _TRAIN],
-            env=environment,
+            env=environment | path,
             capture_output=True,
             text=True,
             check=True,
         ).stdout.split()
-        for _ in range(2)
+        for path in paths
     ]
     assert [line[1] for line in lines] == ["miss", "hit"]
     assert lines[0][0] == lines[1][0]

@@ -252,9 +252,7 @@ def test_an_unfinished_solve_counts_what_it_did() -> None:
 def test_gradient_does_not_depend_on_what_is_kept(
     solver: NativeSolver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """With 4 slots for some 40 steps most steps are taken again, and with room for 20 evaluations
-    all of the later ones.
-    """
+    """With 4 slots for some 40 steps most are taken again; with little room, the later ones."""
 
     def field(s: Tree, z: Tree, inputs: Tree, fixed: Tree) -> Tree:
         return jnp.sin(inputs * z + 20 * s), jnp.cos(z).sum(axis=1)[None]
@@ -278,9 +276,9 @@ def test_gradient_does_not_depend_on_what_is_kept(
     monkeypatch.setattr(record, "SLOTS", 4)
     thinned, of_thinned = gradient(solve_checkpoint)
     assert of_thinned.recompute > 2 * stats.recompute
-    monkeypatch.setattr(residuals, "EVALUATIONS", 20)
+    monkeypatch.setitem(residuals.BYTES, "cpu", 2000)
     full, of_full = gradient(solve_direct)
-    assert stats.recompute - 20 < of_full.recompute < of_thinned.recompute
+    assert 0 < of_full.recompute < of_thinned.recompute
     for found in (kept, thinned, full):
         for leaf, right in zip(found, expected, strict=True):
             np.testing.assert_allclose(leaf, right, rtol=1e-13, atol=1e-14)

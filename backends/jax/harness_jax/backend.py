@@ -21,7 +21,7 @@ class JaxBackend(Backend):
     """Flows in jax: the whole training step is one compiled function."""
 
     name = "jax"
-    framework = ("jax", "diffrax", "equinox", "optax")
+    framework = ("jax", "diffrax")
     direct_pays = False  # see harness_jax.residuals
 
     def supports(self, trial: Trial) -> Unsupported | None:

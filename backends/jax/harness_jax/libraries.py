@@ -5,15 +5,15 @@ from __future__ import annotations
 from harness.solvers import TABLEAUX
 from harness.trial import AdaptiveSolver, LibrarySolver, SolverSpec
 
-__all__ = ["unsupported_solver"]
+__all__ = ["ADAPTIVE", "FIXED", "unsupported_solver"]
 
-_ADAPTIVE = frozenset(
+ADAPTIVE = frozenset(
     {
         *("Bosh3", "Dopri5", "Dopri8", "Heun", "ImplicitEuler", "Kvaerno3", "Kvaerno4"),
         *("Kvaerno5", "Midpoint", "Ralston", "ReversibleHeun", "Tsit5"),
     }
 )
-_FIXED = frozenset({"Euler", "LeapfrogMidpoint"})
+FIXED = frozenset({"Euler", "LeapfrogMidpoint"})
 
 
 def unsupported_solver(solver: SolverSpec) -> str | None:
@@ -31,9 +31,9 @@ def _not_in_diffrax(solver: LibrarySolver) -> str | None:
     library, _, name = solver.library.partition(":")
     if library != "diffrax":
         return f"'{solver.library}' is no solver of diffrax, the library of this backend"
-    if name not in _ADAPTIVE | _FIXED:
-        known = ", ".join(sorted(_ADAPTIVE | _FIXED))
+    if name not in ADAPTIVE | FIXED:
+        known = ", ".join(sorted(ADAPTIVE | FIXED))
         return f"diffrax has no solver '{name}' for these equations; it has {known}"
-    if name in _FIXED and solver.steps is None:
+    if name in FIXED and solver.steps is None:
         return f"'{solver.library}' takes equal steps: say how many with 'steps'"
     return None

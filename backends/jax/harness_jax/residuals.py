@@ -17,12 +17,10 @@ from harness_jax.control import Rates, Tree
 
 __all__ = ["Room", "Tangents", "empty_room"]
 
-EVALUATIONS = 300
-"""Kept at most."""
-
-BYTES = {"cpu": 2**26, "gpu": 2**31}
-"""Room for the evaluations of one solve, by platform; but one step always fits. XLA fills the room
-with zeros in every training step, which takes a processor longer than to evaluate again.
+BYTES = {"cpu": 2**24, "gpu": 2**31}
+"""Room for the evaluations of a solve, by platform; but one step always fits. XLA fills it with
+zeros in every training step and copies it on the way, which takes a processor longer than to
+evaluate again; so there it is small.
 """
 
 PullBack = Callable[[tuple[Tree, Tree]], tuple[Tree, Tree]]
@@ -90,6 +88,6 @@ def empty_room(tangents: Tangents, s: jax.Array, z: Tree, needed: int, max_steps
     """Room for evaluations of steps with so many needed stages."""
     kept = jax.eval_shape(lambda: tangents.evaluate(s, z)[1])
     size = sum(leaf.size * leaf.dtype.itemsize for leaf in kept)
-    steps = min(EVALUATIONS // needed, BYTES[jax.default_backend()] // (needed * size), max_steps)
+    steps = min(BYTES.get(jax.default_backend(), BYTES["cpu"]) // (needed * size), max_steps)
     slots = max(steps, 1) * needed
     return [jnp.zeros((slots + 1, *leaf.shape), leaf.dtype) for leaf in kept]
