@@ -29,7 +29,7 @@ from harness.plan import PlannedTrial
 from harness.records import Status, TrialFolder
 from harness.training import new_attempt_id
 
-__all__ = ["require_room", "run_ray"]
+__all__ = ["open_cluster", "require_room", "run_ray"]
 
 _POLL_S = 0.3
 _DRAIN_S = 30.0
@@ -73,7 +73,7 @@ def run_ray(
         HarnessError: Ray is not installed, the cluster does not answer, or this machine can never
             give a trial what it asks for.
     """
-    with _cluster(address, cpus) as ray:
+    with open_cluster(address, cpus) as ray:
         driver = _Driver(ray, root, observer, stop, exclusive)
         if address is None:
             require_room(ray.cluster_resources(), trials)
@@ -99,7 +99,12 @@ def require_room(have: Mapping[str, float], trials: Sequence[PlannedTrial]) -> N
 
 
 @contextmanager
-def _cluster(address: str | None, cpus: int | None) -> Iterator[Any]:
+def open_cluster(address: str | None, cpus: int | None) -> Iterator[Any]:
+    """Ray, connected to a cluster, or to one of this machine's that ends with the block.
+
+    Raises:
+        HarnessError: Ray is not installed, or the cluster cannot be reached.
+    """
     # Read when Ray is imported or its processes start, on every node.
     os.environ.update(RAY_USAGE_STATS_ENABLED="0", DO_NOT_TRACK="1")
     os.environ.setdefault("RAY_task_oom_retries", "0")
@@ -115,9 +120,10 @@ def _cluster(address: str | None, cpus: int | None) -> Iterator[Any]:
         options |= {"num_cpus": cpus or len(usable_cores()), "include_dashboard": False}
     try:
         ray.init(**options, log_to_driver=False, logging_level=logging.ERROR)
-    except (ConnectionError, ValueError, RuntimeError) as error:
+    except Exception as error:  # Ray raises plain ones, e.g. if a node is too slow to start
         place = f"the Ray cluster at {address}" if address else "a local Ray cluster"
-        raise HarnessError(f"{place} cannot be reached: {error}") from error
+        fix = "" if address else "; try again when the machine is less busy, or --executor inline"
+        raise HarnessError(f"{place} cannot be reached: {error}{fix}") from error
     # Ray prints a paragraph for every process that dies; the observer gets a line instead.
     ray._private.worker._worker_logs_enabled = False
     try:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import ray
 from fakes import (
     environment,
     fake_trial,
@@ -21,7 +22,7 @@ from fakes import (
 )
 
 from harness.errors import HarnessError
-from harness.executors.ray import require_room
+from harness.executors.ray import open_cluster, require_room
 from harness.plan import PlannedTrial
 from harness.records import TrialFolder
 from harness.terms import Resources
@@ -121,6 +122,22 @@ def test_the_same_command_again_goes_on(
         assert found["environment"]["resumed"] == "bitwise"
         if how == "ask":
             assert found["timing"]["lost_s"] < 1.0
+
+
+@pytest.mark.parametrize("address", [None, "somewhere:6379"])
+def test_a_cluster_that_does_not_start_is_one_line(
+    address: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def init(**options: object) -> None:
+        raise Exception("The current node timed out during startup.")
+
+    monkeypatch.setattr(ray, "init", init)
+    place = "a local Ray cluster" if address is None else f"the Ray cluster at {address}"
+    with (
+        pytest.raises(HarnessError, match=f"^{place} cannot be reached: .* timed out"),
+        open_cluster(address, 1),
+    ):
+        pass
 
 
 def test_a_trial_that_asks_for_too_much_is_refused_at_once() -> None:
