@@ -43,6 +43,8 @@ class CompiledEngine(Native):
         sizes: The batch sizes.
     """
 
+    compiles = True
+
     def __init__(self, sizes: Collection[int]) -> None:
         self._sizes = frozenset(sizes)
 

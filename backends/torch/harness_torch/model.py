@@ -33,7 +33,7 @@ from harness_torch.flow import Flow, Noise, Terms
 from harness_torch.objective import Density, Elbo, Objective
 from harness_torch.optimizers import Adam
 from harness_torch.precision import PrecisionCheck
-from harness_torch.solve import Solve, solve
+from harness_torch.solve import Native, Solve, solve
 from harness_torch.warm import WarmSteps
 
 __all__ = ["TorchModel"]
@@ -107,7 +107,7 @@ class TorchModel(Model):
 
     def compile(self, batch: Batch, control: Control) -> None:
         """Takes the gradient of one step and forgets it, where anything is compiled."""
-        if self._engine is solve:
+        if not (isinstance(self._engine, Native) and self._engine.compiles):
             return
         loss, _, terms = self._loss(batch, control)
         if terms.failure is None:

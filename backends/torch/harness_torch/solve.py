@@ -119,6 +119,9 @@ class Reversed(Field):
 class Native:
     """The production engine; every operation on its own."""
 
+    compiles = False
+    """Whether a first solve takes its time to compile."""
+
     def evaluator(
         self,
         field: Field,
