@@ -31,7 +31,7 @@ from harness_reports.pictures import pictures
 __all__ = ["page_of", "write_report"]
 
 
-_VERSIONS = ("harness", "python", "torch", "torchdiffeq", "jax", "diffrax", "equinox", "optax")
+_VERSIONS = ("harness", "python", "torch", "torchdiffeq", "jax", "diffrax", "equinox")
 
 
 def write_report(
