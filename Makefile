@@ -5,15 +5,14 @@ VENV := .venv
 BIN := $(VENV)/bin
 PYTEST := $(BIN)/python -m pytest --quiet
 
-# The conformance kit in two halves at once, $(call kit,BACKEND). jax without optimisation compiles
-# in a fifth of the time, and what it compiles runs briefly.
-KIT = XLA_FLAGS=--xla_backend_optimization_level=0 $(PYTEST) -p harness.conformance.plugin \
-    --pyargs harness.conformance --backend
-kit = $(KIT) $(1) --share 1/2 & first=$$!; $(KIT) $(1) --share 2/2; second=$$?; \
-    wait $$first && exit $$second
+# jax without optimisation compiles in a fifth of the time, and what the tests compile runs briefly.
+QUICK_XLA := XLA_FLAGS=--xla_backend_optimization_level=0
+KIT := $(QUICK_XLA) $(PYTEST) -p harness.conformance.plugin --pyargs harness.conformance --backend
 
-.PHONY: quickstart smoke setup check test test-core test-torch test-jax test-run fix bench bench-compare bench-warm \
-    clean
+# Two at a time, the longest first. torch and jax never share a process.
+TESTS := test-kit-jax-1 test-kit-jax-2 test-jax test-parity test-torch test-run test-core test-kit-torch
+
+.PHONY: quickstart smoke setup check test $(TESTS) fix bench bench-compare bench-warm clean
 
 quickstart: setup
 	$(BIN)/harness run suites/quickstart.yaml
@@ -39,22 +38,29 @@ check: setup
 	@long=$$(git ls-files '*.py' | xargs awk 'END {} FNR == 401 {print FILENAME}'); \
 	if [ -n "$$long" ]; then echo "files above 400 lines: $$long"; exit 1; fi
 
-# torch and jax never share a process, hence one run of pytest each.
-test: test-core test-torch test-jax test-run
+test: setup
+	+$(MAKE) --jobs=2 --output-sync=target --no-print-directory $(TESTS)
 
 test-core: setup
 	$(PYTEST) tests/core tests/reports
 
 test-torch: setup
 	$(PYTEST) tests/backend_torch
-	$(call kit,torch)
 
 test-jax: setup
-	$(PYTEST) tests/backend_jax
-	$(call kit,jax)
+	$(QUICK_XLA) $(PYTEST) tests/backend_jax
+
+test-kit-torch: setup
+	$(KIT) torch
+
+test-kit-jax-1 test-kit-jax-2: test-kit-jax-%: setup
+	$(KIT) jax --share $*/2
+
+test-parity: setup
+	$(PYTEST) tests/parity
 
 test-run: setup
-	$(PYTEST) tests/parity tests/run
+	$(PYTEST) tests/run
 
 fix: setup
 	$(BIN)/ruff check --fix .
