@@ -60,14 +60,14 @@ class CompiledEngine(Native):
         if size not in self._sizes or isinstance(field, Velocity | Reversed):
             return Eager(field, inputs, wanted)
         leaves, tree = pytree.tree_flatten(inputs)
-        flat = [x.detach() for x in leaves if x is not None]
+        flat = [x.detach().contiguous() for x in leaves if x is not None]
         shapes = tuple((tuple(x.shape), x.dtype, x.device) for x in (u, *flat))
         programs = _programs(field, wanted, _Tree(tree, leaves), shapes)
         return Eager(field, inputs, wanted) if programs is None else Compiled(programs, flat)
 
 
 class Compiled(Evaluator):
-    """Runs compiled programs.
+    """Runs compiled programs, which take and return contiguous tensors.
 
     Arguments:
         programs: What was compiled.
@@ -80,13 +80,13 @@ class Compiled(Evaluator):
     @torch.no_grad()
     def value(self, s: float, u: Tensor) -> Rates:
         """See `Evaluator`."""
-        du, dq, *_ = self._programs.forward(time_like(s, u), u, *self._flat)
+        du, dq, *_ = self._programs.forward(time_like(s, u), u.contiguous(), *self._flat)
         return du, dq
 
     @torch.no_grad()
     def taped(self, s: float, u: Tensor) -> tuple[Rates, Tape]:
         """See `Evaluator`."""
-        at = time_like(s, u)
+        at, u = time_like(s, u), u.contiguous()
         du, dq, *saved = self._programs.forward(at, u, *self._flat)
         return (du, dq), (at, u, saved)
 
@@ -96,7 +96,8 @@ class Compiled(Evaluator):
     ) -> tuple[Tensor, list[Tensor]]:
         """See `Evaluator`."""
         at, u, saved = tape
-        a_u, *sums = self._programs.backward(at, u, *self._flat, a_du, a_dq, *sums, *saved)
+        adjoints = (a_du.contiguous(), a_dq.contiguous())
+        a_u, *sums = self._programs.backward(at, u, *self._flat, *adjoints, *sums, *saved)
         return a_u, sums
 
 
@@ -177,11 +178,12 @@ def _compiled(
             (du, dq), (u, *leaves), (a_du, a_dq), materialize_grads=True
         )
         added = [total + part for total, part in zip(sums, found, strict=True)]
-        return du.detach(), dq.detach(), a_u, *added
+        return tuple(x.detach().contiguous() for x in (du, dq, a_u, *added))
 
     du, dq = evaluate(*early)
     sums = [torch.zeros_like(x) for x in wanted.of(tree.build(early[2:]))]
-    late = [torch.ones_like(du), torch.ones_like(dq), *sums]
+    late = [torch.ones_like(x, memory_format=torch.contiguous_format) for x in (du, dq)]
+    late += sums
     first, second = cut(traced(joint, [*early, *late]), count, 2)
     forward = _compile(first, early)
     _, _, *saved = forward(*early)
