@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Protocol
 
 import jax
@@ -10,8 +11,6 @@ import jax.numpy as jnp
 from jax import lax
 
 __all__ = ["Affine", "Map", "convolve"]
-
-_AXES = ("NCHW", "OIHW", "NCHW")
 
 
 class Map(Protocol):
@@ -73,18 +72,62 @@ def convolve(h: jax.Array, kernel: jax.Array, stride: int) -> jax.Array:
         stride: 1; 2 halves the image; -2, the transpose of 2, doubles it.
     """
     images = h.reshape(-1, *h.shape[-3:])
-    if stride > 0:
-        out = lax.conv_general_dilated(
-            images, kernel, (stride, stride), ((1, 1), (1, 1)), dimension_numbers=_AXES
-        )
-    else:
-        # The transpose of a strided convolution: zeros between the pixels, the kernel turned.
-        out = lax.conv_general_dilated(
-            images,
-            jnp.flip(kernel, (2, 3)),
-            (1, 1),
-            ((2, 2), (2, 2)),
-            lhs_dilation=(-stride, -stride),
-            dimension_numbers=_AXES,
-        )
+    out = _convolve(images, kernel, stride)
     return out.reshape(*h.shape[:-3], *out.shape[1:])
+
+
+@partial(jax.custom_jvp, nondiff_argnums=(2,))
+def _convolve(images: jax.Array, kernel: jax.Array, stride: int) -> jax.Array:
+    """Within a loop, XLA on a processor convolves fast only what has its channels last, and the
+    derivatives of such a convolution not at all: 411 ms for a value and its vjp of 4 images of 64
+    channels, 28x28, where 13 ms will do. So values are convolutions, derivatives are products.
+    """
+    if stride < 0:
+        # The transpose of a strided convolution: zeros between the pixels, the kernel turned.
+        padding, dilation, step = (2, 2), (-stride, -stride), (1, 1)
+        kernel = jnp.flip(kernel, (2, 3))
+    else:
+        padding, dilation, step = (1, 1), (1, 1), (stride, stride)
+    out = lax.conv_general_dilated(
+        images.transpose(0, 2, 3, 1),
+        kernel.transpose(2, 3, 1, 0),
+        step,
+        (padding, padding),
+        lhs_dilation=dilation,
+        dimension_numbers=("NHWC", "HWIO", "NHWC"),
+    )
+    return out.transpose(0, 3, 1, 2)
+
+
+@_convolve.defjvp
+def _convolve_jvp(
+    stride: int, primals: tuple[jax.Array, jax.Array], tangents: tuple[jax.Array, jax.Array]
+) -> tuple[jax.Array, jax.Array]:
+    images, kernel = primals
+    images_dot, kernel_dot = tangents
+    rate = _products(images_dot, kernel, stride) + _products(images, kernel_dot, stride)
+    return _convolve(images, kernel, stride), rate
+
+
+def _products(images: jax.Array, kernel: jax.Array, stride: int) -> jax.Array:
+    """The same convolution as one product with the k * k shifted images."""
+    side = kernel.shape[-1]
+    if stride < 0:
+        around = ((0, 0, 0), (0, 0, 0), (2, 2, 1), (2, 2, 1))
+        kernel, step = jnp.flip(kernel, (2, 3)), 1
+    else:
+        around, step = ((0, 0, 0), (0, 0, 0), (1, 1, 0), (1, 1, 0)), stride
+    padded = lax.pad(images, jnp.zeros((), images.dtype), around)
+    height, width = ((length - side) // step + 1 for length in padded.shape[2:])
+    shifted = jnp.stack(
+        [
+            padded[:, :, i : i + step * height : step, j : j + step * width : step]
+            for i in range(side)
+            for j in range(side)
+        ],
+        axis=2,
+    )
+    found: jax.Array = jnp.einsum(
+        "ncphw,ocp->nohw", shifted, kernel.reshape(*kernel.shape[:2], -1)
+    )
+    return found
