@@ -123,6 +123,31 @@ def test_halves_of_every_integrand_equal_the_whole(
     assert len(without_compiler) == 2
 
 
+def test_programs_see_and_return_contiguous_tensors(
+    without_compiler: list[GraphModule], block_arrays: MakeArrays, first_block: FirstBlock
+) -> None:
+    """Convolutions return channels last, but what is compiled holds for one order of memory."""
+    shape = (4, 2, 2)
+    model = ModelSpec("concatsquash", (3,), "tanh", strides=(1, 1))
+    field = Augmented(model, first_block(model, shape), "hutchinson")  # type: ignore[arg-type]
+    arrays = block_arrays(model, shape)  # type: ignore[arg-type]
+    inputs = _inputs(arrays, _normal("eps", SIZE, *shape))
+    wanted = Wanted(tuple(arrays))
+    z = _normal("z", SIZE, *shape).to(memory_format=torch.channels_last)
+    ours = CompiledEngine({SIZE}).evaluator(field, inputs, z, wanted)
+    eager = Eager(field, inputs, wanted)
+    found = []
+    for evaluator in (ours, eager):
+        (du, dq), tape = evaluator.taped(0.3, z)
+        sums = [torch.zeros_like(x) for x in wanted.of(inputs)]
+        a_z, sums = evaluator.vjp(tape, z, torch.ones_like(dq), sums)
+        found.append((du, dq, a_z, *sums))
+    assert all(x.is_contiguous() for x in found[0])
+    torch.testing.assert_close(found[0], found[1], rtol=1e-11, atol=1e-12)
+    late = [n for n in without_compiler[1].graph.nodes if n.op == "placeholder"]
+    assert all(n.meta["val"].is_contiguous() for n in late[: len(arrays) + 6])
+
+
 def test_the_first_half_saves_no_arithmetic(
     without_compiler: list[GraphModule], block_arrays: MakeArrays, first_block: FirstBlock
 ) -> None:
