@@ -240,7 +240,10 @@ class TrialFolder:
         old = [path for path in old if path.exists()] + (self.attempts() if attempts else [])
         if not old:
             return
-        place = self.path / f"replaced-{now()}"
+        stamp = now()
+        # Two results can be set aside within a millisecond.
+        while (place := self.path / f"replaced-{stamp}").exists():
+            stamp += 1
         place.mkdir()
         for path in old:
             os.replace(path, place / path.name)
