@@ -39,7 +39,8 @@ __all__ = [
 SIZE = 3
 """Examples of a batch. Trials say so, because a backend may compile for that size alone."""
 
-EVENT_SHAPES = {"convolution": (1, 4, 4), "linear": (3,)}
+IMAGE = (1, 4, 4)
+EVENT_SHAPES = {"convolution": IMAGE, "linear": (3,)}
 MODELS: Mapping[str, Mapping[str, Any]] = {
     # Both are narrowest after their second layer, so a bottleneck has layers on both sides.
     "convolution": {"hidden": (3, 2), "strides": (2, 1, -2)},
@@ -162,6 +163,11 @@ def make_trial(
 
 
 def data_of(trial: Trial) -> DataInfo:
-    """Shape of an example of a case's trial."""
+    """What the model of a trial of the kit knows of its data."""
+    posterior = trial.model.posterior
+    if posterior is not None:
+        # One of the posteriors stands for the other likelihood.
+        levels = posterior.amortization == "hyper"
+        return DataInfo("conformance", IMAGE, "categorical" if levels else "bernoulli")
     form = "linear" if trial.model.strides is None else "convolution"
     return DataInfo("conformance", EVENT_SHAPES[form])

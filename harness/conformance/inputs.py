@@ -43,11 +43,16 @@ def inputs(
     step: int = 0,
 ) -> tuple[Batch, Control]:
     """Returns a batch with its noise and the control of a training step or an evaluation."""
-    shape = data_of(trial).event_shape
-    x = Stream(trial.seed, "conformance/x", step).normal((size, *shape))
+    data = data_of(trial)
+    shape, stream = data.event_shape, Stream(trial.seed, "conformance/x", step)
+    if data.likelihood == "density":
+        x = stream.normal((size, *shape))
+    else:
+        levels = 1 if data.likelihood == "bernoulli" else 255
+        x = np.round(levels * stream.uniform((size, *shape))) / levels
     noise = draw(noise_slots(trial, shape, purpose, size), trial.seed, step, trial.precision)
     trace = trial.training.trace if purpose == "train" else trial.evaluation.trace
-    control = Control(trial.solver, trace, trial.gradient, step=step, lr=1e-3)
+    control = Control(trial.solver, trace, trial.gradient, step=step, lr=1e-3, kl_weight=0.7)
     return Batch(x, noise), control
 
 
@@ -126,7 +131,7 @@ def check_training_step(
         gradient: Tolerance of the gradient, which is known after the first step alone; None
             compares none.
     """
-    oracle = Oracle(trial, data_of(trial).event_shape)
+    oracle = Oracle(trial, data_of(trial))
     arrays = model.arrays()
     batch, control = inputs(trial, step=step)
     report = take_step(model, batch, control)

@@ -14,11 +14,12 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from harness.architecture import SPECTRAL
-from harness.conformance.oracle_field import Field, Float
+from harness.conformance.oracle_autoencoder import Nets, log_normal
+from harness.conformance.oracle_field import Change, Field, Float
 from harness.conformance.oracle_regularizers import integrand
 from harness.conformance.oracle_solve import Solution, State, solve
-from harness.interface import Array, Batch, Control
-from harness.stages import Block, FactorOut, Norm, Shape, Squeeze, stages
+from harness.interface import Array, Batch, Control, DataInfo
+from harness.stages import Block, FactorOut, Norm, Squeeze, stages
 from harness.trial import Trial
 
 __all__ = ["Oracle", "Run", "log_standard_normal"]
@@ -37,7 +38,10 @@ class Run:
         log_prob: [batch].
         z: Base variable, [batch, D].
         regularizers: Unweighted, per example, by name.
-        loss: Negative mean log-likelihood plus weighted regularizers.
+        loss: Negative mean log-likelihood, or what an autoencoder lowers, plus weighted
+            regularizers.
+        elbo_terms: Of an autoencoder, by the name that an evaluation gives them.
+        picture: Of an autoencoder, what it makes of its z.
         solves: In the order of the blocks, three a block for `tpr`.
         buffers: Buffers after a training step.
     """
@@ -46,6 +50,8 @@ class Run:
     z: Float = field(default_factory=lambda: np.zeros(0))
     regularizers: dict[str, Float] = field(default_factory=dict)
     loss: float = 0.0
+    elbo_terms: dict[str, Float] = field(default_factory=dict)
+    picture: Float = field(default_factory=lambda: np.zeros(0))
     solves: list[Solution] = field(default_factory=list)
     buffers: dict[str, Array] = field(default_factory=dict)
 
@@ -56,11 +62,11 @@ class Oracle:
 
     Arguments:
         trial: The trial.
-        event_shape: Shape of an example.
+        data: What a model knows of its data.
     """
 
     trial: Trial
-    event_shape: Shape
+    data: DataInfo
 
     def run(
         self,
@@ -89,15 +95,25 @@ class Oracle:
         }
         arrays = self._normalised(arrays, train=train, found=found, like=like)
         z = batch.x.astype(np.float64)
-        if self.trial.model.strides is None:
-            z = z.reshape(batch.size, -1)
         a, left = np.zeros(batch.size), []
-        for stage in stages(self.trial.model, self.event_shape):
+        log_q, changes = np.zeros(batch.size), {}
+        plan = stages(self.trial.model, self.data.event_shape)
+        if self._nets is not None:
+            blocks = [stage for stage in plan if isinstance(stage, Block)]
+            encoding = self._nets.encode(arrays, z, blocks)
+            z = encoding.mean + np.sqrt(encoding.variance) * batch.noise["posterior"]
+            log_q = log_normal(z, encoding.mean, encoding.variance)
+            changes = {
+                block.index: self._nets.changes(block, encoding.conditions.get(block.index))
+                for block in blocks
+            }
+        elif self.trial.model.strides is None:
+            z = z.reshape(batch.size, -1)
+        for stage in plan:
             if isinstance(stage, Block):
                 first = warm[stage.index] if warm else 0.0
-                z, a = self._block(
-                    stage, arrays, batch, control, (z, a), totals, found, first or None, like
-                )
+                f = self._field(stage, arrays, batch, control, changes.get(stage.index))
+                z, a = self._block(f, batch, control, (z, a), totals, found, first or None, like)
             elif isinstance(stage, Norm):
                 z, gained = self._norm(stage, arrays, z, train=train, found=found)
                 a = a - gained
@@ -112,7 +128,16 @@ class Oracle:
         found.z = np.concatenate([*left, z.reshape(batch.size, -1)], axis=1)
         found.log_prob = log_standard_normal(found.z) - a
         found.regularizers = totals
-        found.loss = -float(np.mean(found.log_prob)) + sum(
+        nll = -found.log_prob
+        if self._nets is not None:
+            kl = log_q - found.log_prob
+            reconstruction, found.picture = self._nets.reconstruction(arrays, found.z, batch.x)
+            found.elbo_terms = {
+                "elbo_terms/reconstruction": reconstruction,
+                "elbo_terms/kl": kl,
+            }
+            nll = reconstruction + control.kl_weight * kl
+        found.loss = float(np.mean(nll)) + sum(
             weights[name] * float(np.mean(value)) for name, value in totals.items()
         )
         return found
@@ -135,10 +160,29 @@ class Oracle:
             ends.append(self.run(moved, batch, control, train=True, like=at).loss)
         return (ends[0] - ends[1]) / (2 * h)
 
-    def _block(
+    @property
+    def _nets(self) -> Nets | None:
+        posterior = self.trial.model.posterior
+        return None if posterior is None else Nets(posterior, self.data)
+
+    def _field(
         self,
         block: Block,
         arrays: Mapping[str, Float],
+        batch: Batch,
+        control: Control,
+        change: Change | None,
+    ) -> Field:
+        prefix = f"block{block.index}/"
+        own = {k.removeprefix(prefix): v for k, v in arrays.items() if k.startswith(prefix)}
+        if "swish_beta" in arrays:
+            own["swish_beta"] = arrays["swish_beta"]
+        probe = batch.noise.get(f"probe/{block.index}")
+        return Field(self.trial.model, block, own, control.trace, probe, change)
+
+    def _block(
+        self,
+        f: Field,
         batch: Batch,
         control: Control,
         start: tuple[Float, Float],
@@ -148,20 +192,14 @@ class Oracle:
         like: Run | None,
     ) -> tuple[Float, Float]:
         """Solves a block, in three pieces if `tpr` looks at its path; adds to `totals`."""
-        prefix = f"block{block.index}/"
-        own = {k.removeprefix(prefix): v for k, v in arrays.items() if k.startswith(prefix)}
-        if "swish_beta" in arrays:
-            own["swish_beta"] = arrays["swish_beta"]
-        probe = batch.noise.get(f"probe/{block.index}")
-        f = Field(self.trial.model, block, own, control.trace, probe)
-        end_time = float(own["sqrt_end_time"]) ** 2
-        steer = f"end_time/{block.index}"
+        end_time = float(f.arrays["sqrt_end_time"]) ** 2
+        steer = f"end_time/{f.block.index}"
         if steer in batch.noise:
             end_time += self.trial.regularizer["steer"] * (2 * float(batch.noise[steer]) - 1)
         names = [name for name in totals if name != "tpr"]
         times = np.array([0.0, 1.0])
         if "tpr" in totals:
-            times = np.array([0.0, *sorted(batch.noise[f"tpr_times/{block.index}"]), 1.0])
+            times = np.array([0.0, *sorted(batch.noise[f"tpr_times/{f.block.index}"]), 1.0])
 
         z, a = start
         y: State = z, np.stack([a, *(totals[name] for name in names)])

@@ -17,11 +17,14 @@ import numpy.typing as npt
 from harness.stages import Block, LayerShape
 from harness.trial import ModelSpec, TraceName
 
-__all__ = ["Field", "Float", "derivative", "dot"]
+__all__ = ["Change", "Field", "Float", "Number", "derivative", "dot"]
 
 Float = npt.NDArray[np.float64]
 Number = npt.NDArray[Any]
 """float64 or complex128."""
+
+Change = Callable[[int, Number, Number, Number], Number]
+"""Index of a layer, time, input and output to the output that the examples make of it."""
 
 _H = 1e-30
 
@@ -136,6 +139,7 @@ class Field:
         arrays: Its arrays by name without the block, after spectral norm; `swish_beta` too.
         trace: How the divergence is computed.
         probe: Random directions, [batch, *shape]; None if nothing needs them.
+        change: What the examples of an autoencoder make of its layers.
     """
 
     model: ModelSpec
@@ -143,6 +147,7 @@ class Field:
     arrays: Mapping[str, Float]
     trace: TraceName
     probe: Float | None
+    change: Change | None = None
 
     def net(self, t: Any, h: Number, start: int = 0, stop: int | None = None) -> Number:  # noqa: ANN401
         """Layers start..stop of the net; the nonlinearity follows all but the last of them all."""
@@ -155,7 +160,11 @@ class Field:
                 for name, value in self.arrays.items()
                 if name.startswith(prefix)
             }
-            h = _layer(self.model.layer, layers[index], own, np.asarray(t), h)
+            time, before = np.asarray(t), h
+            shared = np.zeros((len(h), *layers[index].outputs), complex)
+            h = _layer(self.model.layer, layers[index], own, time, h) if own else shared
+            if self.change is not None:
+                h = self.change(index, time, before, h)
             if index < len(layers) - 1:
                 h = self._nonlinearity(h)
         return h

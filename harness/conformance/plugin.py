@@ -151,7 +151,7 @@ def opened_subject(
     """Opens the model of a case once for all tests of the case."""
     trial = make_trial(case, backend.name)
     model = open_or_skip(backend, trial, request.config)
-    oracle = Oracle(trial, data_of(trial).event_shape)
+    oracle = Oracle(trial, data_of(trial))
     yield Subject(case, trial, model, oracle, model.arrays(), model.state())
     model.close()
 

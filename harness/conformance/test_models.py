@@ -12,9 +12,10 @@ import pytest
 from harness.conformance.cases import Case, data_of, make_trial
 from harness.conformance.inputs import agree, check_training_step, evaluate, inputs
 from harness.conformance.oracle import Oracle
+from harness.conformance.oracle_autoencoder import Nets
 from harness.conformance.plugin import OpenModel
-from harness.interface import Backend
-from harness.trial import BatchNorm, EndTime
+from harness.interface import Backend, Batch
+from harness.trial import BatchNorm, EndTime, Posterior
 
 LINEAR = Case("concatsquash", "tanh", "hutchinson", "rk4_38", "direct", "linear")
 IMAGE = Case("concat", "softplus", "hutchinson", "midpoint", "checkpoint", "convolution")
@@ -66,9 +67,45 @@ def test_model(name: str, backend: Backend, open_model: OpenModel) -> None:
     check_training_step(model, trial, tolerance, step=1, gradient=None)
     batch, control = inputs(trial, "evaluate")
     values = evaluate(model, batch, control, "log_prob", "encode").values
-    run = Oracle(trial, data_of(trial).event_shape).run(model.arrays(), batch, control)
+    run = Oracle(trial, data_of(trial)).run(model.arrays(), batch, control)
     agree(values["log_prob"], run.log_prob, tolerance, "log p")
     agree(values["encode"], run.z, tolerance, "z")
+
+
+POSTERIORS: dict[str, tuple[Case, dict[str, Any]]] = {
+    "plain": (Case("concatsquash", "softplus", "exact", "dopri5", "direct", "linear"), {}),
+    "bias": (LINEAR, {"blocks": 2, "batch_norm": BatchNorm()}),
+    "low_rank": (
+        Case("concatsquash", "tanh", "hutchinson", "bosh3", "checkpoint", "linear"),
+        {"blocks": 2},
+    ),
+    # With the likelihood of 256 levels.
+    "hyper": (Case("concat", "tanh", "exact", "rk4_classic", "direct", "linear"), {}),
+}
+
+
+@pytest.mark.parametrize("amortization", POSTERIORS)
+def test_autoencoder(
+    amortization: Any,  # noqa: ANN401
+    backend: Backend,
+    open_model: OpenModel,
+) -> None:
+    case, fields = POSTERIORS[amortization]
+    posterior = Posterior(3, amortization, rank=2)
+    trial = make_trial(case, backend.name, posterior=posterior, **fields)
+    model = open_model(trial)
+    tolerance = 1e-9 if case.adaptive else 1e-12
+    check_training_step(model, trial, tolerance)
+    batch, control = inputs(trial, "evaluate")
+    values = evaluate(model, batch, control, "elbo_terms", "reconstruct").values
+    run = Oracle(trial, data_of(trial)).run(model.arrays(), batch, control)
+    for name, expected in run.elbo_terms.items():
+        agree(values[name], expected, tolerance, name)
+    agree(values["reconstruct"], run.picture, tolerance, "reconstruct")
+    base = batch.noise["posterior"]
+    sample = model.sample(Batch(batch.x[:0], {"base": base}), control).values["sample"]
+    _, picture = Nets(posterior, data_of(trial)).reconstruction(model.arrays(), base, batch.x)
+    agree(sample, picture, 1e-12, "sample")
 
 
 @pytest.mark.parametrize("mode", ["fixed", "inert"])

@@ -75,7 +75,7 @@ def test_integrals_per_example(backend: Backend, open_model: OpenModel) -> None:
     model = open_model(trial)
     batch, control = inputs(trial)
     values = evaluate(model, batch, control, "regularizers").values
-    oracle = Oracle(trial, data_of(trial).event_shape)
+    oracle = Oracle(trial, data_of(trial))
     run = oracle.run(model.arrays(), batch, control, train=True)
     assert {f"regularizers/{name}" for name in weights} == set(values)
     for name, expected in run.regularizers.items():

@@ -104,7 +104,7 @@ def test_optimizers(backend: Backend, open_model: OpenModel) -> None:
 def test_warm_first_steps(mode: GradientName, backend: Backend, open_model: OpenModel) -> None:
     """A step starts with the largest that the step before accepted, down to a power of two."""
     trial = _trial(backend, mode, first_step="warm", rtol=1e-5, atol=1e-5)
-    oracle = Oracle(trial, data_of(trial).event_shape)
+    oracle = Oracle(trial, data_of(trial))
     model = open_model(trial)
     warm: Any = model.state()["warm/forward"]
     np.testing.assert_array_equal(warm, np.zeros(2))

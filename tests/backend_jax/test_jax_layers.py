@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 import numpy.typing as npt
 import pytest
+from harness_jax.affine import convolve
 from harness_jax.layers import layers_of
 from harness_jax.nonlinearities import NONLINEARITIES
 
@@ -181,3 +182,26 @@ def test_nothing_overflows(name: NonlinearityName) -> None:
     value, derivative = NONLINEARITIES[name](jnp.asarray([-800.0, 800.0]), jnp.ones(()))
     assert np.isfinite(value).all()
     assert np.isfinite(derivative).all()
+
+
+@pytest.mark.parametrize("name", ["stride 1", "stride 2", "stride -2"])
+def test_convolutions_have_the_derivatives_that_jax_gives_them_elsewhere(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a processor they are written out as products; on every other device they are jax's."""
+    shape = SHAPES[name]
+    stride, k = shape.stride or 1, shape.kernel
+    h, dh = (jnp.asarray(_normal(n, 2, *shape.inputs)) for n in ("h", "dh"))
+    kernels = (_normal(n, shape.outputs[0], shape.inputs[0], k, k) for n in ("kernel", "dkernel"))
+    kernel, dkernel = map(jnp.asarray, kernels)
+    bar = jnp.asarray(_normal("bar", 2, *shape.outputs))
+
+    def derivatives() -> list[jax.Array]:
+        function = partial(convolve, stride=stride)
+        value, tangent = jax.jvp(function, (h, kernel), (dh, dkernel))
+        return [value, tangent, *jax.vjp(function, h, kernel)[1](bar)]
+
+    found = derivatives()
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    for ours, theirs in zip(found, derivatives(), strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-12, atol=1e-12)

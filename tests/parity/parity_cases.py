@@ -1,7 +1,7 @@
 """The trials on which torch and jax are compared; imported by the tests and by the worker.
 
 Together they have every layer in both forms, every shared solver, regularizer, optimiser, gradient
-mode, first step and trace, norms, scales and spectral norm.
+mode, first step, trace and posterior, norms, scales and spectral norm.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from harness.trial import (
     FixedSolver,
     ModelSpec,
     Optimizer,
+    Posterior,
     PrecisionName,
     RegularizerName,
     Training,
@@ -29,6 +30,8 @@ BATCH = 16
 
 TABLE = DataInfo("parity", (4,))
 IMAGE = DataInfo("parity", (1, 4, 4))
+BINARY = DataInfo("parity", (1, 4, 4), "bernoulli")
+LEVELS = DataInfo("parity", (1, 4, 4), "categorical")
 TRAINED = EndTime(0.8, "trained")
 
 
@@ -50,6 +53,11 @@ def _table(layer: Any, nonlinearity: Any, **fields: Any) -> ModelSpec:  # noqa: 
 def _image(layer: Any, nonlinearity: Any, **fields: Any) -> ModelSpec:  # noqa: ANN401
     fields = {"strides": (1, 2, -2), "hidden": (4, 3), **fields}
     return ModelSpec(layer, nonlinearity=nonlinearity, **fields)
+
+
+def _posterior(amortization: Any, layer: Any = "concatsquash", **fields: Any) -> ModelSpec:  # noqa: ANN401
+    posterior = Posterior(3, amortization, rank=2)
+    return _table(layer, "tanh", posterior=posterior, **fields)
 
 
 def _trial(model: ModelSpec, solver: Any, gradient: Any, **fields: Any) -> Trial:  # noqa: ANN401
@@ -179,18 +187,40 @@ TRIALS: dict[str, Trial] = {
         _image("blend", "swish"), FixedSolver("rk4_38", 2), "checkpoint", trace="bottleneck"
     ),
     "image-ignore": _trial(_image("ignore", "relu"), FixedSolver("midpoint", 3), "adjoint"),
+    "posterior-plain": _trial(
+        _posterior("plain", blocks=2), _adaptive(first_step="warm"), "direct", trace="exact"
+    ),
+    "posterior-bias": _trial(_posterior("bias"), _adaptive("bosh3", 1e-3), "adjoint"),
+    "posterior-low_rank-adamax": _trial(
+        _posterior("low_rank", blocks=2, end_time=TRAINED),
+        _adaptive(),
+        "checkpoint",
+        optimizer=Optimizer("adamax"),
+    ),
+    "posterior-hyper-levels": _trial(
+        _posterior("hyper", "concat"), FixedSolver("rk4_38", 3), "direct"
+    ),
 }
 
-FLOAT32 = ("tabular", "tabular-rnode", "image-two-scales", "image-concatsquash-spectral")
+FLOAT32 = (
+    "tabular",
+    "tabular-rnode",
+    "image-two-scales",
+    "image-concatsquash-spectral",
+    "posterior-low_rank-adamax",
+)
+
+
+def _data(name: str, trial: Trial) -> DataInfo:
+    if trial.model.posterior is not None:
+        return LEVELS if name.endswith("-levels") else BINARY
+    return TABLE if trial.model.strides is None else IMAGE
 
 
 def cases(backend: str, precision: PrecisionName) -> dict[str, Case]:
     """Returns the cases of one backend and precision by name."""
     return {
-        name: Case(
-            replace(trial, backend=backend, precision=precision),
-            TABLE if trial.model.strides is None else IMAGE,
-        )
+        name: Case(replace(trial, backend=backend, precision=precision), _data(name, trial))
         for name, trial in TRIALS.items()
         if precision == "float64" or name in FLOAT32
     }

@@ -28,16 +28,25 @@ Out = dict[str, np.ndarray]
 def _batch(case: Case, step: int) -> Batch:
     trial, shape = case.trial, case.data.event_shape
     size = trial.training.batch
-    x = Stream(trial.seed, "parity/x", step).normal((size, *shape)).astype(trial.precision)
+    stream = Stream(trial.seed, "parity/x", step)
+    if case.data.likelihood == "density":
+        x = stream.normal((size, *shape))
+    else:
+        levels = 1 if case.data.likelihood == "bernoulli" else 255
+        x = np.round(levels * stream.uniform((size, *shape))) / levels
     noise = draw(noise_slots(trial, shape, "train", size), trial.seed, step, trial.precision)
-    return Batch(x, noise)
+    return Batch(x.astype(trial.precision), noise)
 
 
 def _evaluate(model: Model, case: Case) -> np.ndarray:
-    control = Control(case.trial.solver, "exact")
-    report = model.evaluate(Batch(_batch(case, 1000).x), control, ("log_prob",))
+    """The log-likelihood of each example by the exact trace, or its bound."""
+    control, batch = Control(case.trial.solver, "exact"), _batch(case, 1000)
+    density = case.data.likelihood == "density"
+    report = model.evaluate(batch, control, ("log_prob",) if density else ("elbo_terms",))
     assert report.failure is None
-    return np.asarray(report.values["log_prob"])
+    if density:
+        return np.asarray(report.values["log_prob"])
+    return -report.values["elbo_terms/reconstruction"] - report.values["elbo_terms/kl"]
 
 
 def _train(model: Model, case: Case) -> Out:
@@ -46,7 +55,9 @@ def _train(model: Model, case: Case) -> Out:
     out["log_prob"] = _evaluate(model, case)
     losses, forward, backward = [], [], []
     for step in range(STEPS):
-        control = Control(trial.solver, trial.training.trace, trial.gradient, step, lr=1e-2)
+        control = Control(
+            trial.solver, trial.training.trace, trial.gradient, step, lr=1e-2, kl_weight=0.7
+        )
         report = model.train_step(_batch(case, step), control).fetch()
         assert report.failure is None, report.failure
         losses.append(report.loss)

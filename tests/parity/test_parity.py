@@ -98,6 +98,8 @@ def test_the_cases_have_everything_that_is_shared() -> None:
     solvers = [t.solver for t in TRIALS.values() if isinstance(t.solver, AdaptiveSolver)]
     assert {s.first_step for s in solvers} == {"heuristic", "warm", "whole"}
     assert {trial.gradient for trial in TRIALS.values()} == {"adjoint", "checkpoint", "direct"}
+    amortizations = {model.posterior.amortization for model in models if model.posterior}
+    assert amortizations == {"bias", "hyper", "low_rank", "plain"}
 
 
 @every_case
