@@ -133,7 +133,7 @@ class Nets:
 
 def _gated(arrays: Arrays, prefix: str, shape: ConvShape, h: Float) -> Float:
     gate = _convolve(arrays, f"{prefix}/gate_", shape, h)
-    return _convolve(arrays, f"{prefix}/", shape, h) / (1 + np.exp(-gate))
+    return np.asarray(_convolve(arrays, f"{prefix}/", shape, h) / (1 + np.exp(-gate)))
 
 
 def _convolve(arrays: Arrays, prefix: str, shape: ConvShape, h: Float) -> Float:

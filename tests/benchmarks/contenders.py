@@ -33,9 +33,9 @@ DEFAULT = [
     if name in _PEERS
     or name.endswith("-heuristic")
     or ("direct" in name and "eager" not in name)
-    or name == "jax-checkpoint-warm"
+    or name in ("jax-checkpoint-warm", "jax-checkpoint-whole")
 ]
-"""Every mode from the heuristic, every first step in mode `direct`."""
+"""Every mode from the heuristic, every first step in each backend's fastest mode."""
 
 
 class Step(NamedTuple):

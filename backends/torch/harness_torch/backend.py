@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, final
 from harness.errors import BackendError
 from harness.interface import Backend, DataInfo, Model, Unsupported
 from harness.trial import LibrarySolver, Trial
+from harness_torch.allocator import keep_freed_memory
 from harness_torch.execution import choose_execution
 from harness_torch.libraries import unsupported_solver
 
@@ -61,6 +62,7 @@ class TorchBackend(Backend):
         torch.use_deterministic_algorithms(True)
         # Deterministic mode otherwise fills every fresh tensor with NaN before it is written.
         torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
+        kept = keep_freed_memory()
         tf32 = trial.precision == "tf32"
         torch.set_float32_matmul_precision("high" if tf32 else "highest")
         torch.backends.cudnn.allow_tf32 = tf32
@@ -76,6 +78,7 @@ class TorchBackend(Backend):
             "cpu_capability": torch.backends.cpu.get_cpu_capability(),
             "float32_matmul_precision": torch.get_float32_matmul_precision(),
             "deterministic": torch.are_deterministic_algorithms_enabled(),
+            "keeps_freed_memory": kept,
             "engine": trial.engine,
             "compilation_cache": cache,
         }
@@ -103,9 +106,10 @@ class TorchBackend(Backend):
             )
         if device == "cpu" and trial.precision == "tf32":
             raise BackendError("precision 'tf32' needs a GPU: use 'float32', or run on one")
-        if choices is None:
-            choices = self.choose(trial, data, device, torch.get_num_threads())
-        return TorchModel(trial, data, device, _engine(trial, choices["execution"]))
+        execution = (choices or {}).get("execution")
+        if execution is None:
+            execution = self.choose(trial, data, device, torch.get_num_threads())["execution"]
+        return TorchModel(trial, data, device, _engine(trial, execution))
 
 
 def _engine(trial: Trial, execution: str) -> Solve:
