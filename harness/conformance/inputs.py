@@ -98,6 +98,7 @@ def check_gradient(
     at: Run,
     tolerance: float,
     seeds: Sequence[int] = (0,),
+    h: float = 1e-5,
 ) -> None:
     """Compares a gradient along random directions with differences of the oracle's losses.
 
@@ -113,7 +114,7 @@ def check_gradient(
         length = math.sqrt(sum(float(np.sum(value**2)) for value in direction.values()))
         direction = {name: value / length for name, value in direction.items()}
         found = sum(float(np.sum(gradient[name] * direction[name])) for name in gradient)
-        expected = oracle.derivative(arrays, *inputs, direction, at)
+        expected = oracle.derivative(arrays, *inputs, direction, at, h)
         error = abs(found - expected) / norm
         assert error <= tolerance, f"gradient differs by {error:.1e}, more than {tolerance:.0e}"
 

@@ -31,9 +31,12 @@ GRADIENT = 1e-7
 ADJOINT = {"euler": 0.2, "heun2": 1e-2, "midpoint": 1e-2, "rk4_38": 1e-4, "rk4_classic": 1e-4}
 """Of the adjoint on 16 equal steps, which approximates that gradient to the method's order."""
 
-ADJOINT_ADAPTIVE = {"elu": 1e-2, "relu": 0.2}
-"""Of the adjoint at tolerance 1e-6, else 1e-4. The divergence of an elu net has kinks and that of
-a relu net jumps, which move with the parameters; the adjoint ODE does not see them move."""
+ADJOINT_ADAPTIVE = 2e-3
+"""Of the adjoint at tolerance 1e-6; its largest error is 9e-4, with relu and bosh3."""
+
+KINKS = ("elu", "relu")
+"""The divergence of these nets has kinks or jumps, which move with the parameters. A gradient does
+not see them move, and a difference of losses must be too small for one to pass an evaluation."""
 
 
 def test_initial_arrays_are_the_architectures(subject: Subject) -> None:
@@ -72,11 +75,12 @@ def test_training_step(subject: Subject) -> None:
     if case.gradient != "adjoint":
         tolerance = GRADIENT
     elif case.adaptive:
-        tolerance = ADJOINT_ADAPTIVE.get(case.nonlinearity, 1e-4)
+        tolerance = ADJOINT_ADAPTIVE if case.nonlinearity in KINKS else 1e-4
     else:
         tolerance = ADJOINT[case.solver]
     gradient = gradient_of(subject.model.state())
-    check_gradient(gradient, subject.oracle, subject.arrays, (batch, control), run, tolerance)
+    h = 1e-7 if case.gradient == "adjoint" and case.nonlinearity in KINKS else 1e-5
+    check_gradient(gradient, subject.oracle, subject.arrays, (batch, control), run, tolerance, h=h)
 
     stages = TABLEAUX[case.solver].stages
     accepted = report.nfe.accepted[0]
