@@ -7,9 +7,8 @@ PYTEST := $(BIN)/python -m pytest --quiet
 
 # Without optimisation and fusion emitters jax compiles in a tenth of the time, and what the tests
 # compile runs briefly, once.
-QUICK_XLA := JAX_ENABLE_COMPILATION_CACHE=false \
-    XLA_FLAGS='--xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false'
-KIT := $(QUICK_XLA) $(PYTEST) -p harness.conformance.plugin --pyargs harness.conformance --backend
+QUICK_XLA := XLA_FLAGS='--xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false'
+KIT := $(QUICK_XLA) JAX_ENABLE_COMPILATION_CACHE=false $(PYTEST) -p harness.conformance.plugin --pyargs harness.conformance --backend
 
 # Two at a time, the longest first. torch and jax never share a process.
 TESTS := test-kit-jax-1 test-kit-jax-2 test-jax test-parity test-torch test-run test-core test-kit-torch
