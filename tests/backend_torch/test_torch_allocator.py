@@ -22,6 +22,7 @@ def step():
 if sys.argv[1] == "keep":
     assert keep_freed_memory()
 step()
+step()
 before = faults()
 step()
 print(faults() - before)
@@ -35,6 +36,5 @@ def test_memory_is_taken_again_without_faults() -> None:
         command = [sys.executable, "-c", PROGRAM, mode]
         done = subprocess.run(command, capture_output=True, text=True, check=True)
         found[mode] = int(done.stdout)
-    # A fault a page of 4 KiB at most: 40,960 of them.
-    assert found["keep"] < 400
+    # By default nearly each of the 40,960 pages; kept, those of a block or two that did not fit.
     assert found["keep"] < found["default"] / 10
