@@ -16,6 +16,7 @@ from harness.interface import (
     Arrays,
     Batch,
     Control,
+    DataInfo,
     EvaluationReport,
     Model,
     Quantity,
@@ -30,10 +31,20 @@ __all__ = [
     "check_gradient",
     "check_training_step",
     "evaluate",
+    "examples",
     "gradient_of",
     "inputs",
     "take_step",
 ]
+
+
+def examples(data: DataInfo, stream: Stream, size: int) -> Array:
+    """Normal rows, or the pixels of images: 0 and 1, or k / 255; [size, *event_shape], float64."""
+    shape = (size, *data.event_shape)
+    if data.likelihood == "density":
+        return stream.normal(shape)
+    levels = 1 if data.likelihood == "bernoulli" else 255
+    return np.round(levels * stream.uniform(shape)) / levels
 
 
 def inputs(
@@ -44,13 +55,10 @@ def inputs(
 ) -> tuple[Batch, Control]:
     """Returns a batch with its noise and the control of a training step or an evaluation."""
     data = data_of(trial)
-    shape, stream = data.event_shape, Stream(trial.seed, "conformance/x", step)
-    if data.likelihood == "density":
-        x = stream.normal((size, *shape))
-    else:
-        levels = 1 if data.likelihood == "bernoulli" else 255
-        x = np.round(levels * stream.uniform((size, *shape))) / levels
-    noise = draw(noise_slots(trial, shape, purpose, size), trial.seed, step, trial.precision)
+    x = examples(data, Stream(trial.seed, "conformance/x", step), size)
+    noise = draw(
+        noise_slots(trial, data.event_shape, purpose, size), trial.seed, step, trial.precision
+    )
     trace = trial.training.trace if purpose == "train" else trial.evaluation.trace
     control = Control(trial.solver, trace, trial.gradient, step=step, lr=1e-3, kl_weight=0.7)
     return Batch(x, noise), control

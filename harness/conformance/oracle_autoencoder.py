@@ -16,7 +16,7 @@ from harness.autoencoder import (
     encoder_shapes,
     head_shapes,
 )
-from harness.conformance.oracle_field import Change, Float, Number
+from harness.conformance.oracle_field import Change, Float, Number, convolve
 from harness.interface import DataInfo
 from harness.stages import Block
 from harness.trial import Posterior
@@ -137,26 +137,12 @@ def _gated(arrays: Arrays, prefix: str, shape: ConvShape, h: Float) -> Float:
 
 
 def _convolve(arrays: Arrays, prefix: str, shape: ConvShape, h: Float) -> Float:
-    """A convolution by its offsets: each moves the image and mixes its channels."""
-    weight, bias = arrays[f"{prefix}weight"], arrays[f"{prefix}bias"]
-    stride, padding, more = shape.stride, shape.padding, shape.output_padding
-    rows, columns = h.shape[2:]
-    if shape.transposed:
-        sides = [(n - 1) * stride + k for n, k in zip((rows, columns), shape.kernel, strict=True)]
-        out = np.zeros((len(h), shape.outputs, sides[0] + more, sides[1] + more))
-    else:
-        h = np.pad(h, ((0, 0), (0, 0), (padding, padding), (padding, padding)))
-        sides = [(n - k) // stride + 1 for n, k in zip(h.shape[2:], shape.kernel, strict=True)]
-        out = np.zeros((len(h), shape.outputs, *sides))
-    for i, j in np.ndindex(*shape.kernel):
-        mix = weight[..., i, j]
-        if shape.transposed:
-            place = np.s_[:, :, i : i + stride * rows : stride, j : j + stride * columns : stride]
-            out[place] += np.einsum("bcyx,oc->boyx", h, mix)
-        else:
-            ends = i + stride * sides[0], j + stride * sides[1]
-            place = np.s_[:, :, i : ends[0] : stride, j : ends[1] : stride]
-            out += np.einsum("bcyx,oc->boyx", h[place], mix)
-    if shape.transposed:
-        out = out[:, :, padding : out.shape[2] - padding, padding : out.shape[3] - padding]
-    return np.asarray(out + bias[:, None, None])
+    out = convolve(
+        h,
+        arrays[f"{prefix}weight"],
+        shape.stride,
+        shape.padding,
+        shape.transposed,
+        shape.output_padding,
+    )
+    return np.asarray(out + arrays[f"{prefix}bias"][:, None, None])

@@ -17,7 +17,7 @@ import numpy.typing as npt
 from harness.stages import Block, LayerShape
 from harness.trial import ModelSpec, TraceName
 
-__all__ = ["Change", "Field", "Float", "Number", "derivative", "dot"]
+__all__ = ["Change", "Field", "Float", "Number", "convolve", "derivative", "dot"]
 
 Float = npt.NDArray[np.float64]
 Number = npt.NDArray[Any]
@@ -66,27 +66,44 @@ _NONLINEARITIES: Mapping[str, Callable[[Number], Number]] = {
 }
 
 
+def convolve(
+    h: Number, weight: Number, stride: int, padding: int, transposed: bool = False, more: int = 0
+) -> Number:
+    """A convolution by the offsets of its kernel: each moves the image and mixes its channels.
+
+    Arguments:
+        h: Images, [batch, in, height, width].
+        weight: [out, in, *kernel], of a transposed convolution too.
+        stride: Along both axes.
+        padding: Zeros on each side, of a transposed one rows and columns that are cut off.
+        transposed: The transpose of a convolution.
+        more: Rows and columns that a transposed one keeps at its end.
+    """
+    kernel, (rows, columns) = weight.shape[2:], h.shape[2:]
+    if transposed:
+        sides = [(n - 1) * stride + k + more for n, k in zip(h.shape[2:], kernel, strict=True)]
+    else:
+        h = np.pad(h, ((0, 0), (0, 0), (padding, padding), (padding, padding)))
+        sides = [(n - k) // stride + 1 for n, k in zip(h.shape[2:], kernel, strict=True)]
+        rows, columns = sides
+    out = np.zeros((len(h), len(weight), *sides), np.result_type(h, weight))
+    for i, j in np.ndindex(*kernel):
+        place = np.s_[:, :, i : i + stride * rows : stride, j : j + stride * columns : stride]
+        mix = weight[..., i, j]
+        if transposed:
+            out[place] += np.einsum("bcyx,oc->boyx", h, mix)
+        else:
+            out += np.einsum("bcyx,oc->boyx", h[place], mix)
+    if transposed:
+        out = out[:, :, padding : sides[0] - padding, padding : sides[1] - padding]
+    return out
+
+
 def _product(h: Number, weight: Number, stride: int | None) -> Number:
     """A matrix [out, in], or a kernel [out, in, k, k] with padding 1, times h."""
     if stride is None:
         return h @ weight.T
-    side = weight.shape[-1]
-    height, width = h.shape[2:]
-    if stride == -2:
-        out = np.zeros((len(h), len(weight), 2 * height + 2, 2 * width + 2), complex)
-        for i in range(side):
-            for j in range(side):
-                patch = np.einsum("bcyx,oc->boyx", h, weight[..., i, j])
-                out[:, :, i : i + 2 * height : 2, j : j + 2 * width : 2] += patch
-        return out[:, :, 1:-1, 1:-1]
-    padded = np.pad(h, ((0, 0), (0, 0), (1, 1), (1, 1)))
-    rows, columns = height // stride, width // stride
-    total: Any = 0
-    for i in range(side):
-        for j in range(side):
-            patch = padded[:, :, i : i + stride * rows : stride, j : j + stride * columns : stride]
-            total = total + np.einsum("bcyx,oc->boyx", patch, weight[..., i, j])
-    return np.asarray(total)
+    return convolve(h, weight, abs(stride), 1, transposed=stride < 0)
 
 
 def _with_channels(h: Number, t: Number, *, coordinates: bool) -> Number:

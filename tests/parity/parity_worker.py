@@ -17,6 +17,7 @@ import numpy as np
 from parity_cases import STEPS, Case, cases
 
 from harness.backends import get_backend
+from harness.conformance.inputs import examples
 from harness.interface import Batch, Control, Model
 from harness.noise import draw, noise_slots
 from harness.streams import Stream
@@ -28,12 +29,7 @@ Out = dict[str, np.ndarray]
 def _batch(case: Case, step: int) -> Batch:
     trial, shape = case.trial, case.data.event_shape
     size = trial.training.batch
-    stream = Stream(trial.seed, "parity/x", step)
-    if case.data.likelihood == "density":
-        x = stream.normal((size, *shape))
-    else:
-        levels = 1 if case.data.likelihood == "bernoulli" else 255
-        x = np.round(levels * stream.uniform((size, *shape))) / levels
+    x = examples(case.data, Stream(trial.seed, "parity/x", step), size)
     noise = draw(noise_slots(trial, shape, "train", size), trial.seed, step, trial.precision)
     return Batch(x.astype(trial.precision), noise)
 

@@ -40,7 +40,7 @@ def _folder() -> Path:
     environment = os.environ | {
         "OMP_NUM_THREADS": "1",
         "JAX_PLATFORMS": "cpu",
-        # Compiles in a tenth of the time, and what it compiles runs briefly.
+        # Compiles faster, as the Makefile says, and what it compiles runs briefly.
         "XLA_FLAGS": "--xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false",
     }
     processes = {}

@@ -96,8 +96,8 @@ def _convolve(images: jax.Array, kernel: jax.Array, stride: int) -> jax.Array:
 
 
 _on_processor = jax.custom_jvp(_convolve, nondiff_argnums=(2,))
-"""With derivatives that are products: those that XLA makes of a convolution take it 411 ms for a
-value and its vjp of 4 images of 64 channels, 28x28, where 13 ms will do."""
+"""With derivatives that are products: in a loop, a value and its vjp of 4 images of 64 channels,
+28x28, take 97 ms, with the derivatives that XLA makes of a convolution 411 (one busy core)."""
 
 
 @_on_processor.defjvp
