@@ -1,4 +1,4 @@
-"""Limits of numbers as annotations, readable without pydantic and enforced by it."""
+"""What a spec accepts, readable without pydantic and enforced by it."""
 
 from __future__ import annotations
 
@@ -6,7 +6,11 @@ import math
 from dataclasses import dataclass
 from typing import Annotated, Any
 
-__all__ = ["Bound", "Count", "NonNegative", "Positive"]
+__all__ = ["STRICT", "Bound", "Count", "NonNegative", "Positive"]
+
+STRICT: dict[str, Any] = {"extra": "forbid", "strict": True}
+"""`__pydantic_config__` of every spec: a string is never a number and an unknown key never passes.
+A dict is all that pydantic needs, so no import of it here."""
 
 
 @dataclass(frozen=True)

@@ -12,8 +12,8 @@ from harness.errors import BackendError, HarnessError
 from harness.metrics.protocol import protocol_cost
 from harness.protocols import kind_of
 from harness.rules import Complaint, Rule, model_complaints
-from harness.spec import DatasetRef, Evaluation, ModelSpec
 from harness.terms import Resources
+from harness.trial import DatasetRef, Evaluation, ModelSpec
 
 __all__ = ["DATA_RULES", "declared"]
 

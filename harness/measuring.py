@@ -21,8 +21,7 @@ from harness.metrics.definitions import DEFINITIONS, IMAGE_METRICS
 from harness.metrics.floor import floor_rows, reference_rows
 from harness.metrics.protocol import distances, floor_entries, planned_rows, protocol_cost
 from harness.metrics.sets import Float
-from harness.spec import SampleMetrics
-from harness.trial import Trial
+from harness.trial import SampleMetrics, Trial
 from harness.watch import Watch
 
 __all__ = ["Stage", "require_measurable"]

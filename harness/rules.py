@@ -9,9 +9,9 @@ import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from harness.spec import AdaptiveSolver, Evaluation, ModelSpec, SolverSpec, Training
 from harness.terms import Resources
 from harness.text import counted
+from harness.trial import AdaptiveSolver, Evaluation, ModelSpec, SolverSpec, Training
 
 __all__ = ["SPEC_RULES", "Complaint", "Rule", "model_complaints"]
 

@@ -28,7 +28,7 @@ def learning_rate(training: Training, step: int, drops: int) -> float:
 def kl_weight(training: Training, step: int) -> float:
     """Weight of the KL term: (epochs begun) / (epochs of the warm-up), at most 1.
 
-    An epoch is `validate_every` steps (`harness.spec.Schedule.kl_warmup`).
+    An epoch is `validate_every` steps (`harness.trial.Schedule.kl_warmup`).
     """
     epoch, warmup = training.validate_every, training.schedule.kl_warmup
     return min(1.0, (step // epoch + 1) * epoch / warmup) if warmup else 1.0

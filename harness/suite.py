@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.blocks import Block, read_blocks
+from harness.bounds import STRICT
 from harness.errors import InputError
 from harness.filters import Filter, parse_filter
 from harness.labels import LABELS
@@ -32,7 +33,7 @@ NAME = re.compile(r"[a-z0-9-]+")
 class ExcludeEntry:
     """An entry of `exclude` as it is written."""
 
-    __pydantic_config__ = {"extra": "forbid", "strict": True}  # noqa: RUF012
+    __pydantic_config__ = STRICT
 
     when: str
     reason: str

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated, Any
 
-from harness.trial import Bound
+from harness.bounds import STRICT, Count, NonNegative, Positive
 
 __all__ = ["METRICS", "Budget", "Gate", "Resources"]
 
@@ -21,12 +20,6 @@ METRICS = (
 )
 """Names under `metrics` of a record."""
 
-# As in harness.trial: the same classes carry the values and are what a user's file is held to.
-_STRICT: dict[str, Any] = {"extra": "forbid", "strict": True}
-
-_Positive = Annotated[float, Bound(above=0)]
-_NonNegative = Annotated[float, Bound(at_least=0)]
-
 
 @dataclass(frozen=True)
 class Resources:
@@ -38,11 +31,11 @@ class Resources:
         timeout_minutes: The trial is killed then, and recorded as `timeout`.
     """
 
-    __pydantic_config__ = _STRICT
+    __pydantic_config__ = STRICT
 
-    cpus: Annotated[int, Bound(at_least=1)] = 1
-    gpus: _NonNegative = 0.0
-    timeout_minutes: _Positive = 60.0
+    cpus: Count = 1
+    gpus: NonNegative = 0.0
+    timeout_minutes: Positive = 60.0
 
 
 @dataclass(frozen=True)
@@ -56,12 +49,12 @@ class Gate:
         margin: The metric must be lower than the bound by at least so much.
     """
 
-    __pydantic_config__ = _STRICT
+    __pydantic_config__ = STRICT
 
     when: str
     metric: str
     below: float | str
-    margin: _NonNegative = 0.0
+    margin: NonNegative = 0.0
 
 
 @dataclass(frozen=True)
@@ -73,7 +66,7 @@ class Budget:
         cpu_hours: CPU cores times hours; null means no limit.
     """
 
-    __pydantic_config__ = _STRICT
+    __pydantic_config__ = STRICT
 
-    gpu_hours: _Positive | None = None
-    cpu_hours: _Positive | None = None
+    gpu_hours: Positive | None = None
+    cpu_hours: Positive | None = None

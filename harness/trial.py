@@ -1,6 +1,6 @@
 """A trial: one fully resolved point of the grid, and its identity.
 
-Its parts are defined in `harness.spec` and can be imported from here.
+Its parts are defined in `harness.specs` and can be imported from here.
 """
 
 from __future__ import annotations
@@ -16,27 +16,29 @@ from dataclasses import dataclass, field
 from typing import Annotated, Any
 
 from harness.bounds import Bound, Count, NonNegative, Positive
-from harness.spec import (
-    AdaptiveSolver,
+from harness.specs.evaluation import DatasetRef, Evaluation, SampleMetrics
+from harness.specs.model import (
     BatchNorm,
-    DatasetRef,
     EndTime,
-    EngineName,
-    Evaluation,
-    FixedSolver,
-    GradientName,
     LayerName,
-    LibrarySolver,
     ModelSpec,
     NonlinearityName,
+    Posterior,
+)
+from harness.specs.solver import (
+    AdaptiveSolver,
+    EngineName,
+    FixedSolver,
+    GradientName,
+    LibrarySolver,
+    PrecisionName,
+    SolverSpec,
+)
+from harness.specs.training import (
     Optimizer,
     Patience,
-    Posterior,
-    PrecisionName,
     RegularizerName,
-    SampleMetrics,
     Schedule,
-    SolverSpec,
     TraceName,
     Training,
 )

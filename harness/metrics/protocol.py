@@ -17,7 +17,7 @@ import numpy as np
 
 from harness.metrics.costs import Cost, cost
 from harness.metrics.definitions import DEFINITIONS, ROW_METRICS
-from harness.spec import SampleMetrics
+from harness.trial import SampleMetrics
 
 __all__ = ["EXACT", "distances", "floor_entries", "planned_rows", "protocol_cost"]
 

@@ -10,9 +10,8 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from harness.interface import DataInfo
-from harness.spec import FixedSolver, LibrarySolver
 from harness.stages import Block, stages
-from harness.trial import Trial
+from harness.trial import FixedSolver, LibrarySolver, Trial
 
 __all__ = ["choose_execution"]
 

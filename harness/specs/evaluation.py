@@ -1,0 +1,72 @@
+"""What a trial is measured on and how."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated
+
+from harness.bounds import STRICT, Bound, Count
+from harness.specs.solver import SolverSpec
+from harness.specs.training import TraceName
+
+__all__ = [
+    "DatasetRef",
+    "Evaluation",
+    "SampleMetrics",
+]
+
+
+@dataclass(frozen=True)
+class DatasetRef:
+    """A dataset by name, pinned to the digest of its raw bytes and loader version."""
+
+    name: str
+    digest: str
+
+
+@dataclass(frozen=True)
+class SampleMetrics:
+    """Distances of samples from test rows, in PaddingFlow's protocol (`harness.metrics.protocol`).
+
+    Arguments:
+        rows: Rows of each sampling and of the references, or all test rows if there are fewer;
+            20,000 as published.
+        samplings: Sets of samples; published minima are over 100.
+        exact_emd_rows: The two exact earth mover's distances are of the first so many rows of both
+            sets; 0 leaves them out.
+    """
+
+    __pydantic_config__ = STRICT
+
+    rows: Annotated[int, Bound(at_least=1, at_most=20_000)] = 20_000
+    samplings: Count = 100
+    exact_emd_rows: Annotated[int, Bound(at_least=0, at_most=20_000)] = 2_000
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """How a trial is evaluated.
+
+    Arguments:
+        trace: How the divergence is computed.
+        batch: Rows a solve; part of the identity, since all rows of a batch share their steps.
+        rows: At most so many test rows are used; null means all.
+        solver: Solver of the evaluation; null means the training solver.
+        samples: Number of model samples drawn for the report.
+        sample_metrics: Distances of samples from test rows, of tables and 2-D data; null: none.
+        image_metrics: Coverage and matching distance of an autoencoder's reconstructions and of
+            its prior samples, against the same test rows as the ELBO.
+        importance_samples: Draws of the posterior for an autoencoder's importance-weighted NLL;
+            0: none.
+    """
+
+    __pydantic_config__ = STRICT
+
+    trace: TraceName = "exact"
+    batch: Count = 1000
+    rows: Count | None = None
+    solver: SolverSpec | None = None
+    samples: Annotated[int, Bound(at_least=0)] = 1000
+    sample_metrics: SampleMetrics | None = None
+    image_metrics: bool = False
+    importance_samples: Annotated[int, Bound(at_least=0)] = 0

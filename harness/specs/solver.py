@@ -1,0 +1,90 @@
+"""Who solves the ODE, how gradients come back through it, and in which precision."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+from harness.bounds import STRICT, Bound, Count, Positive
+from harness.solvers import ADAPTIVE_SOLVERS, FIXED_SOLVERS
+
+__all__ = [
+    "AdaptiveSolver",
+    "EngineName",
+    "FixedSolver",
+    "GradientName",
+    "LibrarySolver",
+    "PrecisionName",
+    "SolverSpec",
+]
+
+GradientName = Literal["adjoint", "auto", "checkpoint", "direct"]
+EngineName = Literal["library", "native"]
+PrecisionName = Literal["float32", "float64", "tf32"]
+
+
+@dataclass(frozen=True)
+class AdaptiveSolver:
+    """An embedded Runge-Kutta pair under the shared step-size control (docs/numerics.md).
+
+    Arguments:
+        name: The pair.
+        rtol: Relative tolerance.
+        atol: Absolute tolerance.
+        first_step: `heuristic`; `whole`, the interval; `warm`, in training the largest step that
+            the same solve accepted in the step before, else the heuristic; or a number.
+        norm: `mixed` or `rms_all`.
+        max_steps: Attempts after which a solve has failed.
+        end: `stop` on the end exactly, or step past it and `interpolate` as torchdiffeq does.
+    """
+
+    __pydantic_config__ = STRICT
+
+    name: Literal[ADAPTIVE_SOLVERS]  # type: ignore[valid-type]
+    rtol: Positive = 1e-5
+    atol: Positive = 1e-5
+    first_step: (
+        Literal["heuristic", "warm", "whole"] | Annotated[float, Bound(above=0, at_most=1)]
+    ) = "heuristic"
+    norm: Literal["mixed", "rms_all"] = "mixed"
+    max_steps: Count = 1000
+    end: Literal["interpolate", "stop"] = "stop"
+
+
+@dataclass(frozen=True)
+class FixedSolver:
+    """A Runge-Kutta method with `steps` equal steps of s in [0, 1]."""
+
+    __pydantic_config__ = STRICT
+
+    name: Literal[FIXED_SOLVERS]  # type: ignore[valid-type]
+    steps: Count
+
+
+@dataclass(frozen=True)
+class LibrarySolver:
+    """Any solver of one library under that library's own control; never compared across backends.
+
+    Arguments:
+        library: `torchdiffeq:<name>` or `diffrax:<Name>`, as the library spells it.
+        rtol: Relative tolerance of an adaptive method.
+        atol: Absolute tolerance.
+        steps: Equal steps of a fixed-step method; null means adaptive.
+        max_steps: Attempts after which a solve has failed.
+    """
+
+    __pydantic_config__ = STRICT
+
+    library: str
+    rtol: Positive = 1e-5
+    atol: Positive = 1e-5
+    steps: Count | None = None
+    max_steps: Count = 1000
+
+    @property
+    def name(self) -> str:
+        """What other solvers call their name."""
+        return self.library
+
+
+SolverSpec = AdaptiveSolver | FixedSolver | LibrarySolver
