@@ -121,8 +121,10 @@ def solve_block(
 
 
 def _rates(field: Field) -> Rates:
-    """The field over states (z, q)."""
-    return lambda s, z, inputs, fixed: field(join(inputs, fixed), s, z)
+    """The field over states (z, q). Jitted because a solve evaluates it in many places: so it is
+    traced and linearised once.
+    """
+    return jax.jit(lambda s, z, inputs, fixed: field(join(inputs, fixed), s, z), inline=True)
 
 
 def _solve_adjoint(
