@@ -23,7 +23,8 @@ from harness.trial import LayerName, NonlinearityName
 Array = npt.NDArray[np.float64]
 T = 0.3
 SHAPES = {
-    "linear": LayerShape((3,), (5,)),
+    "thin": LayerShape((3,), (5,)),
+    "wide": LayerShape((7,), (5,)),
     "stride 1": LayerShape((3, 4, 6), (5, 4, 6), 1),
     "stride 2": LayerShape((3, 4, 6), (5, 2, 3), 2),
     "stride -2": LayerShape((3, 2, 3), (5, 4, 6), -2),

@@ -9,8 +9,9 @@ import pytest
 import torch
 from harness_torch import torchdiffeq_engine
 from harness_torch.control import BoundField, Field, Inputs, Rates
+from harness_torch.counts import Counts
 from harness_torch.dynamics import Augmented
-from harness_torch.gradients import Counts, solve_block
+from harness_torch.gradients import solve_block
 from harness_torch.solve import solve
 from torch import Tensor
 from torchdiffeq import odeint

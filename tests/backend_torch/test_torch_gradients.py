@@ -12,9 +12,10 @@ import numpy as np
 import pytest
 import torch
 from harness_torch.control import Inputs, Rates
+from harness_torch.counts import Counts
 from harness_torch.dynamics import Augmented
 from harness_torch.evaluation import Eager, Tape, Wanted
-from harness_torch.gradients import Counts, forward_leaves, solve_block
+from harness_torch.gradients import forward_leaves, solve_block
 from harness_torch.model import TorchModel
 from harness_torch.solve import integrate, solve
 from torch import Tensor, nn

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import reduce
+from operator import add
 from typing import Protocol
 
 import jax
@@ -49,17 +51,32 @@ class Affine:
     def tangent(self, v: jax.Array) -> jax.Array:
         """A v for each v, [..., *inputs] -> [..., *outputs]."""
         if self.stride is None:
-            return v @ self.weight.T
+            return _product(v, self.weight.T)
         return convolve(v, self.weight, self.stride)
 
     def cotangent(self, u: jax.Array) -> jax.Array:
         """A^T u for each u, [..., *outputs] -> [..., *inputs]."""
         if self.stride is None:
-            return u @ self.weight
+            return _product(u, self.weight)
         kernel = jnp.swapaxes(self.weight, 0, 1)
         if self.stride == 1:
             return convolve(u, jnp.flip(kernel, (2, 3)), 1)
         return convolve(u, kernel, -self.stride)
+
+
+_THIN = 4
+
+
+def _product(rows: jax.Array, matrix: jax.Array) -> jax.Array:
+    """Rows @ matrix. A thin product is a sum that XLA fuses with what follows; of a whole training
+    step on 2-D data, Eigen's took an eighth (2 cores of an Intel Xeon).
+    """
+    if len(matrix) > _THIN:
+        return rows @ matrix
+    columns = jnp.split(rows, len(matrix), axis=-1)
+    terms = (column * row for column, row in zip(columns, matrix, strict=True))
+    found: jax.Array = reduce(add, terms)
+    return found
 
 
 def convolve(h: jax.Array, kernel: jax.Array, stride: int) -> jax.Array:

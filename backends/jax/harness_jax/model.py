@@ -26,6 +26,7 @@ from harness.trial import EngineName, Trial
 from harness_jax.arrays import Stack
 from harness_jax.autoencoder import Autoencoder
 from harness_jax.blocks import How
+from harness_jax.compilation import compiler_options
 from harness_jax.flow import Flow
 from harness_jax.gradients import get_engine
 from harness_jax.noise import drawn, stacked_noise
@@ -79,6 +80,7 @@ class JaxModel(Model):
         self._warm_steps = WarmSteps(trial, self._flow.blocks, device)
         self._warm = self._warm_steps.initial()
         self._precision = PrecisionCheck(trial.precision)
+        self._options = dict(compiler_options(device.platform))
         self._programs: dict[Hashable, Program] = {}
 
     def arrays(self) -> Arrays:
@@ -177,14 +179,15 @@ class JaxModel(Model):
                 control.trace,
             )
             kept = self._arrays, self._moments, self._warm
-            lowered = jax.jit(step, donate_argnums=(0, 1, 2)).lower(*kept, *inputs)
-            self._programs[key] = lowered.compile()
+            jitted = jax.jit(step, donate_argnums=(0, 1, 2), compiler_options=self._options)
+            self._programs[key] = jitted.lower(*kept, *inputs).compile()
         return self._programs[key]
 
     def _jit(self, make: Callable[..., Program], *static: Hashable) -> Program:
         key = (make, static)
         if key not in self._programs:
-            self._programs[key] = jax.jit(make(self._objective, *static))
+            program = make(self._objective, *static)
+            self._programs[key] = jax.jit(program, compiler_options=self._options)
         return self._programs[key]
 
     def _floats(self, x: Array) -> Array:

@@ -10,7 +10,8 @@ from torch import Tensor
 
 from harness.trial import GradientName, SolverSpec
 from harness_torch.control import Field, Inputs
-from harness_torch.gradients import Counts, solve_block
+from harness_torch.counts import Counts
+from harness_torch.gradients import solve_block
 from harness_torch.solve import Solve
 
 __all__ = ["BlockCounts", "How", "solve_pieces"]

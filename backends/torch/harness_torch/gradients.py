@@ -10,7 +10,6 @@ exact gradient of the discrete solution. `direct` keeps what every accepted eval
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import torch
@@ -21,77 +20,17 @@ from harness.solvers import TABLEAUX
 from harness.trial import GradientName, LibrarySolver, SolverSpec
 from harness_torch.adjoint import AdjointField, AdjointInputs, AdjointLeaves
 from harness_torch.backprop import back_through
-from harness_torch.control import BoundField, Field, Inputs, Rates
+from harness_torch.control import Field, Inputs
+from harness_torch.counts import Counts, Watched
 from harness_torch.evaluation import Wanted
-from harness_torch.solve import Native, Solution, Solve, integrate
+from harness_torch.solve import Native, Solve, integrate
 
-__all__ = ["Counts", "forward_leaves", "solve_block"]
-
-
-@dataclass
-class Counts:
-    """What the solves of one block took; those of the backward pass arrive with it.
-
-    Arguments:
-        forward: Evaluations of the forward solve.
-        accepted: Its accepted steps.
-        rejected: Its rejected steps.
-        backward: Evaluations of the adjoint ODE.
-        vjp: Evaluations that the backward pass differentiates, modes `direct` and `checkpoint`.
-        recompute: Evaluations that the backward pass does again, mode `checkpoint`.
-        largest: Largest accepted step of the forward solve, in units of its s.
-        largest_backward: Of the adjoint solve.
-        proposed: What the controller proposed for the last step, before it was cut to land.
-        failure: Why a solve did not finish.
-    """
-
-    forward: int = 0
-    accepted: int = 0
-    rejected: int = 0
-    backward: int = 0
-    vjp: int = 0
-    recompute: int = 0
-    largest: float = 0.0
-    largest_backward: float = 0.0
-    proposed: float = 0.0
-    failure: str | None = None
-
-    def add_forward(self, solution: Solution) -> None:
-        """Records the forward solve."""
-        self.forward = solution.evaluations
-        self.accepted = solution.accepted
-        self.rejected = solution.rejected
-        self.largest = solution.largest_step
-        self.proposed = solution.proposed
-        self.failure = solution.failure
+__all__ = ["forward_leaves", "solve_block"]
 
 
 def forward_leaves(u: Tensor, q: Tensor) -> Sequence[Tensor]:
     """The error norm of a forward solve sees z and a, not the regularizer integrals."""
     return u, q[0]
-
-
-@dataclass(frozen=True)
-class _Watched(Field):
-    """A field whose evaluations are counted when they are differentiated."""
-
-    field: Field
-    counts: Counts
-
-    def bind(self, inputs: Inputs) -> BoundField:
-        """See `Field.bind`."""
-        bound = self.field.bind(inputs)
-
-        def differentiated(_: Tensor) -> None:
-            self.counts.vjp += 1
-
-        def watched_field(s: Tensor, u: Tensor) -> Rates:
-            du, dq = bound(s, u)
-            if du.requires_grad:
-                du.register_hook(differentiated)  # type: ignore[no-untyped-call]
-            return du, dq
-
-        return watched_field
 
 
 class _Settings(NamedTuple):
@@ -168,7 +107,7 @@ def solve_block(
     if mode is None or (mode == "direct" and library):
         # A library's solve is differentiable as it is.
         with torch.set_grad_enabled(mode is not None):
-            watched = field if mode is None else _Watched(field, counts)
+            watched = field if mode is None else Watched(field, counts)
             solution = engine(watched, inputs, z, q, solver, forward_leaves, h0)
         counts.add_forward(solution)
         return solution.u, solution.q
