@@ -45,6 +45,16 @@ class Tableau:
         return self.b[-1] == 0 and self.a[-1] == self.b[:-1] and self.c[-1] == 1
 
     @property
+    def weighted(self) -> tuple[bool, ...]:
+        """Of each stage, whether the solution or the error estimate has a weight for its rate, in
+        this step or, of the last stage of an FSAL pair, in the next. An integral of what depends on
+        other variables alone needs the rates of those stages, no others.
+        """
+        error = self.error or self.b
+        own = [b != 0 or e != 0 for b, e in zip(self.b, error, strict=True)]
+        return (*own[:-1], own[-1] or (self.fsal and own[0]))
+
+    @property
     def evaluations_per_step(self) -> int:
         """Evaluations one attempted step costs after the first."""
         return self.stages - 1 if self.fsal else self.stages

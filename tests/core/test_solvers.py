@@ -146,9 +146,11 @@ def test_evaluations_by_hand(name: str, steps: int, heuristic: bool, expected: i
     assert TABLEAUX[name].evaluations(steps, heuristic) == expected
 
 
-def _integrate(tableau: Tableau, f: Callable[[float, Float], Float], steps: int) -> Float:
-    """Fixed steps over [0, 1] from y(0) = 1, reusing the last stage where the method allows it."""
-    h, y = 1 / steps, np.ones(1)
+def _integrate(
+    tableau: Tableau, f: Callable[[float, Float], Float], steps: int, y: Float
+) -> Float:
+    """Fixed steps over [0, 1] from y, reusing the last stage where the method allows it."""
+    h = 1 / steps
     reused: Float | None = None
     for step in range(steps):
         stages: list[Float] = []
@@ -156,9 +158,9 @@ def _integrate(tableau: Tableau, f: Callable[[float, Float], Float], steps: int)
             if reused is not None and not stages:
                 stages.append(reused)
                 continue
-            increment = sum((w * k for w, k in zip(row, stages, strict=True)), np.zeros(1))
+            increment = sum((w * k for w, k in zip(row, stages, strict=True)), 0 * y)
             stages.append(f((step + node) * h, y + h * increment))
-        y = y + h * sum((w * k for w, k in zip(tableau.b, stages, strict=True)), np.zeros(1))
+        y = y + h * sum((w * k for w, k in zip(tableau.b, stages, strict=True)), 0 * y)
         reused = stages[-1] if tableau.fsal else None
     return y
 
@@ -177,6 +179,29 @@ def test_counted_evaluations_and_convergence(tableau: Tableau) -> None:
     # An error of order 8 at 16 steps is rounding.
     for steps in (4, 8) if tableau.order > 5 else (8, 16):
         calls = 0
-        errors.append(abs(float(_integrate(tableau, f, steps)[0]) - math.exp(math.sin(1.0))))
+        errors.append(
+            abs(float(_integrate(tableau, f, steps, np.ones(1))[0]) - math.exp(math.sin(1.0)))
+        )
         assert calls == tableau.evaluations(steps, heuristic=False)
     assert math.log2(errors[0] / errors[1]) == pytest.approx(tableau.order, abs=0.5)
+
+
+@every_tableau
+def test_an_integral_needs_the_rates_of_weighted_stages_alone(tableau: Tableau) -> None:
+    steps, first = 4, 1 if tableau.fsal else 0
+    order = [*range(tableau.stages), *[*range(first, tableau.stages)] * (steps - 1)]
+
+    def end(unweighted: float) -> Float:
+        stages = iter(order)
+
+        def f(s: float, y: Float) -> Float:
+            rate = y[0] ** 2 if tableau.weighted[next(stages)] else unweighted
+            return np.array([y[0] * math.cos(s), rate])
+
+        return _integrate(tableau, f, steps, np.array([1.0, 0.0]))
+
+    np.testing.assert_array_equal(end(0.0), end(1e3))
+    # And no weighted one could be left out.
+    assert sum(tableau.weighted) == {"midpoint": 1, "dopri5": 6, "dopri8": 10}.get(
+        tableau.name, tableau.stages
+    )

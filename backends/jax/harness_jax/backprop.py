@@ -18,7 +18,7 @@ from harness_jax.control import NativeSolver, Rates, Squares, Stats, Tree
 from harness_jax.record import Record, empty_record
 from harness_jax.residuals import Room, Tangents, empty_room
 from harness_jax.solve import Recorder, run, solve
-from harness_jax.step import add, pull_back, put, stage_slopes
+from harness_jax.step import Weighted, add, pull_back, put, rates_where, stage_slopes
 
 __all__ = ["solve_checkpoint", "solve_direct"]
 
@@ -85,9 +85,13 @@ def _recorder(tangents: Tangents, y0: Tree, solver: NativeSolver, keep: bool) ->
         else []
     )
 
-    def evaluate(tape: Tape, index: jax.Array, s: jax.Array, z: Tree) -> tuple[Tree, Tree, Tape]:
+    def evaluate(
+        tape: Tape, index: jax.Array, weighted: Weighted, s: jax.Array, z: Tree
+    ) -> tuple[Tree, Tree, Tape]:
         if not keep:
-            return *tangents.rates(s, z, tangents.inputs, tangents.fixed), tape
+            return *rates_where(
+                weighted, tangents.rates, s, z, tangents.inputs, tangents.fixed
+            ), tape
         record, room = tape
         slots = _slots(room)
         (dz, dq), kept = tangents.evaluate(s, z)
@@ -122,15 +126,11 @@ def _back_through(
         kept = (index + 1) * needed <= _slots(room)
         z, k = record.read(index, advance, needless=kept)
 
-        def through(i: jax.Array, s: jax.Array, z: Tree, bars: Tree) -> tuple[Tree, Tree]:
+        def through(
+            i: jax.Array, weighted: Weighted, s: jax.Array, z: Tree, bars: Tree
+        ) -> tuple[Tree, Tree]:
             if not room:
-                _, vjp = jax.vjp(
-                    lambda z, inputs: tangents.rates(s, z, inputs, tangents.fixed),
-                    z,
-                    tangents.inputs,
-                )
-                found: tuple[Tree, Tree] = vjp(bars)
-                return found
+                return _pull_back_again(tangents, weighted, s, z, bars)
             leaves = lax.cond(
                 kept,
                 lambda: [rows[index * needed + i] for rows in room],
@@ -153,6 +153,29 @@ def _back_through(
     start = z_bar, jax.tree.map(jnp.zeros_like, tangents.inputs)
     z_bar, inputs_bar = lax.fori_loop(0, steps, step, start)
     return (z_bar, q_bar), inputs_bar
+
+
+def _pull_back_again(
+    tangents: Tangents, weighted: Weighted, s: jax.Array, z: Tree, bars: tuple[Tree, Tree]
+) -> tuple[Tree, Tree]:
+    """Cotangents of z and of the inputs, the rates evaluated once more."""
+
+    def rates(z: Tree, inputs: Tree) -> tuple[Tree, Tree]:
+        return tangents.rates(s, z, inputs, tangents.fixed)
+
+    def of_rates() -> tuple[Tree, Tree]:
+        found: tuple[Tree, Tree] = jax.vjp(rates, z, tangents.inputs)[1](bars)
+        return found
+
+    def of_slope() -> tuple[Tree, Tree]:
+        _, vjp = jax.vjp(lambda *at: rates(*at)[0], z, tangents.inputs)
+        found: tuple[Tree, Tree] = vjp(bars[0])
+        return found
+
+    if isinstance(weighted, bool):
+        return of_rates()
+    found: tuple[Tree, Tree] = lax.cond(weighted, of_rates, of_slope)
+    return found
 
 
 def _slots(room: Room) -> int:

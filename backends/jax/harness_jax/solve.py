@@ -35,7 +35,7 @@ from harness_jax.control import (
     scaled,
     time_dtype,
 )
-from harness_jax.step import put, take_step
+from harness_jax.step import Evaluate, Weighted, put, rates_where, take_step
 
 __all__ = ["Recorder", "run", "solve"]
 
@@ -45,14 +45,19 @@ class Recorder(NamedTuple):
 
     Arguments:
         empty: The tape before the first evaluation.
-        evaluate: (tape, index of the evaluation, s, z) -> (dz/ds, dq/ds, tape). Evaluation
-            `steps * needed + i` is stage i of the step after so many accepted ones; -1 is none.
+        evaluate: (tape, index of the evaluation, weighted, s, z) -> (dz/ds, dq/ds, tape).
+            Evaluation `steps * needed + i` is stage i of the step after so many accepted ones; -1
+            is none.
         step: (tape, index of the step, s, h, z, k) -> tape, at the end of every attempt.
     """
 
     empty: Tree
-    evaluate: Any
+    evaluate: Evaluate
     step: Any
+
+    def within_step(self, begun: jax.Array) -> Evaluate:
+        """`evaluate` with stages counted from the one of that index."""
+        return lambda tape, i, *at: self.evaluate(tape, begun + i, *at)
 
 
 def solve(
@@ -79,8 +84,10 @@ def solve(
         rule: False promises that `h0` is not 0, and so spares compiling the rule.
     """
 
-    def evaluate(tape: Tree, index: Any, s: jax.Array, z: Tree) -> tuple[Tree, Tree, Tree]:  # noqa: ANN401
-        return *rates(s, z, inputs, fixed), tape
+    def evaluate(
+        tape: Tree, index: jax.Array, weighted: Weighted, s: jax.Array, z: Tree
+    ) -> tuple[Tree, Tree, Tree]:
+        return *rates_where(weighted, rates, s, z, inputs, fixed), tape
 
     recorder = Recorder(None, evaluate, lambda tape, *_: tape)
     y, stats, _ = run(recorder, y0, solver, squares, h0, rule=rule)
@@ -187,7 +194,7 @@ def _first_step(
     known = (given == 0).astype(jnp.int32)
 
     def evaluate(tape: Tree, i: jax.Array, s: jax.Array, y: Tree) -> tuple[Tree, Tree]:
-        dz, dq, tape = recorder.evaluate(tape, jnp.where(i == 0, 0, -1), s, y[0])
+        dz, dq, tape = recorder.evaluate(tape, jnp.where(i == 0, 0, -1), True, s, y[0])
         return (dz, dq), tape
 
     h, (dz, dq), tape = first_step(
@@ -204,12 +211,7 @@ def _attempt(recorder: Recorder, solver: AdaptiveSolver, norm: Norm, at: _Progre
     passes = at.s + at.h > 1
     h = jnp.where(passes, 1 - at.s, at.h)
     end = jnp.where(passes, 1, at.s + h)
-    begun = at.accepted * tableau.evaluations_per_step
-
-    def evaluate(tape: Tree, i: jax.Array, s: jax.Array, z: Tree) -> tuple[Tree, Tree, Tree]:
-        found: tuple[Tree, Tree, Tree] = recorder.evaluate(tape, begun + i, s, z)
-        return found
-
+    evaluate = recorder.within_step(at.accepted * tableau.evaluations_per_step)
     step = take_step(evaluate, tableau, at.s, h, end, at.z, at.q, at.k, at.ends, at.known, at.tape)
     tape = recorder.step(step.tape, at.accepted, at.s, h, at.z, step.k)
     ratio = norm(scaled(step.error, solver, (at.z, at.q), (step.z, step.q)))
@@ -241,12 +243,7 @@ def _fixed(
 
     def advance(i: jax.Array, at: _Progress) -> _Progress:
         s = i.astype(h.dtype) / solver.steps
-        begun = i * tableau.evaluations_per_step
-
-        def evaluate(tape: Tree, j: jax.Array, s: jax.Array, z: Tree) -> tuple[Tree, Tree, Tree]:
-            found: tuple[Tree, Tree, Tree] = recorder.evaluate(tape, begun + j, s, z)
-            return found
-
+        evaluate = recorder.within_step(i * tableau.evaluations_per_step)
         step = take_step(evaluate, tableau, s, h, s + h, at.z, at.q, at.k, at.ends, 0, at.tape)
         tape = recorder.step(step.tape, i, s, h, at.z, step.k)
         return at._replace(z=step.z, q=step.q, k=step.k, ends=step.ends, tape=tape)

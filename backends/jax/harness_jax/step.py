@@ -18,13 +18,14 @@ import numpy.typing as npt
 from jax import lax
 
 from harness.solvers import Tableau
-from harness_jax.control import Tree, time_dtype
+from harness_jax.control import Rates, Tree, time_dtype
 
 __all__ = [
     "Evaluate",
     "Step",
     "pull_back",
     "put",
+    "rates_where",
     "stage_slopes",
     "take_step",
     "weighted",
@@ -35,11 +36,15 @@ Weights = tuple[float, ...] | jax.Array
 Tape = Any
 """What an evaluation leaves for the backward pass, a tree of arrays; None for nothing."""
 
-Evaluate = Callable[[Tape, jax.Array, jax.Array, Tree], tuple[Tree, Tree, Tape]]
-"""(tape, index of the stage in the step, s, z) -> (dz/ds, dq/ds, tape)."""
+Weighted = jax.Array | bool
+"""Whether a stage has a weight; without one its dq/ds may be zeros, as nothing depends on it."""
 
-PullBack = Callable[[jax.Array, jax.Array, Tree, tuple[Tree, Tree]], tuple[Tree, Tree]]
-"""(index of the stage, s, z, cotangents of (dz/ds, dq/ds)) -> those of z and of the inputs."""
+Evaluate = Callable[[Tape, jax.Array, Weighted, jax.Array, Tree], tuple[Tree, Tree, Tape]]
+"""(tape, index of the stage in the step, weighted, s, z) -> (dz/ds, dq/ds, tape)."""
+
+PullBack = Callable[[jax.Array, Weighted, jax.Array, Tree, tuple[Tree, Tree]], tuple[Tree, Tree]]
+"""(index of the stage, weighted, s, z, cotangents of (dz/ds, dq/ds)) -> those of z and of the
+inputs."""
 
 
 class Step(NamedTuple):
@@ -98,7 +103,7 @@ def take_step(
         time = s + c[i] * h
         if tableau.fsal:
             time = jnp.where(i == tableau.stages - 1, end, time)
-        dz, dq, tape = evaluate(tape, i, time, add(z, h, a[i], k))
+        dz, dq, tape = evaluate(tape, i, _weighted(tableau, i), time, add(z, h, a[i], k))
         sums = jax.tree.map(lambda total, rate: total + _times(b[:, i], rate), sums, dq)
         return put(k, i, dz), put(ends, jnp.minimum(i, 1), dq), sums, tape
 
@@ -152,7 +157,8 @@ def pull_back(
             lambda bar, later: h * (b[i] * bar + later), z_bar, weighted(columns[i], bars)
         )
         rate_bar = jax.tree.map(lambda bar: h * b[i] * bar, q_bar)
-        bar, more = through(i, s + c[i] * h, add(z, h, a[i], k), (k_bar, rate_bar))
+        at = s + c[i] * h, add(z, h, a[i], k)
+        bar, more = through(i, _weighted(tableau, i), *at, (k_bar, rate_bar))
         return put(bars, i, bar), jax.tree.map(jnp.add, inputs_bar, more)
 
     bars, inputs_bar = lax.fori_loop(
@@ -190,6 +196,29 @@ def _times(weights: jax.Array, leaf: jax.Array) -> jax.Array:
     """Products of a leaf with one weight or, along a new first axis, with each of several."""
     weights = weights.reshape(*weights.shape, *(1,) * leaf.ndim)
     return jnp.where(weights == 0, 0, weights * leaf)
+
+
+def rates_where(
+    weighted: Weighted, rates: Rates, s: jax.Array, z: Tree, inputs: Tree, fixed: Tree
+) -> tuple[Tree, Tree]:
+    """The rates, without the work that dq/ds takes where it has no weight."""
+    if isinstance(weighted, bool):
+        return rates(s, z, inputs, fixed)
+    shapes = jax.eval_shape(lambda: rates(s, z, inputs, fixed)[1])
+
+    def slope() -> tuple[Tree, Tree]:
+        zeros = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
+        return rates(s, z, inputs, fixed)[0], zeros
+
+    found: tuple[Tree, Tree] = lax.cond(weighted, lambda: rates(s, z, inputs, fixed), slope)
+    return found
+
+
+def _weighted(tableau: Tableau, i: jax.Array) -> Weighted:
+    """True where all stages are, and on a GPU: a condition would wait for it."""
+    if all(tableau.weighted) or jax.default_backend() != "cpu":
+        return True
+    return jnp.asarray(tableau.weighted)[i]
 
 
 def _padded(tableau: Tableau) -> np.ndarray:
