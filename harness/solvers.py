@@ -47,8 +47,8 @@ class Tableau:
     @property
     def weighted(self) -> tuple[bool, ...]:
         """Of each stage, whether the solution or the error estimate has a weight for its rate, in
-        this step or, of the last stage of an FSAL pair, in the next. An integral of what depends on
-        other variables alone needs the rates of those stages, no others.
+        this step or, of the last stage of an FSAL pair, in the next. An integral of what depends
+        on other variables alone needs the rates of those stages, no others.
         """
         error = self.error or self.b
         own = [b != 0 or e != 0 for b, e in zip(self.b, error, strict=True)]
