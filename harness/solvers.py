@@ -45,7 +45,7 @@ class Tableau:
         return self.b[-1] == 0 and self.a[-1] == self.b[:-1] and self.c[-1] == 1
 
     @property
-    def weighted(self) -> tuple[bool, ...]:
+    def integrated(self) -> tuple[bool, ...]:
         """Of each stage, whether the solution or the error estimate has a weight for its rate, in
         this step or, of the last stage of an FSAL pair, in the next. An integral of what depends
         on other variables alone needs the rates of those stages, no others.

@@ -187,21 +187,21 @@ def test_counted_evaluations_and_convergence(tableau: Tableau) -> None:
 
 
 @every_tableau
-def test_an_integral_needs_the_rates_of_weighted_stages_alone(tableau: Tableau) -> None:
+def test_an_integral_needs_the_rates_of_its_stages_alone(tableau: Tableau) -> None:
     steps, first = 4, 1 if tableau.fsal else 0
     order = [*range(tableau.stages), *[*range(first, tableau.stages)] * (steps - 1)]
 
-    def end(unweighted: float) -> Float:
+    def end(elsewhere: float) -> Float:
         stages = iter(order)
 
         def f(s: float, y: Float) -> Float:
-            rate = y[0] ** 2 if tableau.weighted[next(stages)] else unweighted
+            rate = y[0] ** 2 if tableau.integrated[next(stages)] else elsewhere
             return np.array([y[0] * math.cos(s), rate])
 
         return _integrate(tableau, f, steps, np.array([1.0, 0.0]))
 
     np.testing.assert_array_equal(end(0.0), end(1e3))
-    # And no weighted one could be left out.
-    assert sum(tableau.weighted) == {"midpoint": 1, "dopri5": 6, "dopri8": 10}.get(
+    # And none of those could be left out.
+    assert sum(tableau.integrated) == {"midpoint": 1, "dopri5": 6, "dopri8": 10}.get(
         tableau.name, tableau.stages
     )

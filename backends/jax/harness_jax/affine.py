@@ -68,8 +68,8 @@ _THIN = 4
 
 
 def _product(rows: jax.Array, matrix: jax.Array) -> jax.Array:
-    """Rows @ matrix. A thin product is a sum that XLA fuses with what follows; of a whole training
-    step on 2-D data, Eigen's took an eighth (2 cores of an Intel Xeon).
+    """The product rows @ matrix. A thin one is a sum that XLA fuses with what follows; of a whole
+    training step on 2-D data, Eigen's took an eighth (2 cores of an Intel Xeon).
     """
     if len(matrix) > _THIN:
         return rows @ matrix

@@ -18,7 +18,7 @@ from harness_jax.control import NativeSolver, Rates, Squares, Stats, Tree
 from harness_jax.record import Record, empty_record
 from harness_jax.residuals import Room, Tangents, empty_room
 from harness_jax.solve import Recorder, run, solve
-from harness_jax.step import Weighted, add, pull_back, put, rates_where, stage_slopes
+from harness_jax.step import Integrated, add, pull_back, put, rates_where, stage_slopes
 
 __all__ = ["solve_checkpoint", "solve_direct"]
 
@@ -86,12 +86,12 @@ def _recorder(tangents: Tangents, y0: Tree, solver: NativeSolver, keep: bool) ->
     )
 
     def evaluate(
-        tape: Tape, index: jax.Array, weighted: Weighted, s: jax.Array, z: Tree
+        tape: Tape, index: jax.Array, integrated: Integrated, s: jax.Array, z: Tree
     ) -> tuple[Tree, Tree, Tape]:
         if not keep:
-            return *rates_where(
-                weighted, tangents.rates, s, z, tangents.inputs, tangents.fixed
-            ), tape
+            inputs, fixed = tangents.inputs, tangents.fixed
+            rates = rates_where(integrated, tangents.rates, s, z, inputs, fixed)
+            return *rates, tape
         record, room = tape
         slots = _slots(room)
         (dz, dq), kept = tangents.evaluate(s, z)
@@ -127,10 +127,10 @@ def _back_through(
         z, k = record.read(index, advance, needless=kept)
 
         def through(
-            i: jax.Array, weighted: Weighted, s: jax.Array, z: Tree, bars: Tree
+            i: jax.Array, integrated: Integrated, s: jax.Array, z: Tree, bars: Tree
         ) -> tuple[Tree, Tree]:
             if not room:
-                return _pull_back_again(tangents, weighted, s, z, bars)
+                return _pull_back_again(tangents, integrated, s, z, bars)
             leaves = lax.cond(
                 kept,
                 lambda: [rows[index * needed + i] for rows in room],
@@ -156,7 +156,7 @@ def _back_through(
 
 
 def _pull_back_again(
-    tangents: Tangents, weighted: Weighted, s: jax.Array, z: Tree, bars: tuple[Tree, Tree]
+    tangents: Tangents, integrated: Integrated, s: jax.Array, z: Tree, bars: tuple[Tree, Tree]
 ) -> tuple[Tree, Tree]:
     """Cotangents of z and of the inputs, the rates evaluated once more."""
 
@@ -172,9 +172,9 @@ def _pull_back_again(
         found: tuple[Tree, Tree] = vjp(bars[0])
         return found
 
-    if isinstance(weighted, bool):
+    if isinstance(integrated, bool):
         return of_rates()
-    found: tuple[Tree, Tree] = lax.cond(weighted, of_rates, of_slope)
+    found: tuple[Tree, Tree] = lax.cond(integrated, of_rates, of_slope)
     return found
 
 

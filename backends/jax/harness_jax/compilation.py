@@ -11,8 +11,8 @@ __all__ = ["compiler_options"]
 
 _EIGEN = {"xla_cpu_experimental_ynn_fusion_type": ""}
 """Products by Eigen, not by YNNPACK as XLA chooses. On 2 cores of an Intel Xeon a training step of
-W3b of the benchmarks takes 0.87 of the time with it, one of W2b 0.93, one of W1, with the thin
-products of `harness_jax.affine`, 1.03."""
+W3b (docs/benchmarks.md) takes 0.87 of the time with it, one of W2b 0.93, and one of W1, with the
+thin products of `harness_jax.affine`, as long as without."""
 
 
 @cache

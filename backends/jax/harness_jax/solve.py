@@ -35,7 +35,7 @@ from harness_jax.control import (
     scaled,
     time_dtype,
 )
-from harness_jax.step import Evaluate, Weighted, put, rates_where, take_step
+from harness_jax.step import Evaluate, Integrated, put, rates_where, take_step
 
 __all__ = ["Recorder", "run", "solve"]
 
@@ -45,7 +45,7 @@ class Recorder(NamedTuple):
 
     Arguments:
         empty: The tape before the first evaluation.
-        evaluate: (tape, index of the evaluation, weighted, s, z) -> (dz/ds, dq/ds, tape).
+        evaluate: (tape, index of the evaluation, integrated, s, z) -> (dz/ds, dq/ds, tape).
             Evaluation `steps * needed + i` is stage i of the step after so many accepted ones; -1
             is none.
         step: (tape, index of the step, s, h, z, k) -> tape, at the end of every attempt.
@@ -85,9 +85,9 @@ def solve(
     """
 
     def evaluate(
-        tape: Tree, index: jax.Array, weighted: Weighted, s: jax.Array, z: Tree
+        tape: Tree, index: jax.Array, integrated: Integrated, s: jax.Array, z: Tree
     ) -> tuple[Tree, Tree, Tree]:
-        return *rates_where(weighted, rates, s, z, inputs, fixed), tape
+        return *rates_where(integrated, rates, s, z, inputs, fixed), tape
 
     recorder = Recorder(None, evaluate, lambda tape, *_: tape)
     y, stats, _ = run(recorder, y0, solver, squares, h0, rule=rule)

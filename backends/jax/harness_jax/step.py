@@ -36,14 +36,14 @@ Weights = tuple[float, ...] | jax.Array
 Tape = Any
 """What an evaluation leaves for the backward pass, a tree of arrays; None for nothing."""
 
-Weighted = jax.Array | bool
-"""Whether a stage has a weight; without one its dq/ds may be zeros, as nothing depends on it."""
+Integrated = jax.Array | bool
+"""`harness.solvers.Tableau.integrated` of a stage; if it is not, its dq/ds may be zeros."""
 
-Evaluate = Callable[[Tape, jax.Array, Weighted, jax.Array, Tree], tuple[Tree, Tree, Tape]]
-"""(tape, index of the stage in the step, weighted, s, z) -> (dz/ds, dq/ds, tape)."""
+Evaluate = Callable[[Tape, jax.Array, Integrated, jax.Array, Tree], tuple[Tree, Tree, Tape]]
+"""(tape, index of the stage in the step, integrated, s, z) -> (dz/ds, dq/ds, tape)."""
 
-PullBack = Callable[[jax.Array, Weighted, jax.Array, Tree, tuple[Tree, Tree]], tuple[Tree, Tree]]
-"""(index of the stage, weighted, s, z, cotangents of (dz/ds, dq/ds)) -> those of z and of the
+PullBack = Callable[[jax.Array, Integrated, jax.Array, Tree, tuple[Tree, Tree]], tuple[Tree, Tree]]
+"""(index of the stage, integrated, s, z, cotangents of (dz/ds, dq/ds)) -> those of z and of the
 inputs."""
 
 
@@ -103,7 +103,7 @@ def take_step(
         time = s + c[i] * h
         if tableau.fsal:
             time = jnp.where(i == tableau.stages - 1, end, time)
-        dz, dq, tape = evaluate(tape, i, _weighted(tableau, i), time, add(z, h, a[i], k))
+        dz, dq, tape = evaluate(tape, i, _integrated(tableau, i), time, add(z, h, a[i], k))
         sums = jax.tree.map(lambda total, rate: total + _times(b[:, i], rate), sums, dq)
         return put(k, i, dz), put(ends, jnp.minimum(i, 1), dq), sums, tape
 
@@ -158,7 +158,7 @@ def pull_back(
         )
         rate_bar = jax.tree.map(lambda bar: h * b[i] * bar, q_bar)
         at = s + c[i] * h, add(z, h, a[i], k)
-        bar, more = through(i, _weighted(tableau, i), *at, (k_bar, rate_bar))
+        bar, more = through(i, _integrated(tableau, i), *at, (k_bar, rate_bar))
         return put(bars, i, bar), jax.tree.map(jnp.add, inputs_bar, more)
 
     bars, inputs_bar = lax.fori_loop(
@@ -199,10 +199,10 @@ def _times(weights: jax.Array, leaf: jax.Array) -> jax.Array:
 
 
 def rates_where(
-    weighted: Weighted, rates: Rates, s: jax.Array, z: Tree, inputs: Tree, fixed: Tree
+    integrated: Integrated, rates: Rates, s: jax.Array, z: Tree, inputs: Tree, fixed: Tree
 ) -> tuple[Tree, Tree]:
-    """The rates, without the work that dq/ds takes where it has no weight."""
-    if isinstance(weighted, bool):
+    """The rates, without the work that dq/ds takes where nothing depends on it."""
+    if isinstance(integrated, bool):
         return rates(s, z, inputs, fixed)
     shapes = jax.eval_shape(lambda: rates(s, z, inputs, fixed)[1])
 
@@ -210,15 +210,15 @@ def rates_where(
         zeros = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
         return rates(s, z, inputs, fixed)[0], zeros
 
-    found: tuple[Tree, Tree] = lax.cond(weighted, lambda: rates(s, z, inputs, fixed), slope)
+    found: tuple[Tree, Tree] = lax.cond(integrated, lambda: rates(s, z, inputs, fixed), slope)
     return found
 
 
-def _weighted(tableau: Tableau, i: jax.Array) -> Weighted:
+def _integrated(tableau: Tableau, i: jax.Array) -> Integrated:
     """True where all stages are, and on a GPU: a condition would wait for it."""
-    if all(tableau.weighted) or jax.default_backend() != "cpu":
+    if all(tableau.integrated) or jax.default_backend() != "cpu":
         return True
-    return jnp.asarray(tableau.weighted)[i]
+    return jnp.asarray(tableau.integrated)[i]
 
 
 def _padded(tableau: Tableau) -> np.ndarray:
