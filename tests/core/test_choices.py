@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -25,14 +23,7 @@ from harness.trial import Trial
 TRIAL = replace(fake_trial(), gradient="auto")
 
 
-@pytest.fixture(autouse=True)
-def _process_unchanged() -> Iterator[None]:
-    """Trials pin the process that runs them."""
-    cores, variables = os.sched_getaffinity(0), dict(os.environ)
-    yield
-    os.sched_setaffinity(0, cores)
-    os.environ.clear()
-    os.environ.update(variables)
+pytestmark = pytest.mark.usefixtures("process_unchanged")
 
 
 def _settled(root: Path, trial: Trial = TRIAL) -> tuple[Trial, dict[str, str]]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import io
 import os
 import pickle
 import re
@@ -12,16 +11,14 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import pytest
+from archive_data import ROWS, archive, npy
 
 from harness.datasets import benchmarks
 from harness.datasets.archives import extract
 from harness.datasets.download import Remote
 from harness.datasets.public import PublicDataset
 from harness.errors import DataError
-
-ROWS = np.random.Generator(np.random.PCG64(0)).normal(size=(2000, 8))
 
 
 @pytest.fixture
@@ -36,25 +33,6 @@ def folder(tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> Path
     monkeypatch.setenv("HARNESS_DATA_DIR", str(tmp_path / "data"))
     (tmp_path / "data").mkdir()
     return tmp_path / "data"
-
-
-def npy(rows: np.ndarray = ROWS) -> bytes:
-    file = io.BytesIO()
-    np.save(file, rows)
-    return file.getvalue()
-
-
-def archive(members: Mapping[str, bytes | tarfile.TarInfo]) -> bytes:
-    file = io.BytesIO()
-    with tarfile.open(fileobj=file, mode="w:gz") as tar:
-        for name, content in members.items():
-            if isinstance(content, tarfile.TarInfo):
-                tar.addfile(content)
-                continue
-            member = tarfile.TarInfo(name)
-            member.size = len(content)
-            tar.addfile(member, io.BytesIO(content))
-    return file.getvalue()
 
 
 def table(folder: Path, content: bytes, name: str = "power") -> PublicDataset:

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import errno
 import hashlib
-import io
 import os
 import sys
-import tarfile
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import numpy as np
 import pytest
+from archive_data import ROWS, archive, npy
 from image_data import idx, pixels
 
 from harness.datasets import benchmarks, density_images, download, public, tabular
@@ -25,8 +24,6 @@ from harness.datasets.sources import Source
 from harness.errors import DataError
 
 pytest.importorskip("pooch")
-
-ROWS = np.random.Generator(np.random.PCG64(0)).normal(size=(2000, 8))
 
 
 @dataclass
@@ -95,25 +92,6 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(download, "PAUSE_S", 0.0)
     monkeypatch.setattr(download, "CHUNK", 100)
     return tmp_path / "cache"
-
-
-def npy(rows: np.ndarray = ROWS) -> bytes:
-    file = io.BytesIO()
-    np.save(file, rows)
-    return file.getvalue()
-
-
-def archive(members: Mapping[str, bytes | tarfile.TarInfo]) -> bytes:
-    file = io.BytesIO()
-    with tarfile.open(fileobj=file, mode="w:gz") as tar:
-        for name, content in members.items():
-            if isinstance(content, tarfile.TarInfo):
-                tar.addfile(content)
-                continue
-            member = tarfile.TarInfo(name)
-            member.size = len(content)
-            tar.addfile(member, io.BytesIO(content))
-    return file.getvalue()
 
 
 GOOD = archive(

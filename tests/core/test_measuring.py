@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
-from collections.abc import Iterator
 from dataclasses import replace
 from importlib import metadata
 from pathlib import Path
@@ -13,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 from fake_backend import FakeBackend
-from fakes import fake_trial, timeless
+from fakes import fake_trial, result_of, run_fake, timeless
 from safetensors.numpy import load_file
 
 from harness.datasets import Split, load
@@ -28,31 +26,10 @@ from harness.metrics.coverage import cov_l2, mmd_l2
 from harness.metrics.floor import real_floor, reference_rows
 from harness.records import Status, TrialFolder
 from harness.streams import Stream
-from harness.terms import Resources
-from harness.training import run_trial
 from harness.trial import DatasetRef, ModelSpec, Posterior, SampleMetrics, Trial
 from harness.watch import Interrupted, Progress, TimedOut
 
-
-@pytest.fixture(autouse=True)
-def _process_unchanged(tmp_path: Path) -> Iterator[None]:
-    """Trials pin the process that runs them, and remember what they fit."""
-    cores, variables = os.sched_getaffinity(0), dict(os.environ)
-    os.environ["HARNESS_CACHE_DIR"] = str(tmp_path / "cache")
-    yield
-    os.sched_setaffinity(0, cores)
-    os.environ.clear()
-    os.environ.update(variables)
-
-
-def _run(root: Path, trial: Trial, **options: Any) -> Status:  # noqa: ANN401
-    return run_trial(trial, root, Resources(), backend=FakeBackend(), **options)
-
-
-def _result(root: Path, trial: Trial) -> dict[str, Any]:
-    result = TrialFolder(root, trial.id).read_result()
-    assert result is not None
-    return result
+pytestmark = pytest.mark.usefixtures("process_unchanged")
 
 
 def _evaluated(trial: Trial, **fields: Any) -> Trial:  # noqa: ANN401
@@ -78,8 +55,8 @@ def table(monkeypatch: pytest.MonkeyPatch) -> Trial:
 
 def test_the_record_has_means_minima_floors_and_their_rows(tmp_path: Path, table: Trial) -> None:
     seen: list[Progress] = []
-    assert _run(tmp_path, table, progress=seen.append) is Status.OK
-    result = _result(tmp_path, table)
+    assert run_fake(tmp_path, table, progress=seen.append) is Status.OK
+    result = result_of(tmp_path, table)
     metrics = result["metrics"]
     for name, rows in {
         **dict.fromkeys(("cd", "mmd_kernel", "emd_3d_reading_approximate"), 60),
@@ -102,8 +79,8 @@ def test_samples_are_those_of_seed_and_number_against_the_fixed_references(
     tmp_path: Path,
 ) -> None:
     trial = _moons()
-    assert _run(tmp_path, trial) is Status.OK
-    result = _result(tmp_path, trial)
+    assert run_fake(tmp_path, trial) is Status.OK
+    result = result_of(tmp_path, trial)
     attempt = TrialFolder(tmp_path, trial.id).attempt(result["attempt_id"])
     arrays = load_file(attempt / "model.safetensors")
     dataset = load("moons")
@@ -140,12 +117,12 @@ def _cut_then_finished(
     """Runs a trial that is cut and then goes on; returns what the first attempt left."""
     with patch.context() as context:
         _cut(context, method, at, MemoryError("out of memory"))
-        stopped = _run(root, trial, may_retry=True)
+        stopped = run_fake(root, trial, may_retry=True)
     assert stopped is Status.OUT_OF_MEMORY
     (attempt,) = TrialFolder(root, trial.id).attempts()
     state = Measured.read(attempt)
     assert state is not None
-    assert _run(root, trial, progress=seen.append) is Status.OK
+    assert run_fake(root, trial, progress=seen.append) is Status.OK
     return state
 
 
@@ -153,15 +130,15 @@ def _cut_then_finished(
 def test_a_stage_that_was_cut_goes_on_with_the_same_numbers(
     tmp_path: Path, table: Trial, monkeypatch: pytest.MonkeyPatch, at: int
 ) -> None:
-    assert _run(tmp_path / "calm", table) is Status.OK
+    assert run_fake(tmp_path / "calm", table) is Status.OK
     root, seen = tmp_path / "cut", list[Progress]()
     state = _cut_then_finished(root, table, monkeypatch, "sampling", at, seen)
     assert state.samplings.count == at
     assert "test_nll" in state.metrics
-    assert timeless(_result(root, table)) == timeless(_result(tmp_path / "calm", table))
+    assert timeless(result_of(root, table)) == timeless(result_of(tmp_path / "calm", table))
     stages = {progress.stage for progress in seen}
     assert not stages & {"testing", "floors", *(f"sampling {k + 1}/3" for k in range(at))}
-    assert _result(root, table)["environment"]["resumed"] == "bitwise"
+    assert result_of(root, table)["environment"]["resumed"] == "bitwise"
 
 
 def test_measurements_of_other_arrays_are_not_taken_over(tmp_path: Path) -> None:
@@ -187,26 +164,26 @@ def test_a_time_limit_and_a_request_to_stop_keep_what_was_measured(
     with monkeypatch.context() as patch:
         _cut(patch, "sampling", 1, Interrupted())
         with pytest.raises(KeyboardInterrupt):
-            _run(tmp_path, table)
+            run_fake(tmp_path, table)
     assert folder.read_result() is None
     with monkeypatch.context() as patch:
         _cut(patch, "sampling", 2, TimedOut("stopped after 1 minutes"))
-        assert _run(tmp_path, table) is Status.TIMEOUT
+        assert run_fake(tmp_path, table) is Status.TIMEOUT
     states = [Measured.read(attempt) for attempt in folder.attempts()]
     assert sorted(state.samplings.count for state in states if state) == [1, 2]
     # `harness run` makes room for a result and leaves the attempts.
     folder.set_aside(attempts=False)
-    assert _run(tmp_path, table) is Status.OK
-    assert _run(tmp_path / "calm", table) is Status.OK
-    assert timeless(_result(tmp_path, table)) == timeless(_result(tmp_path / "calm", table))
+    assert run_fake(tmp_path, table) is Status.OK
+    assert run_fake(tmp_path / "calm", table) is Status.OK
+    assert timeless(result_of(tmp_path, table)) == timeless(result_of(tmp_path / "calm", table))
 
 
 def test_samples_that_are_not_finite_are_said_and_the_test_stays(
     tmp_path: Path, table: Trial, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("FAKE_BEHAVIOUR", '{"nan_in_sampling_of": 60}')
-    assert _run(tmp_path, table) is Status.OK
-    result = _result(tmp_path, table)
+    assert run_fake(tmp_path, table) is Status.OK
+    result = result_of(tmp_path, table)
     assert result["message"] == (
         "no sample metrics: sampling 1 of 3: 3 of 60 samples are not finite"
     )
@@ -220,8 +197,8 @@ def test_no_floor_with_fewer_training_rows_than_references(
     rows = Stream(0, "test/table").normal((90, 5))
     splits: dict[Split, Any] = {"train": rows[:30], "val": rows[:30], "test": rows[30:]}
     monkeypatch.setattr("harness.datasets.load", lambda *_: ArrayDataset("table", splits))
-    assert _run(tmp_path, table) is Status.OK
-    result = _result(tmp_path, table)
+    assert run_fake(tmp_path, table) is Status.OK
+    result = result_of(tmp_path, table)
     assert result["message"].startswith("no floors: a floor needs as many training rows")
     assert "cd" in result["metrics"]
     assert "cd_floor" not in result["metrics"]
@@ -231,8 +208,8 @@ def test_what_cannot_be_measured_ends_a_trial_before_it_trains(
     tmp_path: Path, table: Trial, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refused(trial: Trial, root: str) -> str:
-        assert _run(tmp_path / root, trial) is Status.ERROR
-        result = _result(tmp_path / root, trial)
+        assert run_fake(tmp_path / root, trial) is Status.ERROR
+        result = result_of(tmp_path / root, trial)
         assert result["timing"].get("step_s") is None
         return str(result["message"])
 
@@ -270,8 +247,8 @@ def images(monkeypatch: pytest.MonkeyPatch) -> Trial:
 
 
 def test_reconstructions_and_prior_samples_are_apart(tmp_path: Path, images: Trial) -> None:
-    assert _run(tmp_path, images) is Status.OK
-    metrics = _result(tmp_path, images)["metrics"]
+    assert run_fake(tmp_path, images) is Status.OK
+    metrics = result_of(tmp_path, images)["metrics"]
     pixels = Stream(0, "images").integers(2, (90, 1, 8, 8))[:20].astype(np.float64)
     shifts = [
         Stream(0, f"reconstruct/{index}/posterior").normal((size, 4)).astype("float32").mean(-1)
@@ -288,8 +265,8 @@ def test_reconstructions_and_prior_samples_are_apart(tmp_path: Path, images: Tri
 
 
 def test_importance_weights_by_hand(tmp_path: Path, images: Trial) -> None:
-    assert _run(tmp_path, images) is Status.OK
-    result = _result(tmp_path, images)
+    assert run_fake(tmp_path, images) is Status.OK
+    result = result_of(tmp_path, images)
     metrics = result["metrics"]
     model = FakeBackend().open(images, DataInfo("pixels", (1, 8, 8), "bernoulli"), "cpu")
     attempt = TrialFolder(tmp_path, images.id).attempt(result["attempt_id"])
@@ -325,9 +302,9 @@ def test_importance_weights_by_hand(tmp_path: Path, images: Trial) -> None:
 def test_draws_that_were_cut_go_on(
     tmp_path: Path, images: Trial, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert _run(tmp_path / "calm", images) is Status.OK
+    assert run_fake(tmp_path / "calm", images) is Status.OK
     root, seen = tmp_path / "cut", list[Progress]()
     state = _cut_then_finished(root, images, monkeypatch, "log_weights", 2, seen)
     assert state.draws == 2
-    assert timeless(_result(root, images)) == timeless(_result(tmp_path / "calm", images))
+    assert timeless(result_of(root, images)) == timeless(result_of(tmp_path / "calm", images))
     assert not {progress.stage for progress in seen} & {"draw 1/4", "draw 2/4", "reconstructing"}

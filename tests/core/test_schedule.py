@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,15 +18,7 @@ from harness.trainer import Cadence
 from harness.training import run_trial
 from harness.trial import AdaptiveSolver, Optimizer, Patience, Schedule, Training, Trial
 
-
-@pytest.fixture(autouse=True)
-def _process_unchanged() -> Iterator[None]:
-    """Trials pin the process that runs them."""
-    cores, variables = os.sched_getaffinity(0), dict(os.environ)
-    yield
-    os.sched_setaffinity(0, cores)
-    os.environ.clear()
-    os.environ.update(variables)
+pytestmark = pytest.mark.usefixtures("process_unchanged")
 
 
 def test_learning_rate_by_hand() -> None:

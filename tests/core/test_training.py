@@ -2,8 +2,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 from fake_backend import FakeBackend
-from fakes import fake_trial, timeless
+from fakes import fake_trial, result_of, run_fake, timeless
 from safetensors.numpy import load_file
 
 from harness.checkpoint import Checkpoint
@@ -27,37 +25,18 @@ from harness.training import run_trial
 from harness.trial import DatasetRef, ModelSpec, Optimizer, Posterior, Schedule, Trial
 from harness.watch import Progress
 
-
-@pytest.fixture(autouse=True)
-def _process_unchanged(tmp_path: Path) -> Iterator[None]:
-    """Trials pin the process that runs them, and remember what they fit."""
-    cores, variables = os.sched_getaffinity(0), dict(os.environ)
-    os.environ["HARNESS_CACHE_DIR"] = str(tmp_path / "cache")
-    yield
-    os.sched_setaffinity(0, cores)
-    os.environ.clear()
-    os.environ.update(variables)
-
-
-def _run(root: Path, trial: Trial, **options: Any) -> Status:  # noqa: ANN401
-    return run_trial(trial, root, Resources(), backend=FakeBackend(), **options)
-
-
-def _result(root: Path, trial: Trial) -> dict[str, Any]:
-    result = TrialFolder(root, trial.id).read_result()
-    assert result is not None
-    return result
+pytestmark = pytest.mark.usefixtures("process_unchanged")
 
 
 def _attempt(root: Path, trial: Trial) -> Path:
-    return TrialFolder(root, trial.id).attempt(_result(root, trial)["attempt_id"])
+    return TrialFolder(root, trial.id).attempt(result_of(root, trial)["attempt_id"])
 
 
 def test_a_trial_leaves_a_whole_record(tmp_path: Path) -> None:
     trial = fake_trial()
     seen: list[Progress] = []
-    assert _run(tmp_path, trial, progress=seen.append) is Status.OK
-    result = _result(tmp_path, trial)
+    assert run_fake(tmp_path, trial, progress=seen.append) is Status.OK
+    result = result_of(tmp_path, trial)
     assert list(result) == [
         *("schema_version", "trial_id", "status", "message", "attempts", "attempt_id"),
         *("finished_ms", "metrics", "timing", "nfe", "memory", "environment"),
@@ -100,8 +79,8 @@ def test_counts_follow_from_the_steps_whenever_they_are_fetched(tmp_path: Path) 
     records = []
     for number, log_s in enumerate((1e9, 0.0)):
         root = tmp_path / str(number)
-        assert _run(root, trial, cadence=Cadence(log_s=log_s, checkpoint_s=log_s)) is Status.OK
-        records.append(_result(root, trial))
+        assert run_fake(root, trial, cadence=Cadence(log_s=log_s, checkpoint_s=log_s)) is Status.OK
+        records.append(result_of(root, trial))
     assert timeless(records[0]) == timeless(records[1])
     forward = [7 + step % 3 for step in range(25)]
     train = records[0]["nfe"]["train"]
@@ -116,7 +95,7 @@ def test_counts_follow_from_the_steps_whenever_they_are_fetched(tmp_path: Path) 
 
 def test_lines_of_training_and_validation(tmp_path: Path) -> None:
     trial = fake_trial(iterations=25, validate_every=10)
-    _run(tmp_path, trial, cadence=Cadence(log_s=1e9))
+    run_fake(tmp_path, trial, cadence=Cadence(log_s=1e9))
     lines = read_lines(_attempt(tmp_path, trial) / "metrics.jsonl")
     assert [line["step"] for line in lines if "loss" in line] == [10, 20, 25]
     assert [line["step"] for line in lines if "val_nll" in line] == [10, 20, 25]
@@ -133,12 +112,12 @@ def test_lines_of_training_and_validation(tmp_path: Path) -> None:
 
 def test_test_nll_is_that_of_the_kept_arrays(tmp_path: Path) -> None:
     trial = fake_trial(iterations=30)
-    _run(tmp_path, trial)
+    run_fake(tmp_path, trial)
     arrays = load_file(_attempt(tmp_path, trial) / "model.safetensors")
     x = load("moons").rows("test", 100).x.astype("float32")
     z = (x - arrays["m"]) * np.exp(-arrays["s"])
     log_prob = (-0.5 * z**2 - 0.5 * math.log(2 * math.pi) - arrays["s"]).sum(-1).astype("float64")
-    found = _result(tmp_path, trial)["metrics"]["test_nll"]
+    found = result_of(tmp_path, trial)["metrics"]["test_nll"]
     assert found["value"] == pytest.approx(-log_prob.mean(), rel=1e-6)
     assert found["sem"] == pytest.approx(log_prob.std(ddof=1) / 10, rel=1e-5)
 
@@ -150,15 +129,15 @@ def test_best_arrays_are_kept_or_the_last(tmp_path: Path) -> None:
         for keep in ("best", "last")
     )
     for trial in (best, last):
-        assert _run(tmp_path, trial) is Status.OK
+        assert run_fake(tmp_path, trial) is Status.OK
     values = [
         line["val_nll"]
         for line in read_lines(_attempt(tmp_path, best) / "metrics.jsonl")
         if "val_nll" in line
     ]
     assert min(values) < values[-1]
-    assert _result(tmp_path, best)["metrics"]["val_nll"]["value"] == min(values)
-    assert _result(tmp_path, last)["metrics"]["val_nll"]["value"] == values[-1]
+    assert result_of(tmp_path, best)["metrics"]["val_nll"]["value"] == min(values)
+    assert result_of(tmp_path, last)["metrics"]["val_nll"]["value"] == values[-1]
     found = Checkpoint.read(_attempt(tmp_path, last))
     assert found is not None
     assert not found.best
@@ -166,7 +145,7 @@ def test_best_arrays_are_kept_or_the_last(tmp_path: Path) -> None:
 
 def test_density_grid_and_samples_are_in_data_space(tmp_path: Path) -> None:
     trial = fake_trial(iterations=60)
-    _run(tmp_path, trial)
+    run_fake(tmp_path, trial)
     found = load_file(_attempt(tmp_path, trial) / "samples.safetensors")
     assert found["samples"].shape == (10, 2)
     assert found["grid_log_prob"].shape == (100, 100)
@@ -182,8 +161,8 @@ def test_image_shape_and_bits_of_images(tmp_path: Path) -> None:
     from safetensors import safe_open
 
     trial = fake_trial("digits", iterations=10)
-    assert _run(tmp_path, trial) is Status.OK
-    metrics = _result(tmp_path, trial)["metrics"]
+    assert run_fake(tmp_path, trial) is Status.OK
+    metrics = result_of(tmp_path, trial)["metrics"]
     bits = metrics["test_bits_per_dim"]
     assert bits["unit"] == "bits/dim"
     assert bits["value"] == pytest.approx(metrics["test_nll"]["value"] / (64 * math.log(2)))
@@ -213,8 +192,8 @@ def test_an_autoencoder_is_scored_by_its_elbo(
         dataset=DatasetRef("pixels", "0"),
         model=ModelSpec(posterior=Posterior(latent=4, amortization="plain")),
     )
-    assert _run(tmp_path, trial, cadence=Cadence(log_s=0.0)) is Status.OK
-    metrics = _result(tmp_path, trial)["metrics"]
+    assert run_fake(tmp_path, trial, cadence=Cadence(log_s=0.0)) is Status.OK
+    metrics = result_of(tmp_path, trial)["metrics"]
     names = {"test_neg_elbo", "val_neg_elbo", "train_neg_elbo", "parameters", "steps"}
     bits = {"test_neg_elbo_bits_per_dim"} if likelihood == "categorical" else set()
     assert set(metrics) == names | bits
@@ -231,8 +210,8 @@ def test_an_autoencoder_is_scored_by_its_elbo(
 
 def test_a_model_that_does_not_fit_the_data_is_a_record(tmp_path: Path) -> None:
     trial = replace(fake_trial(), model=ModelSpec(hidden=(8,), strides=(1, 1)), gradient="auto")
-    assert _run(tmp_path, trial) is Status.ERROR
-    message = _result(tmp_path, trial)["message"]
+    assert run_fake(tmp_path, trial) is Status.ERROR
+    message = result_of(tmp_path, trial)["message"]
     assert message.startswith(
         "a convolutional model needs data of shape (channels, height, width)"
     )
@@ -242,7 +221,7 @@ def test_a_model_that_does_not_fit_the_data_is_a_record(tmp_path: Path) -> None:
 
 def test_tf32_is_a_matter_of_products_not_of_arrays(tmp_path: Path) -> None:
     trial = replace(fake_trial(iterations=3), precision="tf32")
-    assert _run(tmp_path, trial) is Status.OK
+    assert run_fake(tmp_path, trial) is Status.OK
     arrays = load_file(_attempt(tmp_path, trial) / "model.safetensors")
     assert {array.dtype for array in arrays.values()} == {np.dtype("float32")}
 
@@ -257,12 +236,12 @@ def test_divergence_is_a_result_with_the_step(
 ) -> None:
     _failing(monkeypatch, tmp_path, "diverge")
     trial = fake_trial()
-    assert _run(tmp_path, trial) is Status.DIVERGED
-    result = _result(tmp_path, trial)
+    assert run_fake(tmp_path, trial) is Status.DIVERGED
+    result = result_of(tmp_path, trial)
     assert result["message"] == "training failed at step 13: non-finite"
     assert result["metrics"] == {}
     assert result["nfe"]["train"]["forward"]["n"] == 13
-    assert _run(tmp_path, trial) is Status.DIVERGED
+    assert run_fake(tmp_path, trial) is Status.DIVERGED
     assert len(TrialFolder(tmp_path, trial.id).attempts()) == 1
 
 
@@ -271,8 +250,8 @@ def test_an_exception_becomes_an_error_without_paths(
 ) -> None:
     _failing(monkeypatch, tmp_path, "raise")
     trial = fake_trial()
-    assert _run(tmp_path, trial, capture=True) is Status.ERROR
-    result = _result(tmp_path, trial)
+    assert run_fake(tmp_path, trial, capture=True) is Status.ERROR
+    result = result_of(tmp_path, trial)
     assert result["message"].startswith("RuntimeError: no such file ~/secret (log: trials/")
     log = (_attempt(tmp_path, trial) / "log.txt").read_text()
     assert "Traceback" in log
@@ -285,18 +264,18 @@ def test_memory_that_ran_out_is_committed_only_when_it_is_final(
 ) -> None:
     _failing(monkeypatch, tmp_path, "memory")
     trial = fake_trial()
-    assert _run(tmp_path, trial, may_retry=True) is Status.OUT_OF_MEMORY
+    assert run_fake(tmp_path, trial, may_retry=True) is Status.OUT_OF_MEMORY
     folder = TrialFolder(tmp_path, trial.id)
     assert folder.read_result() is None
-    assert _run(tmp_path, trial) is Status.OK
-    assert _result(tmp_path, trial)["attempts"] == 2
+    assert run_fake(tmp_path, trial) is Status.OK
+    assert result_of(tmp_path, trial)["attempts"] == 2
 
 
 def test_a_time_limit_leaves_a_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     trial = fake_trial(iterations=100_000)
     status = run_trial(trial, tmp_path, Resources(timeout_minutes=0.01), backend=FakeBackend())
     assert status is Status.TIMEOUT
-    assert _result(tmp_path, trial)["message"] == "stopped after 0.01 minutes"
+    assert result_of(tmp_path, trial)["message"] == "stopped after 0.01 minutes"
     found = Checkpoint.read(_attempt(tmp_path, trial))
     assert found is not None
     assert found.totals.step > 0
@@ -307,14 +286,14 @@ def test_resume_under_another_fingerprint_goes_on_and_says_so(
 ) -> None:
     _failing(monkeypatch, tmp_path, "memory")
     trial = fake_trial()
-    _run(tmp_path, trial, may_retry=True, cadence=Cadence(checkpoint_s=0.0))
+    run_fake(tmp_path, trial, may_retry=True, cadence=Cadence(checkpoint_s=0.0))
     monkeypatch.setenv("OMP_PROC_BIND", "true")
-    assert _run(tmp_path, trial) is Status.OK
-    assert _result(tmp_path, trial)["environment"]["resumed"] == "not bitwise"
+    assert run_fake(tmp_path, trial) is Status.OK
+    assert result_of(tmp_path, trial)["environment"]["resumed"] == "not bitwise"
 
 
 def test_digest_of_other_data_is_an_error(tmp_path: Path) -> None:
     trial = fake_trial()
     other = replace(trial, dataset=replace(trial.dataset, digest="sha256:0"))
-    assert _run(tmp_path, other) is Status.ERROR
-    assert "no longer the one" in _result(tmp_path, other)["message"]
+    assert run_fake(tmp_path, other) is Status.ERROR
+    assert "no longer the one" in result_of(tmp_path, other)["message"]

@@ -11,9 +11,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from fake_backend import FakeBackend
+
 from harness.datasets import declare
-from harness.records import TrialFolder
+from harness.records import Status, TrialFolder
 from harness.terms import Resources
+from harness.training import run_trial
 from harness.trial import DatasetRef, Evaluation, FixedSolver, Optimizer, Training, Trial
 from harness.watch import read_progress
 
@@ -22,6 +25,7 @@ __all__ = [
     "fake_trial",
     "reached",
     "result_of",
+    "run_fake",
     "run_plan",
     "run_process",
     "timeless",
@@ -108,6 +112,11 @@ def run_plan(root: Path, env: dict[str, str], *options: str) -> subprocess.Popen
         stderr=subprocess.STDOUT,
         process_group=0,
     )
+
+
+def run_fake(root: Path, trial: Trial, **options: Any) -> Status:  # noqa: ANN401
+    """Runs a trial in this process; `options` are those of `run_trial`."""
+    return run_trial(trial, root, Resources(), backend=FakeBackend(), **options)
 
 
 def result_of(root: Path, trial: Trial) -> dict[str, Any]:
