@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from harness_jax.control import FAILURES, Inputs, Tree, state_squares
+from harness_jax.control import FAILURES, Inputs, Problem, Tree, state_squares
 from harness_jax.field import Density
 from harness_jax.gradients import get_engine
 
@@ -28,7 +28,6 @@ from harness.trial import (
 DIM = 3
 ENGINES: tuple[EngineName, ...] = ("native", "library")
 MakeArrays = Callable[[ModelSpec, Shape], tuple[Block, dict[str, jax.Array]]]
-Problem = tuple[Callable[..., Tree], Tree, dict[str, jax.Array]]
 
 
 @pytest.fixture
@@ -48,7 +47,7 @@ def problem(block_arrays: MakeArrays) -> Problem:
     def rates(s: Tree, z: Tree, inputs: Tree, fixed: Tree) -> Tree:
         return Density(model, block, "hutchinson")(others._replace(arrays=inputs), s, z)
 
-    return rates, (x, jnp.zeros((1, 8))), arrays
+    return Problem(rates, (x, jnp.zeros((1, 8))), arrays, None, state_squares)
 
 
 def _spec(
@@ -60,10 +59,10 @@ def _spec(
 
 
 def _solve(engine: EngineName, problem: Problem, spec: SolverSpec) -> tuple[Tree, Any]:
-    field, y0, inputs = problem
-    end, stats = jax.jit(
-        lambda y0, inputs: get_engine(engine).solve(field, y0, inputs, None, spec, state_squares)
-    )(y0, inputs)
+    def solve(y0: Tree, inputs: Tree) -> tuple[Tree, Any]:
+        return get_engine(engine).solve(problem._replace(y0=y0, inputs=inputs), spec)
+
+    end, stats = jax.jit(solve)(problem.y0, problem.inputs)
     return end, jax.device_get(stats)
 
 
@@ -91,17 +90,18 @@ def test_engines_agree_on_norm_and_first_step(problem: Problem) -> None:
 @pytest.mark.parametrize("name", ["dopri5", "rk4_38"])
 def test_engines_agree_on_the_gradient_of_the_steps(name: str, problem: Problem) -> None:
     """In every mode, and on the counts of what is differentiated."""
-    rates, y0, inputs = problem
     spec = _spec(name, "mixed", "whole")
 
     def gradient(engine: EngineName, mode: Literal["checkpoint", "direct"]) -> tuple[Any, Any]:
         solve = getattr(get_engine(engine), f"solve_{mode}")
 
         def loss(y0: Tree, inputs: Tree) -> tuple[jax.Array, Any]:
-            (z, q), stats = solve(rates, y0, inputs, None, spec, state_squares)
+            (z, q), stats = solve(problem._replace(y0=y0, inputs=inputs), spec)
             return jnp.sum(z**2) + jnp.sum(jnp.sin(q)), stats
 
-        found, stats = jax.jit(jax.grad(loss, argnums=(0, 1), has_aux=True))(y0, inputs)
+        found, stats = jax.jit(jax.grad(loss, argnums=(0, 1), has_aux=True))(
+            problem.y0, problem.inputs
+        )
         return jax.tree.leaves(found), jax.device_get(stats)
 
     expected, stats = gradient("native", "checkpoint")
@@ -139,12 +139,13 @@ def test_solvers_of_diffrax_by_name(
 
 @pytest.mark.parametrize("engine", ENGINES)
 def test_engines_report_failures_alike(engine: EngineName, problem: Problem) -> None:
-    field, (x, a), inputs = problem
+    x, a = problem.y0
+    lost = problem._replace(y0=(x * jnp.nan, a))
     few = AdaptiveSolver("dopri5", rtol=1e-6, atol=1e-6, max_steps=2)
     found = [
         _solve(engine, problem, few)[1],
-        _solve(engine, (field, (x * jnp.nan, a), inputs), AdaptiveSolver("dopri5"))[1],
-        _solve(engine, (field, (x * jnp.nan, a), inputs), FixedSolver("euler", 2))[1],
+        _solve(engine, lost, AdaptiveSolver("dopri5"))[1],
+        _solve(engine, lost, FixedSolver("euler", 2))[1],
     ]
     reasons = [FAILURES[int(stats.failure)] for stats in found]
     assert reasons == ["max_steps", "non-finite", "non-finite"]

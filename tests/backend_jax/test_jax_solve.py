@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from types import SimpleNamespace
 from typing import Any, Literal
 
@@ -15,7 +16,15 @@ import numpy.typing as npt
 import pytest
 from harness_jax import record, residuals
 from harness_jax.backprop import solve_checkpoint, solve_direct
-from harness_jax.control import FAILURES, NativeSolver, Tree, error_norm, next_step, state_squares
+from harness_jax.control import (
+    FAILURES,
+    NativeSolver,
+    Problem,
+    Tree,
+    error_norm,
+    next_step,
+    state_squares,
+)
 from harness_jax.solve import solve
 
 from harness.solvers import ADAPTIVE_SOLVERS, FIXED_SOLVERS, TABLEAUX
@@ -52,9 +61,9 @@ def run(
     field: Callable[..., Tree], solver: NativeSolver, h0: float | None = None
 ) -> tuple[Tree, Any]:
     first = None if h0 is None else jnp.asarray(h0)
-    end, stats = jax.jit(lambda y: solve(field, y, None, None, solver, state_squares, first))(
-        state()
-    )
+    end, stats = jax.jit(
+        lambda y: solve(Problem(field, y, None, None, state_squares, first), solver)
+    )(state())
     jax.effects_barrier()  # type: ignore[no-untyped-call]
     return end, SimpleNamespace(
         **{k: v.item() for k, v in jax.device_get(stats)._asdict().items()}
@@ -131,10 +140,8 @@ def test_order_of_convergence(name: str) -> None:
     errors = []
     for steps in (16, 32):
         start = (jnp.asarray([[0.1]]), jnp.zeros((1, 1)))
-        solver = FixedSolver(name, steps)
-        (z, _), _ = jax.jit(solve, static_argnums=(0, 4, 5))(
-            field, start, None, None, solver, state_squares
-        )
+        problem = Problem(field, start, None, None, state_squares)
+        (z, _), _ = jax.jit(partial(solve, problem, FixedSolver(name, steps)))()
         errors.append(abs(float(z[0, 0]) - exact))
     order = math.log2(errors[0] / errors[1])
     assert -0.4 < order - TABLEAUX[name].order < 0.4
@@ -259,7 +266,7 @@ def test_gradient_does_not_depend_on_what_is_kept(
 
     def gradient(solve: Callable[..., Any]) -> tuple[list[jax.Array], Any]:
         def loss(y: Tree, inputs: Tree) -> tuple[jax.Array, Any]:
-            (z, q), stats = solve(field, y, inputs, None, solver, state_squares)
+            (z, q), stats = solve(Problem(field, y, inputs, None, state_squares), solver)
             return jnp.sum(z**2) + jnp.sum(q), stats
 
         found, stats = jax.jit(jax.grad(loss, argnums=(0, 1), has_aux=True))(

@@ -14,7 +14,7 @@ from jax import lax
 
 from harness.solvers import TABLEAUX
 from harness.trial import AdaptiveSolver
-from harness_jax.control import NativeSolver, Rates, Squares, Stats, Tree
+from harness_jax.control import NativeSolver, Problem, Stats, Tree
 from harness_jax.record import Record, empty_record
 from harness_jax.residuals import Room, Tangents, empty_room
 from harness_jax.solve import Recorder, run, solve
@@ -26,36 +26,27 @@ Tape = tuple[Record, Room]
 
 
 def solve_checkpoint(
-    rates: Rates,
-    y0: tuple[Tree, Tree],
-    inputs: Tree,
-    fixed: Tree,
-    solver: NativeSolver,
-    squares: Squares,
-    h0: jax.Array | None = None,
-    *,
-    keep: bool = False,
+    problem: Problem, solver: NativeSolver, *, keep: bool = False
 ) -> tuple[tuple[Tree, Tree], Stats]:
-    """As `solve`, differentiable in y0 and inputs.
+    """As `solve`, differentiable in the problem's y0 and inputs.
 
     Arguments:
-        rates: The right-hand side.
-        y0: Initial state (z, q).
-        inputs: Differentiable inputs of the right-hand side.
-        fixed: Its other inputs.
+        problem: What is integrated.
         solver: Method and tolerances.
-        squares: What the error norm sees.
-        h0: As in `solve`.
         keep: Keep evaluations, not only states.
     """
 
+    def at(y0: Tree, inputs: Tree, fixed: Tree, h0: Tree) -> Problem:
+        return problem._replace(y0=y0, inputs=inputs, fixed=fixed, h0=h0)
+
     @jax.custom_vjp
-    def solved(y0: Tree, inputs: Tree, fixed: Tree, h0: Tree) -> tuple[Tree, Stats]:
-        return solve(rates, y0, inputs, fixed, solver, squares, h0)
+    def solved(*leaves: Tree) -> tuple[Tree, Stats]:
+        return solve(at(*leaves), solver)
 
     def forward(y0: Tree, inputs: Tree, fixed: Tree, h0: Tree) -> tuple[Tree, Tree]:
-        tangents = Tangents(rates, inputs, fixed)
-        y, stats, tape = run(_recorder(tangents, y0, solver, keep), y0, solver, squares, h0)
+        tangents = Tangents(problem.rates, inputs, fixed)
+        recorder = _recorder(tangents, y0, solver, keep)
+        y, stats, tape = run(recorder, at(y0, inputs, fixed, h0), solver)
         needed = TABLEAUX[solver.name].evaluations_per_step
         recompute = needed * _again(tape, stats.accepted, needed)
         stats = stats._replace(vjp=needed * stats.accepted, recompute=recompute)
@@ -63,11 +54,11 @@ def solve_checkpoint(
 
     def backward(saved: Tree, cotangents: Tree) -> tuple[Tree, ...]:
         tape, steps, inputs, fixed = saved
-        tangents = Tangents(rates, inputs, fixed)
+        tangents = Tangents(problem.rates, inputs, fixed)
         return *_back_through(tangents, solver, tape, steps, cotangents[0]), None, None
 
     solved.defvjp(forward, backward)
-    return solved(y0, inputs, fixed, h0)
+    return solved(problem.y0, problem.inputs, problem.fixed, problem.h0)
 
 
 solve_direct = partial(solve_checkpoint, keep=True)

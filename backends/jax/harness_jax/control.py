@@ -24,6 +24,7 @@ __all__ = [
     "Inputs",
     "NativeSolver",
     "Norm",
+    "Problem",
     "Rates",
     "Squares",
     "Stats",
@@ -84,6 +85,27 @@ Norm = Callable[[Tree], jax.Array]
 
 Squares = Callable[[Tree], tuple[jax.Array, Sequence[int]]]
 """State -> sum of squares and number of entries of each array that the error norm sees."""
+
+
+class Problem(NamedTuple):
+    """What a solve integrates from s = 0 to 1.
+
+    Arguments:
+        rates: The right-hand side.
+        y0: Initial state (z, q).
+        inputs: Differentiable inputs of the right-hand side.
+        fixed: Its other inputs.
+        squares: What the error norm sees.
+        h0: Replaces the solver's rule for the first step at no cost, unless it is 0.
+    """
+
+    rates: Rates
+    y0: tuple[Tree, Tree]
+    inputs: Tree
+    fixed: Tree
+    squares: Squares
+    h0: jax.Array | None = None
+
 
 NativeSolver = AdaptiveSolver | FixedSolver
 """A solver of `harness.solvers`, which all engines share."""

@@ -23,7 +23,7 @@ from harness_jax.control import (
     MAX_STEPS,
     NON_FINITE,
     UNDERFLOW,
-    Rates,
+    Problem,
     Squares,
     Stats,
     Tree,
@@ -40,49 +40,23 @@ __all__ = ["solve", "solve_checkpoint", "solve_direct"]
 
 
 def solve(
-    rates: Rates,
-    y0: tuple[Tree, Tree],
-    inputs: Tree,
-    fixed: Tree,
-    solver: SolverSpec,
-    squares: Squares,
-    h0: jax.Array | None = None,
-    *,
-    rule: bool = True,
+    problem: Problem, solver: SolverSpec, *, rule: bool = True
 ) -> tuple[tuple[Tree, Tree], Stats]:
-    """Integrates from s = 0 to 1; not to be differentiated. See `harness_jax.solve.solve`."""
+    """Solves without a gradient. See `harness_jax.solve.solve`."""
     del rule
-    adjoint = diffrax.ForwardMode()
-    return _solve(rates, y0, inputs, fixed, solver, squares, h0, adjoint)
+    return _solve(problem, solver, diffrax.ForwardMode())
 
 
-def solve_checkpoint(
-    rates: Rates,
-    y0: tuple[Tree, Tree],
-    inputs: Tree,
-    fixed: Tree,
-    solver: SolverSpec,
-    squares: Squares,
-    h0: jax.Array | None = None,
-) -> tuple[tuple[Tree, Tree], Stats]:
+def solve_checkpoint(problem: Problem, solver: SolverSpec) -> tuple[tuple[Tree, Tree], Stats]:
     """As `solve`, differentiable in y0 and inputs by backpropagation through the steps."""
     adjoint = diffrax.RecursiveCheckpointAdjoint(checkpoints=min(SLOTS, _max_steps(solver)))
-    end, stats = _solve(rates, y0, inputs, fixed, solver, squares, h0, adjoint)
+    end, stats = _solve(problem, solver, adjoint)
     return end, stats._replace(recompute=stats.vjp)
 
 
-def solve_direct(
-    rates: Rates,
-    y0: tuple[Tree, Tree],
-    inputs: Tree,
-    fixed: Tree,
-    solver: SolverSpec,
-    squares: Squares,
-    h0: jax.Array | None = None,
-) -> tuple[tuple[Tree, Tree], Stats]:
+def solve_direct(problem: Problem, solver: SolverSpec) -> tuple[tuple[Tree, Tree], Stats]:
     """As `solve_checkpoint`, by jax's own differentiation of a loop of bounded length."""
-    adjoint = diffrax.DirectAdjoint()
-    return _solve(rates, y0, inputs, fixed, solver, squares, h0, adjoint)
+    return _solve(problem, solver, diffrax.DirectAdjoint())
 
 
 class _Watched(diffrax.AbstractStepSizeController[Any, Any]):
@@ -137,15 +111,9 @@ def _controller(
 
 
 def _solve(
-    rates: Rates,
-    y0: tuple[Tree, Tree],
-    inputs: Tree,
-    fixed: Tree,
-    solver: SolverSpec,
-    squares: Squares,
-    h0: jax.Array | None,
-    adjoint: diffrax.AbstractAdjoint,
+    problem: Problem, solver: SolverSpec, adjoint: diffrax.AbstractAdjoint
 ) -> tuple[tuple[Tree, Tree], Stats]:
+    rates, y0, inputs, fixed = problem.rates, problem.y0, problem.inputs, problem.fixed
     dtype = time_dtype(y0)
     zero = jnp.zeros((), dtype)
     known = jnp.asarray(False)
@@ -163,8 +131,8 @@ def _solve(
         if isinstance(solver, FixedSolver):
             h = jnp.asarray(1 / solver.steps, dtype)
         else:
-            controller = _controller(solver, squares, dtype)
-            h, known = _first(rates, y0, inputs, fixed, solver, squares, h0)
+            controller = _controller(solver, problem.squares, dtype)
+            h, known = _first(problem, solver)
             state = jnp.asarray(False), rates(zero, y0[0], inputs, fixed)
     healthy = jnp.asarray(True) if h is None else ~jnp.isnan(h)
     solution = diffrax.diffeqsolve(
@@ -208,28 +176,20 @@ def _solve(
     )
 
 
-def _first(
-    rates: Rates,
-    y0: tuple[Tree, Tree],
-    inputs: Tree,
-    fixed: Tree,
-    solver: AdaptiveSolver,
-    squares: Squares,
-    h0: jax.Array | None,
-) -> tuple[jax.Array, jax.Array]:
+def _first(problem: Problem, solver: AdaptiveSolver) -> tuple[jax.Array, jax.Array]:
     """The first step, and whether the heuristic found it. Its f(y0) has no gradient, so that which
     diffrax starts with is evaluated by itself, once more than is counted.
     """
-    y0, inputs = lax.stop_gradient((y0, inputs))
+    y0, inputs = lax.stop_gradient((problem.y0, problem.inputs))
 
     def evaluate(tape: None, i: jax.Array, s: jax.Array, y: Tree) -> tuple[Tree, None]:
         del tape, i
-        return rates(s, y[0], inputs, fixed), None
+        return problem.rates(s, y[0], inputs, problem.fixed), None
 
     heuristic = solver.first_step in ("heuristic", "warm")
-    given = jnp.zeros((), time_dtype(y0)) if h0 is None else h0
+    given = jnp.zeros((), time_dtype(y0)) if problem.h0 is None else problem.h0
     known = (given == 0) & heuristic
-    norm = error_norm(solver.norm, squares)
+    norm = error_norm(solver.norm, problem.squares)
     h, _, _ = first_step(evaluate, y0, solver, norm, 2 * known.astype(jnp.int32), None)
     if solver.first_step not in ("heuristic", "warm"):
         h = jnp.asarray(1.0 if solver.first_step == "whole" else solver.first_step, h.dtype)

@@ -29,6 +29,7 @@ from harness_jax import backprop, solve
 from harness_jax.control import (
     Field,
     Inputs,
+    Problem,
     Rates,
     Stats,
     Tree,
@@ -106,7 +107,6 @@ def solve_block(
     Returns:
         z and q at s = 1, and what the solve did.
     """
-    rates = _rates(field)
     if isinstance(solver, LibrarySolver):
         engine = get_engine("library")
     if mode == "adjoint":
@@ -116,7 +116,8 @@ def solve_block(
     else:
         solves = {"checkpoint": engine.solve_checkpoint, "direct": engine.solve_direct}
         solve = engine.solve if mode is None else solves[mode]
-        (z, q), stats = solve(rates, (z, q), inputs, fixed, solver, state_squares, h0)
+        problem = Problem(_rates(field), (z, q), inputs, fixed, state_squares, h0)
+        (z, q), stats = solve(problem, solver)
     return z, q, stats
 
 
@@ -141,7 +142,8 @@ def _solve_adjoint(
     @jax.custom_vjp
     def run(y0: Tree, inputs: Inputs, fixed: Inputs, *extras: Tree) -> tuple[Tree, Stats]:
         _, h0, _ = extras
-        return engine.solve(_rates(field), y0, inputs, fixed, solver, state_squares, h0)
+        problem = Problem(_rates(field), y0, inputs, fixed, state_squares, h0)
+        return engine.solve(problem, solver)
 
     def forward(y0: Tree, inputs: Inputs, fixed: Inputs, *extras: Tree) -> tuple[Tree, Tree]:
         (z, q), stats = run(y0, inputs, fixed, *extras)
@@ -156,16 +158,15 @@ def _solve_adjoint(
         (a_z, a_q), _ = cotangents
         packing = packing_of(inputs)
         rows = packing.pack(jax.tree.map(jnp.zeros_like, inputs))
-        ((_, a_z), (*_, rows)), stats = engine.solve(
+        problem = Problem(
             _adjoint_rates(field, packing),
             ((z, a_z), (a, a_q[:1], rows)),
             inputs,
             (fixed, a_q),
-            solver,
             partial(_adjoint_squares, packing),
             h0,
-            rule=False,
         )
+        ((_, a_z), (*_, rows)), stats = engine.solve(problem, solver, rule=False)
         gradient = packing.unpack(rows)
         entries = [stats.evaluations, stats.failure, stats.largest]
         dtype = new_ledger(1).dtype

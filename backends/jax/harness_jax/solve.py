@@ -23,8 +23,7 @@ from harness_jax.control import (
     UNDERFLOW,
     NativeSolver,
     Norm,
-    Rates,
-    Squares,
+    Problem,
     Stats,
     Tree,
     all_finite,
@@ -61,28 +60,19 @@ class Recorder(NamedTuple):
 
 
 def solve(
-    rates: Rates,
-    y0: tuple[Tree, Tree],
-    inputs: Tree,
-    fixed: Tree,
-    solver: NativeSolver,
-    squares: Squares,
-    h0: jax.Array | None = None,
-    *,
-    rule: bool = True,
+    problem: Problem, solver: NativeSolver, *, rule: bool = True
 ) -> tuple[tuple[Tree, Tree], Stats]:
-    """Integrates from s = 0 to 1; not to be differentiated.
+    """Solves without a gradient.
 
     Arguments:
-        rates: The right-hand side.
-        y0: Initial state (z, q).
-        inputs: Differentiable inputs of the right-hand side.
-        fixed: Its other inputs.
+        problem: What is integrated.
         solver: Method and tolerances.
-        squares: What the error norm sees.
-        h0: Replaces the solver's rule for the first step at no cost, unless it is 0.
-        rule: False promises that `h0` is not 0, and so spares compiling the rule.
+        rule: False promises that the problem's `h0` is not 0, and so spares compiling the rule.
+
+    Returns:
+        (z, q) at s = 1, and what the solve did.
     """
+    rates, inputs, fixed = problem.rates, problem.inputs, problem.fixed
 
     def evaluate(
         tape: Tree, index: jax.Array, integrated: Integrated, s: jax.Array, z: Tree
@@ -90,24 +80,18 @@ def solve(
         return *rates_where(integrated, rates, s, z, inputs, fixed), tape
 
     recorder = Recorder(None, evaluate, lambda tape, *_: tape)
-    y, stats, _ = run(recorder, y0, solver, squares, h0, rule=rule)
+    y, stats, _ = run(recorder, problem, solver, rule=rule)
     return y, stats
 
 
 def run(
-    recorder: Recorder,
-    y0: tuple[Tree, Tree],
-    solver: NativeSolver,
-    squares: Squares,
-    h0: jax.Array | None = None,
-    *,
-    rule: bool = True,
+    recorder: Recorder, problem: Problem, solver: NativeSolver, *, rule: bool = True
 ) -> tuple[tuple[Tree, Tree], Stats, Tree]:
-    """As `solve`, with a recorder; returns its tape, too."""
+    """As `solve`, with a recorder, which evaluates the rates; returns its tape, too."""
     if isinstance(solver, FixedSolver):
-        done, h, heuristic = _fixed(recorder, y0, solver)
+        done, h, heuristic = _fixed(recorder, problem, solver)
     else:
-        done, h, heuristic = _adaptive(recorder, y0, solver, squares, h0, rule)
+        done, h, heuristic = _adaptive(recorder, problem, solver, rule)
     # Fixed steps have no error estimate that would notice, nor do leaves outside the norm.
     bad = (done.failure == 0) & ~all_finite((done.z, done.q))
     none = jnp.zeros_like(done.accepted)
@@ -142,18 +126,13 @@ class _Progress(NamedTuple):
 
 
 def _adaptive(
-    recorder: Recorder,
-    y0: tuple[Tree, Tree],
-    solver: AdaptiveSolver,
-    squares: Squares,
-    h0: jax.Array | None,
-    rule: bool,
+    recorder: Recorder, problem: Problem, solver: AdaptiveSolver, rule: bool
 ) -> tuple[_Progress, jax.Array, jax.Array]:
     """Runs an FSAL pair; every pair of harness.solvers is one. Returns the first step, too, and
     whether the heuristic found it.
     """
-    norm = error_norm(solver.norm, squares)
-    start = _start(recorder, y0, TABLEAUX[solver.name].stages)
+    norm, h0 = error_norm(solver.norm, problem.squares), problem.h0
+    start = _start(recorder, problem.y0, TABLEAUX[solver.name].stages)
     if h0 is None or rule:
         start = _first_step(recorder, start, solver, norm, h0)
     else:
@@ -235,10 +214,10 @@ def _attempt(recorder: Recorder, solver: AdaptiveSolver, norm: Norm, at: _Progre
 
 
 def _fixed(
-    recorder: Recorder, y0: tuple[Tree, Tree], solver: FixedSolver
+    recorder: Recorder, problem: Problem, solver: FixedSolver
 ) -> tuple[_Progress, jax.Array, jax.Array]:
     tableau = TABLEAUX[solver.name]
-    start = _start(recorder, y0, tableau.stages)
+    start = _start(recorder, problem.y0, tableau.stages)
     h = jnp.full_like(start.s, 1 / solver.steps)
 
     def advance(i: jax.Array, at: _Progress) -> _Progress:
