@@ -41,7 +41,8 @@ def _folder() -> Path:
         "OMP_NUM_THREADS": "1",
         "JAX_PLATFORMS": "cpu",
         # Compiles faster, as the Makefile says, and what it compiles runs briefly.
-        "XLA_FLAGS": "--xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false",
+        "XLA_FLAGS": "--xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false "
+        "--xla_cpu_parallel_codegen_split_count=1",
     }
     processes = {}
     for backend, precision in itertools.product(("jax", "torch"), ("float64", "float32")):

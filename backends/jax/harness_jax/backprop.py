@@ -18,7 +18,7 @@ from harness_jax.control import NativeSolver, Problem, Stats, Tree
 from harness_jax.record import Record, empty_record
 from harness_jax.residuals import Room, Tangents, empty_room
 from harness_jax.solve import Recorder, run, solve
-from harness_jax.step import Integrated, add, pull_back, put, rates_where, stage_slopes
+from harness_jax.step import Integrated, add, either, pull_back, put, rates_where, stage_slopes
 
 __all__ = ["solve_checkpoint", "solve_direct"]
 
@@ -163,10 +163,7 @@ def _pull_back_again(
         found: tuple[Tree, Tree] = vjp(bars[0])
         return found
 
-    if isinstance(integrated, bool):
-        return of_rates()
-    found: tuple[Tree, Tree] = lax.cond(integrated, of_rates, of_slope)
-    return found
+    return either(integrated, of_rates, of_slope)
 
 
 def _slots(room: Room) -> int:

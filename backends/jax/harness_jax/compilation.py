@@ -10,9 +10,8 @@ import jax
 __all__ = ["compiler_options"]
 
 _EIGEN = {"xla_cpu_experimental_ynn_fusion_type": ""}
-"""Products by Eigen, not by YNNPACK as XLA chooses. On 2 cores of an Intel Xeon a training step of
-W3b (docs/benchmarks.md) takes 0.87 of the time with it, one of W2b 0.93, and one of W1, with the
-thin products of `harness_jax.affine`, as long as without."""
+"""Products by Eigen, not by YNNPACK as XLA chooses: faster for large batches and, with the thin
+products of `harness_jax.affine`, as fast for the toy nets. The figures: docs/benchmarks.md."""
 
 
 @cache

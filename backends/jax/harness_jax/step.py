@@ -23,6 +23,7 @@ from harness_jax.control import Rates, Tree, time_dtype
 __all__ = [
     "Evaluate",
     "Step",
+    "either",
     "pull_back",
     "put",
     "rates_where",
@@ -202,15 +203,27 @@ def rates_where(
     integrated: Integrated, rates: Rates, s: jax.Array, z: Tree, inputs: Tree, fixed: Tree
 ) -> tuple[Tree, Tree]:
     """The rates, without the work that dq/ds takes where nothing depends on it."""
-    if isinstance(integrated, bool):
+
+    def both() -> tuple[Tree, Tree]:
         return rates(s, z, inputs, fixed)
-    shapes = jax.eval_shape(lambda: rates(s, z, inputs, fixed)[1])
 
     def slope() -> tuple[Tree, Tree]:
+        shapes = jax.eval_shape(both)[1]
         zeros = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
-        return rates(s, z, inputs, fixed)[0], zeros
+        return both()[0], zeros
 
-    found: tuple[Tree, Tree] = lax.cond(integrated, lambda: rates(s, z, inputs, fixed), slope)
+    return either(integrated, both, slope)
+
+
+def either(
+    integrated: Integrated,
+    both: Callable[[], tuple[Tree, Tree]],
+    slope: Callable[[], tuple[Tree, Tree]],
+) -> tuple[Tree, Tree]:
+    """What is computed for both rates, or for the slope alone."""
+    if integrated is True:
+        return both()
+    found: tuple[Tree, Tree] = lax.cond(integrated, both, slope)
     return found
 
 
