@@ -11,6 +11,10 @@ QUICK_XLA := XLA_FLAGS='--xla_backend_optimization_level=0 --xla_cpu_use_fusion_
     --xla_cpu_parallel_codegen_split_count=1'
 KIT := $(QUICK_XLA) JAX_ENABLE_COMPILATION_CACHE=false $(PYTEST) -p harness.conformance.plugin --pyargs harness.conformance --backend
 
+# Tests that start trials in processes of their own, and those with a framework or a clock.
+RUNS := tests/executors tests/records/test_mlflow.py tests/training/test_kill.py tests/measuring/test_kill_measuring.py
+OTHERS := tests/backend_torch tests/backend_jax tests/parity tests/benchmarks
+
 # Two at a time, the longest first. torch and jax never share a process.
 TESTS := test-kit-jax-1 test-kit-jax-2 test-jax test-parity test-torch test-run test-core test-kit-torch
 
@@ -44,7 +48,7 @@ test: setup
 	+$(MAKE) --jobs=2 --output-sync=target --no-print-directory $(TESTS)
 
 test-core: setup
-	$(PYTEST) tests/core tests/reports
+	$(PYTEST) tests $(addprefix --ignore=,$(OTHERS) $(RUNS))
 
 test-torch: setup
 	$(PYTEST) tests/backend_torch
@@ -62,7 +66,7 @@ test-parity: setup
 	$(PYTEST) tests/parity
 
 test-run: setup
-	$(PYTEST) tests/run
+	$(PYTEST) $(RUNS)
 
 fix: setup
 	$(BIN)/ruff check --fix .

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-__version__ = "0.1.0"
-
 __all__ = ["__version__", "load"]
 
 if TYPE_CHECKING:
-    from harness.frame import load
+    from harness.records.frame import load
+    from harness.records.version import __version__
 
 
 def __getattr__(name: str) -> object:
-    """Imports `load` on first use, so that `import harness` does without pandas."""
+    """Hands on what is asked for first, so that `import harness` does without pandas."""
     if name == "load":
-        from harness.frame import load
+        from harness.records.frame import load
 
         return load
+    if name == "__version__":
+        from harness.records.version import __version__
+
+        return __version__
     raise AttributeError(f"module 'harness' has no attribute '{name}'")

@@ -12,8 +12,8 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from harness import __version__
 from harness.errors import HarnessError
+from harness.records.version import __version__
 
 __all__ = ["app", "main"]
 
@@ -101,9 +101,9 @@ def plan(
 
     For each: whether it is to run, finished, or skipped and why.
     """
-    from harness.plan import plan as make_plan
-    from harness.plan import plan_json
-    from harness.plan_text import plan_text
+    from harness.commands.plan_text import plan_text
+    from harness.planning.plan import plan as make_plan
+    from harness.planning.plan import plan_json
 
     made = make_plan(suite, root, where, rerun)
     _print(_json(plan_json(made)) if as_json else plan_text(made))
@@ -136,13 +136,13 @@ def run(
 
     The same command again resumes what was interrupted and runs only what is new.
     """
-    from harness.outcome import outcome
-    from harness.plan import plan as make_plan
-    from harness.plan import require_runnable
-    from harness.plan_text import plan_totals
-    from harness.reporting import report as write_report
-    from harness.run import run as run_plan
-    from harness.views import outcome_text
+    from harness.commands.outcome import outcome
+    from harness.commands.plan_text import plan_totals
+    from harness.commands.report import report as write_report
+    from harness.commands.views import outcome_text
+    from harness.executors.run import run as run_plan
+    from harness.planning.plan import plan as make_plan
+    from harness.planning.plan import require_runnable
 
     made = make_plan(suite, root, where, rerun)
     require_runnable(made)
@@ -186,8 +186,8 @@ def report(
     ] = Source.records,
 ) -> None:
     """Write the report of a suite from its records."""
-    from harness.plan import plan as make_plan
-    from harness.reporting import report as write_report
+    from harness.commands.report import report as write_report
+    from harness.planning.plan import plan as make_plan
 
     made = make_plan(suite, root, where, check_backends=False)
     written = write_report(made, root, out, source.value, command=f"harness report {suite}")
@@ -197,9 +197,9 @@ def report(
 @app.command()
 def status(suite: Suite, root: Root = RUNS, where: Where = None, as_json: Json = False) -> None:
     """Show where the trials of a suite stand."""
-    from harness.plan import plan as make_plan
-    from harness.status import status as find
-    from harness.views import status_json, status_text
+    from harness.commands.status import status as find
+    from harness.commands.views import status_json, status_text
+    from harness.planning.plan import plan as make_plan
 
     found = find(make_plan(suite, root, where, check_backends=False), root)
     _print(_json(status_json(found)) if as_json else status_text(found))
@@ -212,8 +212,8 @@ def show(
     as_json: Json = False,
 ) -> None:
     """Show the spec and the record of one trial."""
-    from harness.status import show as find
-    from harness.views import show_json, show_text
+    from harness.commands.status import show as find
+    from harness.commands.views import show_json, show_text
 
     found = find(trial, root)
     _print(_json(show_json(found)) if as_json else show_text(found))
@@ -225,8 +225,8 @@ def list_(as_json: Json = False) -> None:
 
     Datasets, backends, solvers, regularizers, layers, metrics and built-in suites.
     """
-    from harness.catalogue import catalogue
-    from harness.views import catalogue_text
+    from harness.commands.views import catalogue_text
+    from harness.suites.catalogue import catalogue
 
     found = catalogue()
     _print(_json(found) if as_json else catalogue_text(found))
@@ -238,9 +238,9 @@ def data(
     as_json: Json = False,
 ) -> None:
     """Show which datasets are here, or describe one."""
-    from harness.catalogue import catalogue
-    from harness.catalogue import data as find
-    from harness.views import catalogue_text, data_text
+    from harness.commands.views import catalogue_text, data_text
+    from harness.suites.catalogue import catalogue
+    from harness.suites.catalogue import data as find
 
     if name is None:
         found = {"datasets": catalogue()["datasets"]}
@@ -253,8 +253,8 @@ def data(
 @app.command()
 def doctor(root: Root = RUNS, as_json: Json = False) -> None:
     """Check versions, backends and data of this machine."""
-    from harness.doctor import doctor as examine
-    from harness.views import doctor_text
+    from harness.commands.doctor import doctor as examine
+    from harness.commands.views import doctor_text
 
     checks = examine(root)
     _print(_json(checks) if as_json else doctor_text(checks))
@@ -265,8 +265,8 @@ def doctor(root: Root = RUNS, as_json: Json = False) -> None:
 @app.command()
 def sync(root: Root = RUNS) -> None:
     """Bring the MLflow mirror of the records up to date."""
+    from harness.records.mlflow import sync as synchronise
     from harness.text import counted
-    from harness.tracking import sync as synchronise
 
     _print(f"{counted(synchronise(root), 'record')} exported to MLflow")
 
@@ -274,7 +274,7 @@ def sync(root: Root = RUNS) -> None:
 @app.command()
 def schema() -> None:
     """Print the JSON Schema of suite files, for editors."""
-    from harness.schema import schema as make
+    from harness.suites.schema import schema as make
 
     _print(_json(make()))
 

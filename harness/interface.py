@@ -6,7 +6,7 @@ Implementing a backend:
     2. `supports` looks at a trial and returns `Unsupported(reason)` or None; no framework needed.
     3. `prepare` imports the framework and sets precision, threads and determinism, once a process.
     4. `open` builds a final subclass of `Model`. Arrays carry the names, shapes and initial values
-       that `harness.architecture` gives; the mathematics is that of docs/numerics.md.
+       that `harness.architecture.arrays` gives; the mathematics is that of docs/numerics.md.
     5. Run `python -m pytest -p harness.conformance.plugin --pyargs harness.conformance
        --backend <name>`.
 
@@ -78,7 +78,7 @@ class Batch:
 
     Arguments:
         x: [size, *event_shape] in the model's precision; for `Model.sample` an empty [0, ...].
-        noise: Arrays by slot (`harness.noise.noise_slots`). Rademacher probes are int8.
+        noise: Arrays by slot (`harness.architecture.noise`). Rademacher probes are int8.
         condition: Optional per-example input of the dynamics, [size, width].
     """
 

@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Any
 
-from harness.bounds import Bound, Count, NonNegative, Positive
+from harness.specs.bounds import Bound, Count, NonNegative, Positive
 from harness.specs.evaluation import DatasetRef, Evaluation, SampleMetrics
 from harness.specs.model import (
     BatchNorm,

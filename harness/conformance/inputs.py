@@ -8,9 +8,10 @@ from typing import Literal
 
 import numpy as np
 
+from harness.architecture.noise import draw, noise_slots
 from harness.conformance.cases import SIZE, data_of
-from harness.conformance.oracle import Oracle, Run
-from harness.conformance.oracle_field import Float
+from harness.conformance.oracle.field import Float
+from harness.conformance.oracle.flow import Oracle, Run
 from harness.interface import (
     Array,
     Arrays,
@@ -22,8 +23,7 @@ from harness.interface import (
     Quantity,
     StepReport,
 )
-from harness.noise import draw, noise_slots
-from harness.streams import Stream
+from harness.streams.stream import Stream
 from harness.trial import Trial
 
 __all__ = [

@@ -15,7 +15,7 @@ import pytest
 
 from harness.backends import get_backend, require
 from harness.conformance.cases import Case, all_cases, covering_cases, data_of, make_trial
-from harness.conformance.oracle import Oracle
+from harness.conformance.oracle.flow import Oracle
 from harness.errors import HarnessError
 from harness.interface import Arrays, Backend, Model
 from harness.trial import Trial

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import pytest
 
-from harness.architecture import initial_arrays
+from harness.architecture.arrays import initial_arrays
 from harness.conformance.cases import data_of
 from harness.conformance.inputs import (
     agree,

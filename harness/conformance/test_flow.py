@@ -10,7 +10,7 @@ import pytest
 
 from harness.conformance.cases import Case, make_trial
 from harness.conformance.inputs import evaluate, inputs
-from harness.conformance.oracle import log_standard_normal
+from harness.conformance.oracle.flow import log_standard_normal
 from harness.conformance.plugin import OpenModel
 from harness.interface import Backend, Batch
 from harness.trial import AdaptiveSolver, BatchNorm, Trial

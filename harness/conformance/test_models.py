@@ -11,8 +11,8 @@ import pytest
 
 from harness.conformance.cases import Case, data_of, make_trial
 from harness.conformance.inputs import agree, check_training_step, evaluate, inputs
-from harness.conformance.oracle import Oracle
-from harness.conformance.oracle_autoencoder import Nets
+from harness.conformance.oracle.autoencoder import Nets
+from harness.conformance.oracle.flow import Oracle
 from harness.conformance.plugin import OpenModel
 from harness.interface import Backend, Batch
 from harness.trial import BatchNorm, EndTime, Posterior

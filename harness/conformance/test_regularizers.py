@@ -10,12 +10,12 @@ from typing import get_args
 import numpy as np
 import pytest
 
+from harness.architecture.noise import draw, noise_slots
 from harness.conformance.cases import Case, data_of, make_trial
 from harness.conformance.inputs import agree, check_training_step, evaluate, inputs
-from harness.conformance.oracle import Oracle
+from harness.conformance.oracle.flow import Oracle
 from harness.conformance.plugin import OpenModel
 from harness.interface import Backend
-from harness.noise import draw, noise_slots
 from harness.trial import RegularizerName
 
 LINEAR = Case("concatsquash", "tanh", "hutchinson", "rk4_38", "direct", "linear")

@@ -12,8 +12,8 @@ import pytest
 
 from harness.conformance.cases import Case, data_of, make_trial
 from harness.conformance.inputs import agree, evaluate, gradient_of, inputs, take_step
-from harness.conformance.oracle import Oracle
-from harness.conformance.oracle_field import Float
+from harness.conformance.oracle.field import Float
+from harness.conformance.oracle.flow import Oracle
 from harness.conformance.plugin import OpenModel
 from harness.interface import Backend, Control
 from harness.trial import AdaptiveSolver, BatchNorm, GradientName, Optimizer, Trial

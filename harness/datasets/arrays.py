@@ -12,7 +12,7 @@ import numpy.typing as npt
 from harness.datasets.base import Dataset, Float, Rows, Split, piece
 from harness.errors import DataError
 from harness.interface import DataInfo
-from harness.streams import Stream
+from harness.streams.stream import Stream
 
 __all__ = ["ArrayDataset", "epoch_indices", "shuffle_and_split"]
 

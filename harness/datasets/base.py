@@ -4,16 +4,27 @@ from __future__ import annotations
 
 import abc
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from pathlib import Path
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
 from harness.interface import DataInfo, Likelihood
 
-__all__ = ["Dataset", "Declaration", "Float", "Loader", "Rows", "Split", "piece"]
+__all__ = [
+    "Dataset",
+    "Declaration",
+    "Float",
+    "Loader",
+    "Parts",
+    "Reader",
+    "Rows",
+    "Split",
+    "piece",
+]
 
 Float = npt.NDArray[np.float64]
 Split = Literal["train", "val", "test"]
@@ -69,7 +80,7 @@ class Dataset(abc.ABC):
     """A loaded dataset.
 
     Example:
-        >>> from harness.datasets import load
+        >>> from harness.datasets.registry import load
         >>> load("moons").training_batch(seed=0, step=0, size=3).x.shape
         (3, 2)
     """
@@ -143,3 +154,12 @@ class Loader(abc.ABC):
         Raises:
             DataError: A file is absent, incomplete or corrupt; the message says how to mend it.
         """
+
+
+Array = npt.NDArray[Any]
+
+
+Parts: TypeAlias = Mapping[str, Array]
+
+
+Reader: TypeAlias = Callable[[str, Sequence[Path], Mapping[str, int]], Parts]

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from harness.datasets.base import Split
-from harness.datasets.files import cache_dir, caching, exclusive, publish
+from harness.datasets.folders import cache_dir, caching, exclusive, publish
 from harness.errors import DataError
 
 __all__ = ["Array", "Derivation", "Prepare", "derived", "is_derived", "split_writers"]

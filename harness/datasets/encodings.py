@@ -11,8 +11,8 @@ import numpy as np
 import numpy.typing as npt
 
 from harness.datasets.base import Float, Rows
-from harness.elementary import IN_CACHE, log
 from harness.interface import Likelihood
+from harness.streams.elementary import IN_CACHE, log
 
 __all__ = ["Binarised", "Encoding", "Levels", "Logit"]
 

@@ -13,7 +13,7 @@ from harness.datasets.arrays import epoch_indices
 from harness.datasets.base import Dataset, Float, Rows, Split, piece
 from harness.datasets.encodings import Encoding
 from harness.interface import DataInfo
-from harness.streams import Stream
+from harness.streams.stream import Stream
 
 __all__ = ["ImageDataset"]
 

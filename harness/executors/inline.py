@@ -20,9 +20,10 @@ from typing import IO
 from harness.executors import retries as policy
 from harness.executors.observer import Observer, Stop
 from harness.executors.retries import Retries, commit_failure
-from harness.plan import PlannedTrial
-from harness.records import Status, TrialFolder
-from harness.training import OUT_OF_MEMORY_EXIT, new_attempt_id, run_trial
+from harness.planning.plan import PlannedTrial
+from harness.records.folder import TrialFolder
+from harness.records.status import Status
+from harness.training.run_trial import OUT_OF_MEMORY_EXIT, new_attempt_id, run_trial
 
 __all__ = ["run_inline"]
 

@@ -7,8 +7,8 @@ from pathlib import Path
 from types import FrameType, TracebackType
 from typing import Protocol
 
-from harness.plan import PlannedTrial
-from harness.records import Status
+from harness.planning.plan import PlannedTrial
+from harness.records.status import Status
 
 __all__ = ["Observer", "Stop"]
 

@@ -24,10 +24,11 @@ from harness.executors import retries as policy
 from harness.executors.observer import Observer, Stop
 from harness.executors.retries import Retries, commit_failure
 from harness.executors.worker import INTERRUPTED, run_one
-from harness.pinning import usable_cores
-from harness.plan import PlannedTrial
-from harness.records import Status, TrialFolder
-from harness.training import new_attempt_id
+from harness.planning.plan import PlannedTrial
+from harness.process.cores import usable_cores
+from harness.records.folder import TrialFolder
+from harness.records.status import Status
+from harness.training.run_trial import new_attempt_id
 
 __all__ = ["open_cluster", "require_room", "run_ray"]
 

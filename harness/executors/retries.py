@@ -10,8 +10,9 @@ import json
 from collections import Counter
 from typing import Any
 
-from harness.records import Status, TrialFolder, result_head
-from harness.watch import lost_seconds
+from harness.process.watch import lost_seconds
+from harness.records.folder import TrialFolder, result_head
+from harness.records.status import Status
 
 __all__ = ["CRASHES", "GRACE_S", "MEMORY", "Retries", "commit_failure"]
 

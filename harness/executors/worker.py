@@ -25,8 +25,8 @@ def run_one(spec: str, root: str, attempt_id: str, exclusive: bool, may_retry: b
     Returns:
         The status, or `INTERRUPTED`.
     """
-    from harness.records import read_spec
-    from harness.training import run_trial
+    from harness.records.folder import read_spec
+    from harness.training.run_trial import run_trial
 
     trial, resources = read_spec(Path(spec))
     try:

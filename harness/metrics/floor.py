@@ -8,7 +8,7 @@ import numpy as np
 
 from harness.errors import MetricError
 from harness.metrics.sets import Float
-from harness.streams import Stream
+from harness.streams.stream import Stream
 
 __all__ = ["PUBLISHED_ROWS", "floor_rows", "real_floor", "reference_rows"]
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from harness.datasets.base import Dataset, Float, Rows
-from harness.datasets.files import cache_dir, publish
+from harness.datasets.folders import cache_dir, publish
 from harness.errors import DataError
 
 __all__ = ["RIDGES", "Gaussian", "fit", "gaussian_nll", "remembered_gaussian_nll"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated
 
-from harness.bounds import STRICT, Bound, Count
+from harness.specs.bounds import STRICT, Bound, Count
 from harness.specs.solver import SolverSpec
 from harness.specs.training import TraceName
 

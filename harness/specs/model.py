@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Annotated, Literal
 
-from harness.bounds import STRICT, Bound, Count, Positive
+from harness.specs.bounds import STRICT, Bound, Count, Positive
 
 __all__ = [
     "BatchNorm",
@@ -62,7 +62,7 @@ class BatchNorm:
 @dataclass(frozen=True)
 class Posterior:
     """Makes the model a variational autoencoder whose posterior is the flow
-    (`harness.autoencoder`): q(z0 | x) is a Gaussian, and the flow takes z0 to z.
+    (`harness.architecture.autoencoder`): q(z0 | x) is a Gaussian, and the flow takes z0 to z.
 
     Arguments:
         latent: Dimension of z.

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
-from harness.bounds import STRICT, Bound, Count, Positive
 from harness.solvers import ADAPTIVE_SOLVERS, FIXED_SOLVERS
+from harness.specs.bounds import STRICT, Bound, Count, Positive
 
 __all__ = [
     "AdaptiveSolver",

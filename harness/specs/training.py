@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Annotated, Literal
 
-from harness.bounds import STRICT, Bound, Count, NonNegative, Positive
+from harness.specs.bounds import STRICT, Bound, Count, NonNegative, Positive
 
 __all__ = [
     "Optimizer",

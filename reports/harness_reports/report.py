@@ -11,22 +11,22 @@ from pathlib import Path
 import pandas as pd
 import vl_convert
 
-from harness.environment import scrub
-from harness.gates import GateResult
-from harness.plan import Plan
-from harness_reports.beside_section import Beside, beside_section, set_beside, verdict_counts
-from harness_reports.blocks import Chart, Facts, Page, Pictures
-from harness_reports.comparison import comparison
-from harness_reports.curves import curves
-from harness_reports.details import environment, method, trials
-from harness_reports.dots import results_section
-from harness_reports.entries import Entry, entries_of
-from harness_reports.failures import failures
-from harness_reports.gates import gate_results, gates
-from harness_reports.html import VEGA_LITE, render_html
-from harness_reports.markdown import render_markdown
-from harness_reports.numbers import plural
-from harness_reports.pictures import pictures
+from harness.planning.gates import GateResult
+from harness.planning.plan import Plan
+from harness.records.files import scrub
+from harness_reports.page.elements import Chart, Facts, Page, Pictures
+from harness_reports.page.html import VEGA_LITE, render_html
+from harness_reports.page.markdown import render_markdown
+from harness_reports.page.numbers import plural
+from harness_reports.sections.beside import Beside, beside_section, set_beside, verdict_counts
+from harness_reports.sections.comparison import comparison
+from harness_reports.sections.curves import curves
+from harness_reports.sections.details import environment, method, trials
+from harness_reports.sections.failures import failures
+from harness_reports.sections.gates import gate_results, gates
+from harness_reports.sections.pictures import pictures
+from harness_reports.sections.results_chart import results_section
+from harness_reports.trials.entries import Entry, entries_of
 
 __all__ = ["page_of", "write_report"]
 
@@ -50,7 +50,7 @@ def write_report(
         frame: Records, as `harness.load` gives them.
         out: The folder; it is made if it does not exist.
         root: Run root that holds the samples for pictures; None if the records come from MLflow.
-        history: Training curves, as `harness.frame.history` gives them.
+        history: Training curves, as `harness.records.frame.history` gives them.
         command: The command line that made the report; the home folder in it becomes `~`.
 
     Returns:

@@ -10,11 +10,11 @@ import pytest
 from harness_jax import JaxBackend
 from harness_jax.model import JaxModel
 
-from harness.architecture import array_specs
+from harness.architecture.arrays import array_specs
+from harness.architecture.noise import draw, noise_slots
+from harness.architecture.transforms import Block, Shape, stages
 from harness.interface import Batch, Control, DataInfo
-from harness.noise import draw, noise_slots
-from harness.stages import Block, Shape, stages
-from harness.streams import Stream
+from harness.streams.stream import Stream
 from harness.trial import AdaptiveSolver, DatasetRef, EndTime, EngineName, ModelSpec, Trial
 
 BASE = Trial(

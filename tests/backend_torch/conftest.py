@@ -8,14 +8,14 @@ import pytest
 import torch
 from harness_torch import TorchBackend
 from harness_torch.model import TorchModel
-from harness_torch.net import Net
+from harness_torch.net.net import Net
 from torch import Tensor
 
-from harness.architecture import initial_arrays
+from harness.architecture.arrays import initial_arrays
+from harness.architecture.noise import draw, noise_slots
+from harness.architecture.transforms import Block, stages
 from harness.interface import Batch, Control, DataInfo
-from harness.noise import draw, noise_slots
-from harness.stages import Block, stages
-from harness.streams import Stream
+from harness.streams.stream import Stream
 from harness.trial import AdaptiveSolver, DatasetRef, EndTime, ModelSpec, Trial
 
 MakeArrays = Callable[..., dict[str, Tensor]]

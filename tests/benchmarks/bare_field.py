@@ -14,7 +14,7 @@ import numpy as np
 from contenders import CORES
 from workloads import Workload
 
-from harness.architecture import initial_arrays
+from harness.architecture.arrays import initial_arrays
 
 __all__ = ["FIELDS", "Timings"]
 

@@ -19,12 +19,12 @@ from contenders import CORES
 from table import quartiles
 from workloads import FirstStep
 
+from harness.architecture.noise import draw, noise_slots
 from harness.backends import get_backend
-from harness.datasets import declare, load
 from harness.datasets.base import Dataset
+from harness.datasets.registry import declare, load
 from harness.errors import HarnessError
 from harness.interface import Batch, Control, Model
-from harness.noise import draw, noise_slots
 from harness.trial import (
     AdaptiveSolver,
     DatasetRef,

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from workloads import Workload
 
-from harness.architecture import initial_arrays
+from harness.architecture.arrays import initial_arrays
 
 __all__ = ["BlockSolve", "ConcatSquashNet", "block_nets", "nfe_of"]
 

@@ -12,7 +12,7 @@ from typing import Literal
 import numpy as np
 
 from harness.interface import Batch
-from harness.streams import Stream
+from harness.streams.stream import Stream
 from harness.trial import (
     AdaptiveSolver,
     DatasetRef,

@@ -13,12 +13,13 @@ from typing import Any
 
 from fake_backend import FakeBackend
 
-from harness.datasets import declare
-from harness.records import Status, TrialFolder
-from harness.terms import Resources
-from harness.training import run_trial
+from harness.datasets.registry import declare
+from harness.process.watch import read_progress
+from harness.records.folder import TrialFolder
+from harness.records.status import Status
+from harness.specs.resources import Resources
+from harness.training.run_trial import run_trial
 from harness.trial import DatasetRef, Evaluation, FixedSolver, Optimizer, Training, Trial
-from harness.watch import read_progress
 
 __all__ = [
     "environment",

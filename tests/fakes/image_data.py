@@ -15,9 +15,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from harness.datasets.files import sha256
-from harness.datasets.public import PublicDataset
-from harness.streams import Stream
+from harness.datasets.folders import sha256
+from harness.datasets.sources.public import PublicDataset
+from harness.streams.stream import Stream
 
 Bytes = npt.NDArray[np.uint8]
 

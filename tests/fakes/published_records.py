@@ -8,9 +8,9 @@ from typing import Any
 
 import pandas as pd
 
-from harness.frame import frame_of, row
 from harness.metrics.definitions import DEFINITIONS
-from harness.plan import Plan, PlannedTrial, Resources
+from harness.planning.plan import Plan, PlannedTrial, Resources
+from harness.records.frame import frame_of, row
 from harness.trial import (
     AdaptiveSolver,
     DatasetRef,

@@ -10,9 +10,9 @@ import sys
 from pathlib import Path
 
 from harness.executors import retries
-from harness.plan import Plan, PlannedTrial
-from harness.records import TrialFolder, read_spec
-from harness.run import run
+from harness.executors.run import run
+from harness.planning.plan import Plan, PlannedTrial
+from harness.records.folder import TrialFolder, read_spec
 
 
 def main() -> int:

@@ -16,11 +16,11 @@ from typing import cast
 import numpy as np
 from parity_cases import STEPS, Case, cases
 
+from harness.architecture.noise import draw, noise_slots
 from harness.backends import get_backend
 from harness.conformance.inputs import examples
 from harness.interface import Batch, Control, Model
-from harness.noise import draw, noise_slots
-from harness.streams import Stream
+from harness.streams.stream import Stream
 from harness.trial import PrecisionName
 
 Out = dict[str, np.ndarray]

@@ -7,19 +7,20 @@ from dataclasses import replace
 
 import pandas as pd
 import pytest
-from harness_reports.beside import Line, dataset_of, rows
-from harness_reports.beside_section import Beside, beside_section, set_beside, verdict_counts
-from harness_reports.beside_tables import LETTERS
-from harness_reports.blocks import Paragraph, Section, Table
-from harness_reports.entries import entries_of
-from harness_reports.html import render_html
-from harness_reports.markdown import render_markdown
-from harness_reports.published import DATASETS, METRICS, VARIANTS, published
+from harness_reports.page.elements import Paragraph, Section, Table
+from harness_reports.page.html import render_html
+from harness_reports.page.markdown import render_markdown
+from harness_reports.published.beside import Line, dataset_of, rows
+from harness_reports.published.library import published
+from harness_reports.published.values import DATASETS, METRICS, VARIANTS
 from harness_reports.report import page_of
+from harness_reports.sections.beside import Beside, beside_section, set_beside, verdict_counts
+from harness_reports.sections.beside_tables import LETTERS
+from harness_reports.trials.entries import entries_of
 from published_records import CASES, FREY, MNIST, POWER, Case, frame, plan_of, reduced
 
-from harness.frame import HISTORY_COLUMNS
 from harness.metrics.definitions import DEFINITIONS
+from harness.records.frame import HISTORY_COLUMNS
 from harness.trial import DatasetRef, FixedSolver, RegularizerName
 
 HISTORY = pd.DataFrame(columns=list(HISTORY_COLUMNS))

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from harness_reports.blocks import Section
+from harness_reports.page.elements import Section
 from harness_reports.report import page_of
 
-from harness import tracking
-from harness.plan import Plan
+from harness.planning.plan import Plan
+from harness.records import mlflow as tracking
 
 pytest.importorskip("mlflow")
 

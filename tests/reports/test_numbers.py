@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from harness_reports.naming import short_names
-from harness_reports.numbers import (
+from harness_reports.page.naming import short_names
+from harness_reports.page.numbers import (
     Scale,
     common,
     first_digit,

@@ -9,13 +9,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from harness_reports.blocks import Paragraph, Pictures
-from harness_reports.entries import entries_of
-from harness_reports.pictures import may_show_data, pictures
-from harness_reports.raster import contact_sheet, heat_map
+from harness_reports.page.elements import Paragraph, Pictures
+from harness_reports.page.raster import contact_sheet, heat_map
+from harness_reports.sections.pictures import may_show_data, pictures
+from harness_reports.trials.entries import entries_of
 from PIL import Image
 
-from harness.plan import Plan
+from harness.planning.plan import Plan
 
 
 def pixels(png: bytes) -> np.ndarray[Any, np.dtype[np.uint8]]:

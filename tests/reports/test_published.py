@@ -5,16 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from harness_reports.paper_files import read_papers
-from harness_reports.published import (
-    DATASETS,
-    METRICS,
-    PublishedValue,
-    effects,
-    published,
-    sources,
-    target,
-)
+from harness_reports.published.library import effects, published, sources, target
+from harness_reports.published.paper_files import read_papers
+from harness_reports.published.values import DATASETS, METRICS, PublishedValue
 
 from harness.errors import InputError
 

@@ -11,8 +11,8 @@ import pytest
 from harness_reports import write_report
 
 import harness
-from harness.frame import history
-from harness.plan import Plan
+from harness.planning.plan import Plan
+from harness.records.frame import history
 
 MEGABYTES = 4
 

@@ -6,9 +6,9 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from harness_reports.paper_files import read_papers
-from harness_reports.published import VARIANTS, published, target
-from harness_reports.setups import (
+from harness_reports.published.library import published, target
+from harness_reports.published.paper_files import read_papers
+from harness_reports.published.setups import (
     METRIC_N,
     Condition,
     Departure,
@@ -17,10 +17,11 @@ from harness_reports.setups import (
     known_names,
     values_of,
 )
+from harness_reports.published.values import VARIANTS
 from published_records import BSDS300, GAS, HEPMASS, MINIBOONE, MNIST, POWER, reduced
 
 from harness.errors import InputError
-from harness.plan import plan
+from harness.planning.plan import plan
 from harness.trial import (
     AdaptiveSolver,
     BatchNorm,

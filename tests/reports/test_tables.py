@@ -8,21 +8,21 @@ from dataclasses import replace
 
 import pandas as pd
 import pytest
-from harness_reports.blocks import Chart, Paragraph, Table
-from harness_reports.comparison import comparison
-from harness_reports.curves import curves
-from harness_reports.details import trials
-from harness_reports.entries import Entry, by_dataset, entries_of
-from harness_reports.failures import failures
-from harness_reports.gates import gate_results, gates
-from harness_reports.groups import groups_of
-from harness_reports.pairs import pairs_of, quality_verdict, speed_verdict
-from harness_reports.results import results_table
+from harness_reports.page.elements import Chart, Paragraph, Table
+from harness_reports.sections.comparison import comparison
+from harness_reports.sections.curves import curves
+from harness_reports.sections.details import trials
+from harness_reports.sections.failures import failures
+from harness_reports.sections.gates import gate_results, gates
+from harness_reports.sections.results import results_table
+from harness_reports.trials.entries import Entry, by_dataset, entries_of
+from harness_reports.trials.groups import groups_of
+from harness_reports.trials.pairs import pairs_of, quality_verdict, speed_verdict
 from published_records import FREY, Case, plan_of
 from published_records import frame as frame_of_cases
 
-from harness.frame import history_of
-from harness.plan import Plan, PlannedTrial, Resources
+from harness.planning.plan import Plan, PlannedTrial, Resources
+from harness.records.frame import history_of
 from harness.statistics import Interval
 from harness.trial import DatasetRef, FixedSolver, Training, Trial
 

@@ -9,10 +9,10 @@ from functools import cached_property
 import jax
 import numpy as np
 
-from harness.architecture import array_specs
+from harness.architecture.arrays import array_specs
+from harness.architecture.layers import ArraySpec
 from harness.errors import BackendError
 from harness.interface import Array, Arrays
-from harness.layer_arrays import ArraySpec
 from harness.trial import ModelSpec
 from harness_jax.runs import runs
 
@@ -29,7 +29,7 @@ class Stack:
         event_shape: Shape of one example.
         dtype: Precision on the device.
         device: Where the stacked arrays live.
-        categorical: See `harness.architecture.array_specs`.
+        categorical: See `harness.architecture.arrays.array_specs`.
     """
 
     model: ModelSpec

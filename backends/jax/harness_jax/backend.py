@@ -22,7 +22,7 @@ class JaxBackend(Backend):
 
     name = "jax"
     framework = ("jax", "diffrax")
-    direct_pays = False  # see harness_jax.residuals
+    direct_pays = False  # see harness_jax.solve.tape
 
     def supports(self, trial: Trial) -> Unsupported | None:
         """Every model, regularizer and tableau is supported, and what diffrax can do."""

@@ -9,16 +9,18 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
+from harness.architecture.transforms import Block
 from harness.errors import BackendError
-from harness.stages import Block
 from harness.trial import ModelSpec, RegularizerName, TraceName
-from harness_jax.blocks import FirstSteps, How, solve_in_pieces, solve_whole
-from harness_jax.control import Inputs, Stats
-from harness_jax.field import Density, Transport
+from harness_jax.field import Augmented, Velocity
+from harness_jax.net.spectral import divided
 from harness_jax.norm import denormed, normed
 from harness_jax.runs import Cell
-from harness_jax.spectral import divided
-from harness_jax.trajectory import distance_to_line, pieces
+from harness_jax.solve.blocks import pieces, solve_in_pieces, solve_whole
+from harness_jax.solve.counts import Stats
+from harness_jax.solve.engines import FirstSteps, How
+from harness_jax.solve.problem import InitialValue, Inputs, rates_of
+from harness_jax.trajectory import distance_to_line
 
 __all__ = ["Carry", "CellInputs", "Cells"]
 
@@ -105,25 +107,26 @@ class Cells:
             z = denormed(z, own.norm)
         if self.kind.block:
             inputs, fixed, _ = self._inputs(own)
-            field = Transport(self.model, self.kind.block, inverse=True)
+            field = Velocity(self.model, self.kind.block, inverse=True)
             q = jnp.zeros((0, len(z)), z.dtype)
-            z, _, stats = solve_whole(self.how, field, inputs, fixed, z, q, own.first)
+            start = InitialValue(rates_of(field), (z, q), inputs, fixed)
+            z, _, stats = solve_whole(self.how, start, own.first)
         return z, stats
 
     def _block(self, block: Block, carry: Carry, own: CellInputs) -> tuple[Carry, Stats, Buffers]:
         inputs, fixed, buffers = self._inputs(own)
         field = (
-            Transport(self.model, block)
+            Velocity(self.model, block)
             if self.trace is None
-            else Density(self.model, block, self.trace, self.integrals)
+            else Augmented(self.model, block, self.trace, self.integrals)
         )
-        solve = self.how, field, inputs, fixed, carry.z, carry.q, own.first
+        start = InitialValue(rates_of(field), (carry.z, carry.q), inputs, fixed)
         if not self.tpr:
-            z, q, stats = solve_whole(*solve)
+            z, q, stats = solve_whole(self.how, start, own.first)
             return carry._replace(z=z, q=q), stats, buffers
         if own.tpr_times is None:
             raise BackendError("the batch has no tpr_times, but the regularizer tpr needs them")
-        points, q, stats = solve_in_pieces(*solve, own.tpr_times)
+        points, q, stats = solve_in_pieces(self.how, start, own.first, own.tpr_times)
         starts, _ = pieces(own.tpr_times)
         times = jnp.concatenate([starts, jnp.ones_like(starts[:1])])
         bent = carry.bent + distance_to_line(times, points)

@@ -11,7 +11,7 @@ __all__ = ["compiler_options"]
 
 _EIGEN = {"xla_cpu_experimental_ynn_fusion_type": ""}
 """Products by Eigen, not by YNNPACK as XLA chooses: faster for large batches and, with the thin
-products of `harness_jax.affine`, as fast for the toy nets. The figures: docs/benchmarks.md."""
+products of `harness_jax.net.affine`, as fast for the toy nets. The figures: docs/benchmarks.md."""
 
 
 @cache

@@ -11,17 +11,18 @@ from dataclasses import dataclass
 import jax
 import jax.numpy as jnp
 
-from harness.stages import Block
+from harness.architecture.transforms import Block
 from harness.trial import ModelSpec, RegularizerName, TraceName
-from harness_jax.control import Inputs
-from harness_jax.dynamics import Dynamics
-from harness_jax.regularizers import INTEGRANDS, NEEDS_COTANGENT, NEEDS_JACOBIAN, Point
+from harness_jax.net.derivatives import Derivatives
+from harness_jax.net.net import Net
+from harness_jax.regularizers import INTEGRANDS, NEEDS_COTANGENT, NEEDS_JACOBIAN
+from harness_jax.solve.problem import Inputs
 
-__all__ = ["Density", "Transport"]
+__all__ = ["Augmented", "Velocity"]
 
 
 @dataclass(frozen=True)
-class Density:
+class Augmented:
     """A block with its divergence and regularizers.
 
     Arguments:
@@ -40,12 +41,12 @@ class Density:
     def __call__(self, inputs: Inputs, s: jax.Array, z: jax.Array) -> tuple[jax.Array, jax.Array]:
         """T (f, (-Tr J, integrands...)) at t = T s; s counted by the solve, times its span."""
         dynamics, T, s, span = _at(self, inputs, s)
-        at = Point(dynamics, T * s, z, inputs.probe)
+        at = Derivatives(dynamics, T * s, z, inputs.probe)
         integrands = [INTEGRANDS[name](at) for name in self.regularizers]
         rates = jnp.stack([-self._divergence(at), *integrands])
         return span * T * at.f, span * T * rates
 
-    def _divergence(self, at: Point) -> jax.Array:
+    def _divergence(self, at: Derivatives) -> jax.Array:
         """Tr J or its estimate, [batch], sharing what the regularizers need as well."""
         if self.trace == "bottleneck":
             return at.linear.bottleneck_trace(at.probe)
@@ -66,7 +67,7 @@ class Density:
 
 
 @dataclass(frozen=True)
-class Transport:
+class Velocity:
     """A block alone.
 
     Arguments:
@@ -87,10 +88,10 @@ class Transport:
 
 
 def _at(
-    field: Density | Transport, inputs: Inputs, s: jax.Array
-) -> tuple[Dynamics, jax.Array, jax.Array, jax.Array]:
+    field: Augmented | Velocity, inputs: Inputs, s: jax.Array
+) -> tuple[Net, jax.Array, jax.Array, jax.Array]:
     """The dynamics, T, s as the whole block counts it, and the span of the solve."""
     if inputs.arrays is None or inputs.T is None or inputs.start is None or inputs.span is None:
         raise ValueError("a field lacks an input")
-    dynamics = Dynamics(field.model, field.block, inputs.arrays)
+    dynamics = Net(field.model, field.block, inputs.arrays)
     return dynamics, inputs.T, inputs.start + inputs.span * s, inputs.span

@@ -17,14 +17,14 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from harness.stages import FactorOut, Shape, Squeeze
+from harness.architecture.transforms import FactorOut, Shape, Squeeze
 from harness.trial import ModelSpec, RegularizerName, TraceName
-from harness_jax.blocks import FirstSteps, How
 from harness_jax.cells import Carry, CellInputs, Cells
-from harness_jax.control import Stats
-from harness_jax.dynamics import BETA, CONDITION
+from harness_jax.net.net import BETA, CONDITION
 from harness_jax.regularizers import INTEGRANDS
 from harness_jax.runs import Part, Run, parts
+from harness_jax.solve.counts import Stats
+from harness_jax.solve.engines import FirstSteps, How
 from harness_jax.squeeze import join, split, squeeze, unsqueeze
 
 __all__ = ["Flow", "Terms", "log_standard_normal"]

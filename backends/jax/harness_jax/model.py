@@ -8,7 +8,8 @@ from typing import Any, final
 import jax
 import numpy as np
 
-from harness.architecture import initial_arrays
+from harness.architecture.arrays import initial_arrays
+from harness.architecture.transforms import Block, stages
 from harness.errors import BackendError
 from harness.interface import (
     Array,
@@ -21,20 +22,18 @@ from harness.interface import (
     Pending,
     Quantity,
 )
-from harness.stages import Block, stages
 from harness.trial import EngineName, Trial
 from harness_jax.arrays import Stack
 from harness_jax.autoencoder import Autoencoder
-from harness_jax.blocks import How
 from harness_jax.compilation import compiler_options
 from harness_jax.flow import Flow
-from harness_jax.gradients import get_engine
 from harness_jax.noise import drawn, stacked_noise
 from harness_jax.objective import Density, Elbo, Objective
 from harness_jax.optimizers import Moments, initial_moments
 from harness_jax.precision import PrecisionCheck
 from harness_jax.programs import evaluate_program, sample_program, train_program
 from harness_jax.reports import PendingStep, evaluation_report
+from harness_jax.solve.engines import How, get_engine
 from harness_jax.warm import WarmSteps
 
 __all__ = ["JaxModel"]
@@ -51,7 +50,7 @@ class JaxModel(Model):
         trial: The trial; its seed decides the initial arrays.
         data: Shape of an example.
         device: Where everything lives.
-        engine: Who takes the solver's steps, see `harness_jax.gradients.get_engine`.
+        engine: Who takes the solver's steps, see `harness_jax.solve.engines.get_engine`.
     """
 
     def __init__(

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from harness.architecture.noise import needs_probe
 from harness.errors import BackendError
 from harness.interface import Array, Arrays, Batch
-from harness.noise import needs_probe
 from harness.trial import TraceName
 from harness_jax.flow import Flow
 from harness_jax.objective import POSTERIOR

@@ -12,12 +12,12 @@ from typing import NamedTuple, Protocol
 import jax
 import jax.numpy as jnp
 
-from harness.stages import Shape
+from harness.architecture.transforms import Shape
 from harness.trial import TraceName
 from harness_jax.autoencoder import Autoencoder, log_normal
-from harness_jax.blocks import FirstSteps, How
-from harness_jax.control import Stats
 from harness_jax.flow import Flow, Terms, log_standard_normal
+from harness_jax.solve.counts import Stats
+from harness_jax.solve.engines import FirstSteps, How
 
 __all__ = ["POSTERIOR", "Density", "Elbo", "Objective", "Options"]
 

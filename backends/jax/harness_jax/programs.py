@@ -9,12 +9,12 @@ import jax
 import jax.numpy as jnp
 
 from harness.trial import Optimizer, TraceName
-from harness_jax.blocks import LARGEST, FirstSteps, How
-from harness_jax.control import Stats
 from harness_jax.flow import Terms
-from harness_jax.gradients import new_ledger
 from harness_jax.objective import Objective, Options
 from harness_jax.optimizers import Moments, update
+from harness_jax.solve.adjoint import FAILURE, LARGEST, new_ledger
+from harness_jax.solve.counts import Stats
+from harness_jax.solve.engines import FirstSteps, How
 from harness_jax.warm import Steps, power_of_two
 
 __all__ = ["Outcome", "Stacked", "evaluate_program", "sample_program", "train_program"]
@@ -30,7 +30,7 @@ class Outcome(NamedTuple):
         nll: Mean negative log-likelihood.
         means: Unweighted batch means of the regularizers, in the order of `Flow.penalties`.
         stats: Of the forward solves; entries [blocks].
-        ledger: What the backward solves did, [blocks, solves, 3] (`gradients.new_ledger`).
+        ledger: What the backward solves did, [blocks, solves, 3] (`adjoint.new_ledger`).
     """
 
     loss: jax.Array
@@ -89,7 +89,7 @@ def train_program(
             {name: power_of_two(largest[name].astype(h.dtype)) for name, h in warm.items()},
         )
         # A step whose solves failed updates nothing.
-        failures = ledger[..., 1].any() | terms.stats.failure.any()
+        failures = ledger[..., FAILURE].any() | terms.stats.failure.any()
         done = ~failures & jnp.isfinite(loss)
         kept = jax.tree.map(lambda a, b: jnp.where(done, a, b), after, (arrays, moments, warm))
         return *kept, Outcome(loss, nll, means, terms.stats, ledger)

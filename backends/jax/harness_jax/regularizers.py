@@ -13,19 +13,16 @@ References:
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping
-from functools import cached_property, partial
+from functools import partial
 
 import jax
 import jax.numpy as jnp
 
-from harness.errors import BackendError
 from harness.trial import RegularizerName
-from harness_jax.dynamics import Dynamics
-from harness_jax.linearization import JacobianSums
+from harness_jax.net.derivatives import Derivatives
 
-__all__ = ["INTEGRANDS", "NEEDS_COTANGENT", "NEEDS_JACOBIAN", "NOT_INTEGRALS", "Point"]
+__all__ = ["INTEGRANDS", "NEEDS_COTANGENT", "NEEDS_JACOBIAN", "NOT_INTEGRALS"]
 
 NOT_INTEGRALS = frozenset({"steer", "tpr"})
 """Regularizers that are no integrals along the path."""
@@ -35,75 +32,6 @@ NEEDS_COTANGENT = frozenset({"jacobian_sum", "rnode.jacobian"})
 
 NEEDS_JACOBIAN = frozenset({"ffjord.jdiag", "ffjord.jfrob", "ffjord.joffdiag"})
 """Those that are functions of all columns of J."""
-
-
-class Point:
-    """The dynamics at (t, z); what several integrands share is computed once.
-
-    Arguments:
-        dynamics: f.
-        t: Time, shape ().
-        z: State, [batch, *shape].
-        probe: eps, [batch, *shape]; None if nothing needs one.
-    """
-
-    def __init__(
-        self, dynamics: Dynamics, t: jax.Array, z: jax.Array, probe: jax.Array | None
-    ) -> None:
-        self._dynamics, self._t, self._z, self._probe = dynamics, t, z, probe
-        self.linear = dynamics.linearize(t, z)
-        self.f = self.linear.f
-
-    @property
-    def probe(self) -> jax.Array:
-        """Eps.
-
-        Raises:
-            BackendError: The batch has none.
-        """
-        if self._probe is None:
-            raise BackendError("the batch has no probe, but the trace or a regularizer needs one")
-        return self._probe
-
-    @cached_property
-    def probe_cotangent(self) -> jax.Array:
-        """eps^T J, [batch, *shape].
-
-        Raises:
-            BackendError: The probe is that of a bottleneck.
-        """
-        if self.probe.shape != self.f.shape:
-            raise BackendError(
-                f"eps^T J needs a probe of shape {self.f.shape}, found {self.probe.shape}"
-            )
-        return self.linear.cotangent(self.probe)
-
-    @cached_property
-    def f_cotangent(self) -> jax.Array:
-        """f^T J, [batch, *shape]."""
-        return self.linear.cotangent(self.f)
-
-    @cached_property
-    def jacobian(self) -> JacobianSums:
-        """Sums over the full Jacobian."""
-        return self.linear.jacobian_sums()
-
-    @property
-    def dimensions(self) -> int:
-        """D."""
-        return math.prod(self.f.shape[1:])
-
-    def directional(self) -> jax.Array:
-        """J f, [batch, *shape]."""
-        return self.linear.tangent(self.f)
-
-    def total(self) -> jax.Array:
-        """J^T f + df/dt, [batch, *shape]."""
-        return self.f_cotangent + self._dynamics.time_derivative(self._t, self._z)
-
-    def derivative(self, order: int) -> jax.Array:
-        """d^order z / dt^order, [batch, *shape]."""
-        return self._dynamics.solution_derivative(self._t, self._z, order)
 
 
 def _sum(x: jax.Array) -> jax.Array:
@@ -128,19 +56,19 @@ def _root(x: jax.Array) -> jax.Array:
     return jnp.where(positive, jnp.sqrt(jnp.where(positive, x, 1)), 0)
 
 
-def _joffdiag(at: Point) -> jax.Array:
+def _joffdiag(at: Derivatives) -> jax.Array:
     return at.jacobian.rest / max(1, at.dimensions * (at.dimensions - 1))
 
 
-def _jfrob(at: Point) -> jax.Array:
+def _jfrob(at: Derivatives) -> jax.Array:
     return _root((at.jacobian.diagonal + at.jacobian.rest) / at.dimensions**2)
 
 
-def _taylor(order: int, at: Point) -> jax.Array:
+def _taylor(order: int, at: Derivatives) -> jax.Array:
     return _mean_square(at.derivative(order))
 
 
-INTEGRANDS: Mapping[RegularizerName, Callable[[Point], jax.Array]] = {
+INTEGRANDS: Mapping[RegularizerName, Callable[[Derivatives], jax.Array]] = {
     "directional_jvp": lambda at: _sum_square(at.directional()),
     "ffjord.dl2": lambda at: _root(_mean_square(at.f_cotangent)),
     "ffjord.jdiag": lambda at: _root(at.jacobian.diagonal / at.dimensions),

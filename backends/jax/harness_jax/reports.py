@@ -11,8 +11,9 @@ import numpy as np
 
 from harness.interface import Array, EvaluationReport, Nfe, Pending, StepReport
 from harness.trial import GradientName
-from harness_jax.control import FAILURES, NON_FINITE, Stats
 from harness_jax.programs import Outcome
+from harness_jax.solve.adjoint import EVALUATIONS, FAILURE
+from harness_jax.solve.counts import FAILURES, NON_FINITE, Stats
 
 __all__ = ["PendingStep", "evaluation_report"]
 
@@ -35,12 +36,12 @@ class PendingStep(Pending):
         """Waits for the step."""
         done = jax.device_get(self._outcome)
         backward = done.ledger.astype(int)
-        codes = [*done.stats.failure, *backward[..., 1].ravel()]
+        codes = [*done.stats.failure, *backward[..., FAILURE].ravel()]
         if not np.isfinite(done.loss):
             codes.append(NON_FINITE)
         nfe = _counts(done.stats)
         if self._mode == "adjoint":
-            nfe = replace(nfe, backward=_integers(backward[..., 0].sum(1)))
+            nfe = replace(nfe, backward=_integers(backward[..., EVALUATIONS].sum(1)))
         else:
             vjp, again = _integers(done.stats.vjp), _integers(done.stats.recompute)
             nfe = replace(nfe, vjp=vjp, recompute=again)

@@ -9,7 +9,7 @@ import itertools
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from harness.stages import Block, FactorOut, Norm, Shape, Squeeze, Stage, stages
+from harness.architecture.transforms import Block, FactorOut, Norm, Shape, Squeeze, Stage, stages
 from harness.trial import ModelSpec
 
 __all__ = ["Cell", "Part", "Run", "parts", "runs"]

@@ -9,7 +9,7 @@ __all__ = ["join", "split", "squeeze", "unsqueeze"]
 
 
 def squeeze(x: jax.Array) -> jax.Array:
-    """[batch, C, H, W] -> [batch, 4C, H/2, W/2]; see `harness.stages.Squeeze`."""
+    """[batch, C, H, W] -> [batch, 4C, H/2, W/2]; see `harness.architecture.transforms.Squeeze`."""
     batch, channels, height, width = x.shape
     patches = x.reshape(batch, channels, height // 2, 2, width // 2, 2)
     patches = patches.transpose(0, 1, 3, 5, 2, 4)

@@ -10,14 +10,7 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 
-__all__ = ["distance_to_line", "pieces"]
-
-
-def pieces(times: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Starts and spans, [k + 1] each, of the pieces into which `times` [k] cut [0, 1]."""
-    ends = jnp.concatenate([jnp.sort(times), jnp.ones_like(times[:1])])
-    starts = jnp.concatenate([jnp.zeros_like(times[:1]), ends[:-1]])
-    return starts, ends - starts
+__all__ = ["distance_to_line"]
 
 
 def distance_to_line(times: jax.Array, points: jax.Array) -> jax.Array:

@@ -1,5 +1,5 @@
 """The nets of a variational autoencoder and its likelihood; shapes and names are those of
-harness.autoencoder.
+harness.architecture.autoencoder.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from harness.autoencoder import (
+from harness.architecture.autoencoder import (
     LEVELS,
     ConvShape,
     amortized_sizes,
@@ -21,7 +21,7 @@ from harness.autoencoder import (
     encoder_shapes,
     head_shapes,
 )
-from harness.stages import Block, Shape
+from harness.architecture.transforms import Block, Shape
 from harness.trial import ModelSpec
 
 __all__ = ["Autoencoder", "Encoding", "log_normal"]

@@ -17,7 +17,7 @@ from harness_torch.execution import choose_execution
 from harness_torch.libraries import unsupported_solver
 
 if TYPE_CHECKING:
-    from harness_torch.solve import Solve
+    from harness_torch.solve.engines import Engine
 
 __all__ = ["TorchBackend"]
 
@@ -112,19 +112,15 @@ class TorchBackend(Backend):
         return TorchModel(trial, data, device, _engine(trial, execution))
 
 
-def _engine(trial: Trial, execution: str) -> Solve:
-    if trial.engine == "library":
-        from harness_torch import torchdiffeq_engine
-
-        return torchdiffeq_engine.solve
-    if execution == "compiled":
+def _engine(trial: Trial, execution: str) -> Engine:
+    if trial.engine != "library" and execution == "compiled":
         # Here, because importing the compiler takes seconds.
-        from harness_torch.compiled import CompiledEngine
+        from harness_torch.solve.compiled import CompiledEngine
 
         return CompiledEngine({trial.training.batch, trial.evaluation.batch})
-    from harness_torch.solve import solve
+    from harness_torch.solve.engines import get_engine
 
-    return solve
+    return get_engine(trial.engine)
 
 
 def _compilation_cache() -> str:

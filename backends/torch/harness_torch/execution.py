@@ -9,8 +9,8 @@ import sys
 from collections.abc import Mapping
 from dataclasses import replace
 
+from harness.architecture.transforms import Block, stages
 from harness.interface import DataInfo
-from harness.stages import Block, stages
 from harness.trial import FixedSolver, LibrarySolver, Trial
 
 __all__ = ["choose_execution"]

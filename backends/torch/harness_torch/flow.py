@@ -10,41 +10,25 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
-from harness.errors import BackendError
-from harness.stages import Block, FactorOut, Norm, Shape, stages
+from harness.architecture.transforms import Block, FactorOut, Norm, Shape, stages
 from harness.trial import ModelSpec, RegularizerName, TraceName
-from harness_torch.blocks import BlockCounts, How, solve_pieces
-from harness_torch.control import Field, Inputs
-from harness_torch.dynamics import Augmented, Velocity
+from harness_torch.field import Augmented, Velocity
+from harness_torch.net.spectral import divided, turned
+from harness_torch.noise import Noise, drawn
 from harness_torch.norm import Normed, denormed, normed
 from harness_torch.regularizers import INTEGRANDS
-from harness_torch.solve import Reversed
-from harness_torch.spectral import divided, turned
+from harness_torch.solve.blocks import BlockCounts, solve_pieces
+from harness_torch.solve.engines import FirstSteps, How
+from harness_torch.solve.problem import Field, InitialValue, Inputs, Reversed
+from harness_torch.squeeze import join, split, squeeze, unsqueeze
 from harness_torch.trajectory import distance_to_line
 
-__all__ = ["Flow", "Noise", "Terms", "log_standard_normal"]
-
-
-class Noise(NamedTuple):
-    """The random numbers of a call, most of them by block.
-
-    Arguments:
-        probes: Probes, [batch, ...].
-        end_times: Uniform numbers that move the end times (`steer`).
-        times: Times at which the trajectory is seen (`tpr`).
-        posterior: Standard normal numbers that draw the z0 of an autoencoder, [batch, latent].
-    """
-
-    probes: Mapping[int, Tensor] = {}
-    end_times: Mapping[int, float] = {}
-    times: Mapping[int, Sequence[float]] = {}
-    posterior: Tensor | None = None
+__all__ = ["Flow", "Terms", "log_standard_normal"]
 
 
 class Terms(NamedTuple):
@@ -116,9 +100,10 @@ class Flow:
         x: Tensor,
         noise: Noise,
         trace: TraceName | None,
-        how: Sequence[How],
+        how: How,
         *,
         conditions: Sequence[Tensor | None] = (),
+        first: Sequence[FirstSteps] = (),
         training: bool = False,
         regularize: bool = False,
     ) -> Terms:
@@ -130,6 +115,7 @@ class Flow:
             trace: How the trace is computed; None for z alone, without the density.
             how: How each block is solved.
             conditions: What each example gives to each block's dynamics (autoencoders).
+            first: First steps by block; the solver's rule where there are none.
             training: Norms use the batch, the power iterations turn, `steer` moves the end times.
             regularize: Carry the regularizers as well.
 
@@ -147,11 +133,12 @@ class Flow:
         for stage in self.stages:
             if isinstance(stage, Block):
                 index = stage.index
-                times = sorted(_drawn(noise.times, "tpr_times", index)) if tpr else ()
-                field = self._field(index, trace, integrals)
+                times = sorted(drawn(noise.times, "tpr_times", index)) if tpr else ()
                 condition = conditions[index] if conditions else None
                 inputs = self._inputs(index, arrays, noise, condition, steer=training)
-                states, q = solve_pieces(field, inputs, z, q, how[index], counts[index], times)
+                start = InitialValue(self._field(index, trace, integrals), inputs, z, q)
+                steps = first[index] if first else FirstSteps()
+                states, q = solve_pieces(how, start, steps, counts[index], times)
                 z = states[-1]
                 if counts[index].failure:
                     break
@@ -162,11 +149,11 @@ class Flow:
                 q = torch.cat([q[:1] + a, q[1:]])
                 buffers |= updates
             elif isinstance(stage, FactorOut):
-                z, out = z.chunk(2, dim=1)
+                z, out = split(z)
                 left.append(out)
             else:
-                z = F.pixel_unshuffle(z, 2)
-        base = torch.cat([part.flatten(1) for part in (*left, z)], dim=1)
+                z = squeeze(z)
+        base = torch.cat([*left, z.flatten(1)], dim=1)
         penalties: dict[RegularizerName, Tensor] = dict(zip(integrals, q[1:], strict=True))
         if tpr:
             penalties["tpr"] = bent
@@ -189,16 +176,17 @@ class Flow:
                 index = stage.index
                 field = Reversed(self._field(index, None, ()))
                 inputs = self._inputs(index, arrays, Noise(), None, steer=False)
-                states, _ = solve_pieces(field, inputs, x, none, how, counts[index])
+                start = InitialValue(field, inputs, x, none)
+                states, _ = solve_pieces(how, start, FirstSteps(), counts[index])
                 x = states[-1]
                 if counts[index].failure:
                     break
             elif isinstance(stage, Norm):
                 x = denormed(x, self._of(f"norm{stage.index}", self._arrays))
             elif isinstance(stage, FactorOut):
-                x = torch.cat([x, left.pop().view(x.shape)], dim=1)
+                x = join(x, left.pop())
             else:
-                x = F.pixel_shuffle(x, 2)
+                x = unsqueeze(x)
         return x, counts
 
     def _field(
@@ -222,7 +210,7 @@ class Flow:
         own = self._of(f"block{index}", arrays)
         T = own.pop("sqrt_end_time").square()
         if steer and "steer" in self._regularizers:
-            u = _drawn(noise.end_times, "end_time", index)
+            u = drawn(noise.end_times, "end_time", index)
             T = T + self._regularizers["steer"] * (2 * u - 1)
         if "swish_beta" in arrays:
             own["swish_beta"] = arrays["swish_beta"]
@@ -248,9 +236,3 @@ class Flow:
     def _of(self, stage: str, arrays: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """The arrays of one stage, by name without the stage."""
         return {rest: arrays[name] for rest, name in self._names[stage].items()}
-
-
-def _drawn(draws: Mapping[int, Any], slot: str, block: int) -> Any:  # noqa: ANN401
-    if block not in draws:
-        raise BackendError(f"the batch has no '{slot}/{block}', but a regularizer needs it")
-    return draws[block]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import final
 
@@ -10,7 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from harness.architecture import array_specs, initial_arrays
+from harness.architecture.arrays import array_specs, initial_arrays
+from harness.architecture.transforms import Block
 from harness.errors import BackendError
 from harness.interface import (
     Array,
@@ -20,20 +20,19 @@ from harness.interface import (
     DataInfo,
     EvaluationReport,
     Model,
-    Nfe,
     Pending,
     Quantity,
-    StepReport,
 )
-from harness.stages import Block
-from harness.trial import GradientName, Trial
+from harness.trial import Trial
 from harness_torch.autoencoder import Autoencoder
-from harness_torch.blocks import BlockCounts, How
-from harness_torch.flow import Flow, Noise, Terms
-from harness_torch.objective import Density, Elbo, Objective
+from harness_torch.flow import Flow, Terms
+from harness_torch.noise import Noise
+from harness_torch.objective import Density, Elbo, Objective, Options
 from harness_torch.optimizers import Adam
 from harness_torch.precision import PrecisionCheck
-from harness_torch.solve import Native, Solve, solve
+from harness_torch.reports import PendingStep, evaluation_report, to_numpy
+from harness_torch.solve.engines import Engine, How
+from harness_torch.solve.native_engine import Native
 from harness_torch.warm import WarmSteps
 
 __all__ = ["TorchModel"]
@@ -52,8 +51,10 @@ class TorchModel(Model):
         engine: Who takes the steps of its solves.
     """
 
-    def __init__(self, trial: Trial, data: DataInfo, device: str, engine: Solve = solve) -> None:
-        self._engine = engine
+    def __init__(
+        self, trial: Trial, data: DataInfo, device: str, engine: Engine | None = None
+    ) -> None:
+        self._engine = engine or Native()
         categorical = data.likelihood == "categorical"
         self._dtype = torch.float64 if trial.precision == "float64" else torch.float32
         self._device = torch.device(DEVICES[device])
@@ -80,7 +81,7 @@ class TorchModel(Model):
 
     def arrays(self) -> Arrays:
         """Copies of all arrays."""
-        return {name: _numpy(array) for name, array in self._arrays.items()}
+        return {name: to_numpy(array) for name, array in self._arrays.items()}
 
     def load_arrays(self, arrays: Mapping[str, Array]) -> None:
         """Replaces all arrays in place."""
@@ -127,7 +128,7 @@ class TorchModel(Model):
                 for buffer, value in terms.buffers.items():
                     self._arrays[buffer].copy_(value)
         self._precision.of_state(terms.z)
-        return _Pending(
+        return PendingStep(
             torch.stack([x.detach() for x in (loss, *parts.values())]),
             tuple(parts)[1:],
             terms.counts,
@@ -138,12 +139,10 @@ class TorchModel(Model):
         """The loss, its parts (the negative log-likelihood and each regularizer's mean), and the
         end of the flow.
         """
-        how = [
-            How(self._engine, control.solver, control.gradient, *steps)
-            for steps in self._warm.steps()
-        ]
+        how, first = How(self._engine, control.solver, control.gradient), self._warm.steps()
+        options = Options(control.trace, how, first, training=True, regularize=True)
         rows, terms = self._objective.nll(
-            self._tensor(batch.x), self._noise(batch), control.trace, how, control.kl_weight
+            self._tensor(batch.x), self._noise(batch), options, control.kl_weight
         )
         loss = nll = rows.mean()
         parts = {"nll": nll}
@@ -157,24 +156,22 @@ class TorchModel(Model):
         self, batch: Batch, control: Control, quantities: Sequence[Quantity]
     ) -> EvaluationReport:
         """Per-example quantities; what needs no density is integrated without it."""
+        how, regularize = How(self._engine, control.solver), "regularizers" in quantities
+        options = Options(control.trace, how, regularize=regularize)
         values, terms = self._objective.values(
-            self._tensor(batch.x),
-            self._noise(batch),
-            control.trace,
-            [How(self._engine, control.solver, None)] * self._flow.blocks,
-            quantities,
+            self._tensor(batch.x), self._noise(batch), options, quantities
         )
         self._precision.of_state(terms.z)
         values |= {f"regularizers/{name}": row for name, row in terms.penalties.items()}
-        return _report(values, terms.counts)
+        return evaluation_report(values, terms.counts)
 
     @torch.no_grad()
     def sample(self, batch: Batch, control: Control) -> EvaluationReport:
         """Maps `batch.noise['base']` to data."""
         base = self._tensor(batch.noise["base"]).flatten(1)
-        x, counts = self._objective.sample(base, How(self._engine, control.solver, None))
+        x, counts = self._objective.sample(base, How(self._engine, control.solver))
         self._precision.of_state(x)
-        return _report({"sample": x}, counts)
+        return evaluation_report({"sample": x}, counts)
 
     def synchronize(self) -> None:
         """Returns when the device is idle."""
@@ -199,56 +196,3 @@ class TorchModel(Model):
             elif kind == "posterior":
                 posterior = self._tensor(value)
         return Noise(probes, end_times, times, posterior)
-
-
-def _report(values: Mapping[str, Tensor], counts: Sequence[BlockCounts]) -> EvaluationReport:
-    """Fetches the values; a solve that stopped early has none."""
-    failure = next((c.failure for c in counts if c.failure), None)
-    if failure is None and not all(bool(x.isfinite().all()) for x in values.values()):
-        failure = "non-finite"
-    arrays = {} if failure else {name: _numpy(value) for name, value in values.items()}
-    return EvaluationReport(arrays, _nfe(counts, None), failure)
-
-
-class _Pending(Pending):
-    """The parts of a loss on the device; the counts are known to the host already."""
-
-    def __init__(
-        self,
-        values: Tensor,
-        names: Sequence[str],
-        counts: Sequence[BlockCounts],
-        gradient: GradientName,
-    ) -> None:
-        self._values, self._names = values, names
-        self._counts, self._gradient = counts, gradient
-
-    def fetch(self) -> StepReport:
-        """A step whose solve stopped early has no loss: NaN."""
-        failure = next((c.failure for c in self._counts if c.failure), None)
-        values = self._values.tolist()
-        if failure is not None:
-            values = [math.nan] * len(values)
-        elif not math.isfinite(values[0]):
-            failure = "non-finite"
-        loss, nll, *means = values
-        regularizers = dict(zip(self._names, means, strict=True))
-        return StepReport(loss, nll, regularizers, _nfe(self._counts, self._gradient), failure)
-
-
-def _nfe(counts: Sequence[BlockCounts], gradient: GradientName | None) -> Nfe:
-    def by_block(name: str) -> tuple[int, ...]:
-        return tuple(block.total(name) for block in counts)
-
-    return Nfe(
-        by_block("forward"),
-        by_block("backward") if gradient == "adjoint" else (),
-        by_block("accepted"),
-        by_block("rejected"),
-        by_block("vjp") if gradient in ("direct", "checkpoint") else (),
-        by_block("recompute") if gradient in ("direct", "checkpoint") else (),
-    )
-
-
-def _numpy(array: Tensor) -> Array:
-    return array.detach().cpu().numpy().copy()

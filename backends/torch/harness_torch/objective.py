@@ -11,34 +11,41 @@ from typing import NamedTuple, Protocol
 
 from torch import Tensor
 
+from harness.architecture.transforms import Shape
 from harness.errors import BackendError
 from harness.interface import Quantity
-from harness.stages import Shape
 from harness.trial import TraceName
 from harness_torch.autoencoder import Autoencoder, log_normal
-from harness_torch.blocks import BlockCounts, How
-from harness_torch.flow import Flow, Noise, Terms, log_standard_normal
+from harness_torch.flow import Flow, Terms, log_standard_normal
+from harness_torch.noise import Noise
+from harness_torch.solve.blocks import BlockCounts
+from harness_torch.solve.engines import FirstSteps, How
 
-__all__ = ["Density", "Elbo", "Objective"]
+__all__ = ["Density", "Elbo", "Objective", "Options"]
 
 Values = dict[str, Tensor]
+
+
+class Options(NamedTuple):
+    """How a call goes through the flow; see `Flow.terms`."""
+
+    trace: TraceName | None
+    how: How
+    first: Sequence[FirstSteps] = ()
+    training: bool = False
+    regularize: bool = False
 
 
 class Objective(Protocol):
     """What a model makes of its data; x is [batch, *event_shape]."""
 
     def nll(
-        self, x: Tensor, noise: Noise, trace: TraceName, how: Sequence[How], kl_weight: float
+        self, x: Tensor, noise: Noise, options: Options, kl_weight: float
     ) -> tuple[Tensor, Terms]:
         """What training lowers, [batch] in nats, regularizers apart, and the end of the flow."""
 
     def values(
-        self,
-        x: Tensor,
-        noise: Noise,
-        trace: TraceName,
-        how: Sequence[How],
-        quantities: Collection[Quantity],
+        self, x: Tensor, noise: Noise, options: Options, quantities: Collection[Quantity]
     ) -> tuple[Values, Terms]:
         """Per-example quantities by name."""
 
@@ -59,24 +66,19 @@ class Density:
     event_shape: Shape
 
     def nll(
-        self, x: Tensor, noise: Noise, trace: TraceName, how: Sequence[How], kl_weight: float
+        self, x: Tensor, noise: Noise, options: Options, kl_weight: float
     ) -> tuple[Tensor, Terms]:
         """See `Objective.nll`."""
-        terms = self.flow.terms(self._rows(x), noise, trace, how, training=True, regularize=True)
+        terms = self.flow.terms(self._rows(x), noise, **options._asdict())
         return terms.a - log_standard_normal(terms.z), terms
 
     def values(
-        self,
-        x: Tensor,
-        noise: Noise,
-        trace: TraceName,
-        how: Sequence[How],
-        quantities: Collection[Quantity],
+        self, x: Tensor, noise: Noise, options: Options, quantities: Collection[Quantity]
     ) -> tuple[Values, Terms]:
         """See `Objective.values`; `encode` alone integrates z alone."""
-        of = None if set(quantities) <= {"encode"} else trace
-        regularize = "regularizers" in quantities
-        terms = self.flow.terms(self._rows(x), noise, of, how, regularize=regularize)
+        if set(quantities) <= {"encode"}:
+            options = options._replace(trace=None)
+        terms = self.flow.terms(self._rows(x), noise, **options._asdict())
         values: Values = {}
         if "log_prob" in quantities:
             values["log_prob"] = log_standard_normal(terms.z) - terms.a
@@ -119,24 +121,19 @@ class Elbo:
     arrays: Mapping[str, Tensor]
 
     def nll(
-        self, x: Tensor, noise: Noise, trace: TraceName, how: Sequence[How], kl_weight: float
+        self, x: Tensor, noise: Noise, options: Options, kl_weight: float
     ) -> tuple[Tensor, Terms]:
         """See `Objective.nll`."""
-        parts = self._parts(x, noise, trace, how, training=True, regularize=True)
+        parts = self._parts(x, noise, options)
         return parts.reconstruction + kl_weight * parts.kl, parts.terms
 
     def values(
-        self,
-        x: Tensor,
-        noise: Noise,
-        trace: TraceName,
-        how: Sequence[How],
-        quantities: Collection[Quantity],
+        self, x: Tensor, noise: Noise, options: Options, quantities: Collection[Quantity]
     ) -> tuple[Values, Terms]:
         """See `Objective.values`; `reconstruct` alone integrates z alone."""
-        of = None if set(quantities) <= {"reconstruct"} else trace
-        regularize = "regularizers" in quantities
-        parts = self._parts(x, noise, of, how, training=False, regularize=regularize)
+        if set(quantities) <= {"reconstruct"}:
+            options = options._replace(trace=None)
+        parts = self._parts(x, noise, options)
         values: Values = {}
         if "elbo_terms" in quantities:
             values["elbo_terms/reconstruction"] = parts.reconstruction
@@ -150,30 +147,13 @@ class Elbo:
         none = [BlockCounts() for _ in range(self.flow.blocks)]
         return self.nets.picture(self.nets.decode(self.arrays, base)), none
 
-    def _parts(
-        self,
-        x: Tensor,
-        noise: Noise,
-        trace: TraceName | None,
-        how: Sequence[How],
-        *,
-        training: bool,
-        regularize: bool,
-    ) -> _Parts:
+    def _parts(self, x: Tensor, noise: Noise, options: Options) -> _Parts:
         """Encodes, transports and decodes."""
         if noise.posterior is None:
             raise BackendError("the batch has no noise 'posterior', but an autoencoder needs it")
         encoding = self.nets.encode(self.arrays, x)
         z0 = encoding.mean + encoding.variance.sqrt() * noise.posterior
-        terms = self.flow.terms(
-            z0,
-            noise,
-            trace,
-            how,
-            conditions=encoding.conditions,
-            training=training,
-            regularize=regularize,
-        )
+        terms = self.flow.terms(z0, noise, conditions=encoding.conditions, **options._asdict())
         log_q = log_normal(z0, encoding.mean, encoding.variance)
         logits = self.nets.decode(self.arrays, terms.z)
         kl = log_q + terms.a - log_standard_normal(terms.z)

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from harness.trial import RegularizerName
-from harness_torch.derivatives import Derivatives
+from harness_torch.net.derivatives import Derivatives
 
 __all__ = ["INTEGRANDS", "time_order"]
 

@@ -11,7 +11,8 @@ import numpy as np
 
 from harness.interface import Array, Arrays
 from harness.trial import AdaptiveSolver, GradientName, SolverSpec
-from harness_torch.blocks import BlockCounts
+from harness_torch.solve.blocks import BlockCounts
+from harness_torch.solve.engines import FirstSteps
 
 __all__ = ["WarmSteps"]
 
@@ -31,14 +32,14 @@ class WarmSteps:
         self._blocks = blocks
         self._steps = {name: np.zeros(blocks) for name in directions if warm}
 
-    def steps(self) -> list[tuple[float | None, float | None]]:
-        """By block: first step of the forward solve and of the adjoint solve, where known."""
+    def steps(self) -> list[FirstSteps]:
+        """By block; None where nothing is known yet."""
         unknown = np.zeros(self._blocks)
         forward, backward = (
             [h or None for h in self._steps.get(name, unknown).tolist()]
             for name in ("forward", "backward")
         )
-        return list(zip(forward, backward, strict=True))
+        return [FirstSteps(*steps) for steps in zip(forward, backward, strict=True)]
 
     def record(self, counts: Sequence[BlockCounts]) -> None:
         """Keeps what the solves of a training step accepted."""

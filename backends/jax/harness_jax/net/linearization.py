@@ -1,0 +1,157 @@
+"""The dynamics of a block at a point: value, Jacobian as products, trace."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from harness.architecture.transforms import Block
+from harness_jax.net.affine import Map
+
+__all__ = ["JacobianSums", "Linearization"]
+
+CHUNK = 2**25
+"""Most entries of one hidden layer's tangents at a time, 128 MiB in float32. Shapes alone decide
+how the unit vectors are grouped, so the numbers are the same on every machine."""
+
+
+class JacobianSums(NamedTuple):
+    """Of the Jacobian of each example, [batch] each.
+
+    Arguments:
+        trace: sum_i J_ii.
+        diagonal: sum_i J_ii^2.
+        rest: sum_{i != j} J_ij^2.
+    """
+
+    trace: jax.Array
+    diagonal: jax.Array
+    rest: jax.Array
+
+
+class Linearization:
+    """f at a point and its Jacobian J.
+
+    Arguments:
+        f: The value, [batch, *shape].
+        layers: All layers at this time.
+        slopes: Derivatives of the nonlinearities between them.
+        block: Shapes.
+        residual: J is that of the layers less the identity.
+    """
+
+    def __init__(
+        self,
+        f: jax.Array,
+        layers: Sequence[Map],
+        slopes: Sequence[jax.Array],
+        block: Block,
+        residual: bool,
+    ) -> None:
+        self.f = f
+        self._layers, self._slopes = layers, slopes
+        self._block, self._residual = block, residual
+
+    def tangent(self, v: jax.Array) -> jax.Array:
+        """J v of tangents v, [..., batch, *shape]; in a batch of 1 all examples share it."""
+        out = self._layers[-1].tangent(self._through(v))
+        return out - v if self._residual else out
+
+    def cotangent(self, u: jax.Array) -> jax.Array:
+        """u^T J of u [batch, *shape]."""
+        out = self._layers[-1].cotangent(u)
+        for layer, slope in zip(reversed(self._layers[:-1]), reversed(self._slopes), strict=True):
+            out = layer.cotangent(out * slope)
+        return out - u if self._residual else out
+
+    def trace(self) -> jax.Array:
+        """Tr J, [batch], with one tangent a dimension."""
+
+        def sums(basis: jax.Array) -> jax.Array:
+            # The sum of <A^T e_i, v_i>, v_i the tangent before the last layer, A its matrix: all
+            # examples share the first factor, unless weights are their own.
+            tangents = self._flat(self._through(basis))
+            rows = self._flat(self._layers[-1].cotangent(basis))
+            if rows.shape[1] == 1:
+                traces = jnp.einsum("kbh,kh->b", tangents, rows[:, 0])
+            else:
+                traces = jnp.sum(tangents * rows, axis=(0, 2))
+            return jnp.broadcast_to(traces, (len(self.f),))
+
+        return self._whole(self._over_basis(sums))
+
+    def bottleneck_trace(self, eps: jax.Array) -> jax.Array:
+        """eps^T dh/dz dg/dh eps, [batch], with f = g(h(z)) split where the net is narrowest.
+
+        Arguments:
+            eps: Probe, [batch, *block.bottleneck_shape].
+
+        References:
+            W. Grathwohl et al., FFJORD, 2018, https://arxiv.org/abs/1810.01367, section 3.1.1.
+        """
+        split = self._block.bottleneck
+        v = self._layers[-1].tangent(self._through(eps, first=split))
+        v = self._through(v, last=split)
+        return self._whole(jnp.sum(self._flat(eps * v), axis=-1))
+
+    def jacobian_sums(self) -> JacobianSums:
+        """Sums over the full Jacobian, column by column."""
+
+        def sums(basis: jax.Array) -> JacobianSums:
+            columns = jnp.broadcast_to(self.tangent(basis), (len(basis), *self.f.shape))
+            diagonal = jnp.sum(self._flat(columns * basis), axis=-1)
+            rest = columns * (1 - basis)
+            return JacobianSums(
+                jnp.sum(diagonal, axis=0),
+                jnp.sum(diagonal * diagonal, axis=0),
+                jnp.sum(self._flat(rest * rest), axis=(0, 2)),
+            )
+
+        found: JacobianSums = self._over_basis(sums)
+        return found
+
+    def _through(self, v: jax.Array, first: int = 0, last: int | None = None) -> jax.Array:
+        """Tangents v through the hidden layers from `first` to before `last`."""
+        hidden = list(zip(self._layers[:-1], self._slopes, strict=True))
+        for layer, slope in hidden[first:last]:
+            v = layer.tangent(v) * slope
+        return v
+
+    def _whole(self, trace: jax.Array) -> jax.Array:
+        """The trace of J from that of the layers."""
+        return trace - math.prod(self._block.shape) if self._residual else trace
+
+    def _flat(self, x: jax.Array) -> jax.Array:
+        """[..., *shape] -> [..., D], for the shape of the state or of a hidden layer."""
+        return x.reshape(*x.shape[: x.ndim - len(self._block.shape)], -1)
+
+    def _over_basis(self, sums: Callable[[jax.Array], Any]) -> Any:  # noqa: ANN401
+        """Adds up `sums` of all unit vectors [k, 1, *shape], as many at a time as fit in `CHUNK`.
+
+        Memory stays bounded in the backward pass, too, which computes each chunk again.
+        """
+        shape, dtype = self._block.shape, self.f.dtype
+        size = math.prod(shape)
+        widest = max(math.prod(layer.outputs) for layer in self._block.layers)
+        most = max(1, CHUNK // (len(self.f) * widest))
+        if most >= size:
+            return sums(jnp.eye(size, dtype=dtype).reshape(size, 1, *shape))
+        # As many chunks as need be, all of one size.
+        chunk = math.ceil(size / math.ceil(size / most))
+
+        @jax.checkpoint
+        def add(total: Any, first: jax.Array) -> tuple[Any, None]:  # noqa: ANN401
+            # Beyond the last unit vector come zeros, which add nothing.
+            basis = jax.nn.one_hot(first + jnp.arange(chunk), size, dtype=dtype)
+            found = sums(basis.reshape(chunk, 1, *shape))
+            return jax.tree.map(jnp.add, total, found), None
+
+        basis = jax.ShapeDtypeStruct((chunk, 1, *shape), dtype)  # type: ignore[no-untyped-call]
+        zero = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), jax.eval_shape(sums, basis))
+        total, _ = lax.scan(add, zero, jnp.arange(0, size, chunk))
+        return total

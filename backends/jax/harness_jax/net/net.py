@@ -1,0 +1,95 @@
+"""The net f(t, z) of one block.
+
+All passes are plain differentiable operations, so one autodiff pass gives the gradient of anything
+built from them. The released FFJORD code differentiates an autodiff pass instead.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+import jax
+import jax.numpy as jnp
+
+from harness.architecture.transforms import Block
+from harness.errors import BackendError
+from harness.trial import ModelSpec
+from harness_jax.net.affine import Affine, Map
+from harness_jax.net.amortized import amortized
+from harness_jax.net.layers import TIMED_WEIGHTS, Layers, layers_of
+from harness_jax.net.linearization import Linearization
+from harness_jax.net.nonlinearities import NONLINEARITIES
+from harness_jax.net.taylor import nested_derivative, solution_derivative
+
+__all__ = ["BETA", "CONDITION", "Net"]
+
+BETA = "swish_beta"
+CONDITION = "condition"
+
+
+class Net:
+    """f(t, z) = net(t, z), less z if the model is residual.
+
+    Arguments:
+        model: The architecture.
+        block: Shapes of the state and of the layers.
+        arrays: Arrays of the block by portable name without the block, e.g. `layer0/weight`, and
+            `swish_beta` and `condition` [batch, numbers] where the model has them.
+    """
+
+    def __init__(self, model: ModelSpec, block: Block, arrays: Mapping[str, jax.Array]) -> None:
+        self._act = NONLINEARITIES[model.nonlinearity]
+        self._beta = arrays.get(BETA)
+        self._block, self._residual = block, model.residual
+        by_layer: list[dict[str, jax.Array]] = [{} for _ in block.layers]
+        for name, array in arrays.items():
+            place, _, kind = name.partition("/")
+            if kind:
+                by_layer[int(place.removeprefix("layer"))][kind] = array
+        self._constant_weights = model.layer not in TIMED_WEIGHTS
+        # Layers whose every weight is an example's have no arrays.
+        shared = layers_of(model.layer, by_layer, block.layers) if by_layer[0] else _no_layers
+        self._at: Callable[[jax.Array], Sequence[Map]] = shared
+        self._shared: Layers | None = shared
+        if model.posterior is not None and model.posterior.amortization != "plain":
+            self._at = amortized(model.posterior, block, shared, arrays.get(CONDITION))
+            self._shared = None
+
+    def value(self, t: jax.Array, z: jax.Array) -> jax.Array:
+        """f(t, z), [batch, *shape]."""
+        return self.linearize(t, z).f
+
+    def linearize(self, t: jax.Array, z: jax.Array) -> Linearization:
+        """F and its Jacobian in z at (t, z), t of shape (), z [batch, *shape]."""
+        layers = self._at(t)
+        h, slopes = z, []
+        for layer in layers[:-1]:
+            h, slope = self._act(layer.apply(h), self._beta)
+            slopes.append(slope)
+        f = layers[-1].apply(h)
+        if self._residual:
+            f = f - z
+        return Linearization(f, layers, slopes, self._block, self._residual)
+
+    def time_derivative(self, t: jax.Array, z: jax.Array) -> jax.Array:
+        """df/dt at fixed z, [batch, *shape]."""
+        rate: jax.Array = jax.jvp(lambda t: self.value(t, z), (t,), (jnp.ones_like(t),))[1]
+        return rate
+
+    def solution_derivative(self, t: jax.Array, z: jax.Array, order: int) -> jax.Array:
+        """d^order z / dt^order along the solution of dz/dt = f, [batch, *shape]; order to 4."""
+        if self._shared is None:
+            return nested_derivative(self.value, t, z, order)
+        return solution_derivative(
+            self._shared,
+            lambda x: self._act(x, self._beta),
+            t,
+            z,
+            order,
+            residual=self._residual,
+            constant_weights=self._constant_weights,
+        )
+
+
+def _no_layers(t: jax.Array) -> list[Affine]:
+    raise BackendError("a net without arrays")

@@ -1,0 +1,178 @@
+"""Backpropagation through the accepted steps of a solve (discretise, then optimise).
+
+`direct` keeps what each evaluation needs to be differentiated, as many as there is room for, and
+evaluates the others again. `checkpoint` keeps states alone and evaluates all of them again.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from harness.solvers import TABLEAUX
+from harness.trial import AdaptiveSolver
+from harness_jax.solve.counts import Stats
+from harness_jax.solve.native_engine import Recorder, run, solve
+from harness_jax.solve.problem import InitialValue, NativeSolver, Tree
+from harness_jax.solve.record import Record, empty_record
+from harness_jax.solve.step import (
+    Integrated,
+    Taken,
+    add,
+    either,
+    pull_back,
+    put,
+    rates_where,
+    stage_slopes,
+)
+from harness_jax.solve.tape import Room, Tangents, empty_room
+
+__all__ = ["solve_checkpoint", "solve_direct"]
+
+Tape = tuple[Record, Room]
+
+
+def solve_checkpoint(
+    problem: InitialValue, solver: NativeSolver, *, keep: bool = False
+) -> tuple[tuple[Tree, Tree], Stats]:
+    """As `solve`, differentiable in the problem's y0 and inputs.
+
+    Arguments:
+        problem: What is integrated.
+        solver: Method and tolerances.
+        keep: Keep evaluations, not only states.
+    """
+
+    def at(y0: Tree, inputs: Tree, fixed: Tree, h0: Tree) -> InitialValue:
+        return problem._replace(y0=y0, inputs=inputs, fixed=fixed, h0=h0)
+
+    @jax.custom_vjp
+    def solved(*leaves: Tree) -> tuple[Tree, Stats]:
+        return solve(at(*leaves), solver)
+
+    def forward(y0: Tree, inputs: Tree, fixed: Tree, h0: Tree) -> tuple[Tree, Tree]:
+        tangents = Tangents(problem.rates, inputs, fixed)
+        recorder = _recorder(tangents, y0, solver, keep)
+        y, stats, tape = run(recorder, at(y0, inputs, fixed, h0), solver)
+        needed = TABLEAUX[solver.name].evaluations_per_step
+        recompute = needed * _again(tape, stats.accepted, needed)
+        stats = stats._replace(vjp=needed * stats.accepted, recompute=recompute)
+        return (y, stats), (tape, stats.accepted, inputs, fixed)
+
+    def backward(saved: Tree, cotangents: Tree) -> tuple[Tree, ...]:
+        tape, steps, inputs, fixed = saved
+        tangents = Tangents(problem.rates, inputs, fixed)
+        return *_back_through(tangents, solver, tape, steps, cotangents[0]), None, None
+
+    solved.defvjp(forward, backward)
+    return solved(problem.y0, problem.inputs, problem.fixed, problem.h0)
+
+
+solve_direct = partial(solve_checkpoint, keep=True)
+"""As `solve_checkpoint`, with evaluations kept."""
+
+
+def _recorder(tangents: Tangents, y0: Tree, solver: NativeSolver, keep: bool) -> Recorder:
+    tableau, z0 = TABLEAUX[solver.name], y0[0]
+    max_steps = solver.max_steps if isinstance(solver, AdaptiveSolver) else solver.steps
+    record = empty_record(z0, tableau, max_steps)
+    needed = tableau.evaluations_per_step
+    room = (
+        empty_room(tangents, jnp.zeros_like(record.starts[0]), z0, needed, max_steps)
+        if keep
+        else []
+    )
+
+    def evaluate(
+        tape: Tape, index: jax.Array, integrated: Integrated, s: jax.Array, z: Tree
+    ) -> tuple[Tree, Tree, Tape]:
+        if not keep:
+            inputs, fixed = tangents.inputs, tangents.fixed
+            rates = rates_where(integrated, tangents.rates, s, z, inputs, fixed)
+            return *rates, tape
+        record, room = tape
+        slots = _slots(room)
+        (dz, dq), kept = tangents.evaluate(s, z)
+        slot = jnp.where((index < 0) | (index > slots), slots, index)
+        return dz, dq, (record, put(room, slot, kept))
+
+    def step(tape: Tape, index: jax.Array, *step: Tree) -> Tape:
+        record, room = tape
+        return record.write(index, *step), room
+
+    return Recorder((record, room), evaluate, step)
+
+
+def _back_through(
+    tangents: Tangents, solver: NativeSolver, tape: Tape, steps: jax.Array, bars: tuple[Tree, Tree]
+) -> tuple[Tree, Tree]:
+    """Cotangents of the initial state and of the inputs."""
+    tableau = TABLEAUX[solver.name]
+    needed = tableau.evaluations_per_step
+    record, room = tape
+    z_bar, q_bar = bars
+
+    def slope(s: jax.Array, z: Tree) -> Tree:
+        return tangents.rates(s, z, tangents.inputs, tangents.fixed)[0]
+
+    def advance(i: jax.Array, z: Tree, k: Tree) -> tuple[Tree, Tree]:
+        z = add(z, record.sizes[i], tableau.b, k)
+        return z, stage_slopes(slope, tableau, record.starts[i + 1], record.sizes[i + 1], z, k)
+
+    def step(i: jax.Array, bars: tuple[Tree, Tree]) -> tuple[Tree, Tree]:
+        index = steps - 1 - i
+        kept = (index + 1) * needed <= _slots(room)
+        z, k = record.read(index, advance, needless=kept)
+
+        def through(
+            i: jax.Array, integrated: Integrated, s: jax.Array, z: Tree, bars: Tree
+        ) -> tuple[Tree, Tree]:
+            if not room:
+                return _pull_back_again(tangents, integrated, s, z, bars)
+            leaves = lax.cond(
+                kept,
+                lambda: [rows[index * needed + i] for rows in room],
+                lambda: tangents.evaluate(s, z)[1],
+            )
+            return tangents.pull_back(s, z)(leaves)(bars)
+
+        taken = Taken(record.starts[index], record.sizes[index], z, k)
+        return pull_back(through, tableau, taken, bars, q_bar)
+
+    start = z_bar, jax.tree.map(jnp.zeros_like, tangents.inputs)
+    z_bar, inputs_bar = lax.fori_loop(0, steps, step, start)
+    return (z_bar, q_bar), inputs_bar
+
+
+def _pull_back_again(
+    tangents: Tangents, integrated: Integrated, s: jax.Array, z: Tree, bars: tuple[Tree, Tree]
+) -> tuple[Tree, Tree]:
+    """Cotangents of z and of the inputs, the rates evaluated once more."""
+
+    def rates(z: Tree, inputs: Tree) -> tuple[Tree, Tree]:
+        return tangents.rates(s, z, inputs, tangents.fixed)
+
+    def of_rates() -> tuple[Tree, Tree]:
+        found: tuple[Tree, Tree] = jax.vjp(rates, z, tangents.inputs)[1](bars)
+        return found
+
+    def of_slope() -> tuple[Tree, Tree]:
+        _, vjp = jax.vjp(lambda *at: rates(*at)[0], z, tangents.inputs)
+        found: tuple[Tree, Tree] = vjp(bars[0])
+        return found
+
+    return either(integrated, of_rates, of_slope)
+
+
+def _slots(room: Room) -> int:
+    return len(room[0]) - 1 if room else 0
+
+
+def _again(tape: Tape, steps: jax.Array, needed: int) -> jax.Array:
+    """How many steps the backward pass takes again."""
+    record, room = tape
+    kept = jnp.minimum(steps, _slots(room) // needed)
+    return steps - kept + record.recomputed(steps) - record.recomputed(kept)

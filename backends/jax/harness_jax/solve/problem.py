@@ -1,0 +1,122 @@
+"""What a solve integrates: fields, their inputs, states."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from harness.trial import (
+    AdaptiveSolver,
+    FixedSolver,
+)
+
+__all__ = [
+    "Field",
+    "InitialValue",
+    "Inputs",
+    "NativeSolver",
+    "Rates",
+    "Squares",
+    "Tree",
+    "join",
+    "rates_of",
+    "state_squares",
+    "sums_of_squares",
+    "time_dtype",
+]
+
+
+Tree = Any
+"""A pytree of arrays. As a state: (z, q) of a flow, or that of an adjoint."""
+
+
+class Inputs(NamedTuple):
+    """What the field of a block is a function of, beside s and z.
+
+    A solve gets two of them, each with None where the other has a value: what gets a gradient
+    (`arrays`, and `T` if it is trained), and what does not.
+
+    Arguments:
+        arrays: Arrays of the block's dynamics by name without the block.
+        T: End time.
+        probe: Probe of the trace and the regularizers, fixed within a solve.
+        start: The solve covers [start, start + span] of the block's [0, 1]; 0 but for `tpr`.
+        span: See `start`; 1 but for `tpr`.
+    """
+
+    arrays: Mapping[str, jax.Array] | None = None
+    T: jax.Array | None = None
+    probe: jax.Array | None = None
+    start: jax.Array | None = None
+    span: jax.Array | None = None
+
+
+def join(inputs: Inputs, fixed: Inputs) -> Inputs:
+    """All inputs of a field, from the two halves that a solve gets."""
+    mine = {name: value for name, value in inputs._asdict().items() if value is not None}
+    return fixed._replace(**mine)
+
+
+Field = Callable[[Inputs, jax.Array, jax.Array], tuple[jax.Array, jax.Array]]
+"""`field(inputs, s, z) -> (dz/ds, dq/ds)`, q [rows, batch]: a, then the regularizers; no rows for
+a sample. s in [0, 1] is the solve's own."""
+
+
+Rates = Callable[[jax.Array, Tree, Tree, Tree], tuple[Tree, Tree]]
+"""`rates(s, z, inputs, fixed) -> (dz/ds, dq/ds)` of a state y = (z, q) whose rates depend on z
+alone; differentiable in z and inputs, never in fixed."""
+
+
+Squares = Callable[[Tree], tuple[jax.Array, Sequence[int]]]
+"""State -> sum of squares and number of entries of each array that the error norm sees."""
+
+
+def state_squares(y: Tree) -> tuple[jax.Array, Sequence[int]]:
+    """Of a state (z, q) the error norm sees z and a, the first row of q if it has any."""
+    z, q = y
+    leaves = [z, *q[:1]]
+    return sums_of_squares(leaves), [leaf.size for leaf in leaves]
+
+
+def sums_of_squares(leaves: Sequence[jax.Array]) -> jax.Array:
+    """One entry a leaf."""
+    return jnp.stack([jnp.sum(leaf * leaf) for leaf in leaves])
+
+
+class InitialValue(NamedTuple):
+    """What a solve integrates from s = 0 to 1.
+
+    Arguments:
+        rates: The right-hand side.
+        y0: Initial state (z, q).
+        inputs: Differentiable inputs of the right-hand side.
+        fixed: Its other inputs.
+        squares: What the error norm sees; by default that of a flow's state.
+        h0: Replaces the solver's rule for the first step at no cost, unless it is 0.
+    """
+
+    rates: Rates
+    y0: tuple[Tree, Tree]
+    inputs: Tree
+    fixed: Tree
+    squares: Squares = state_squares
+    h0: jax.Array | None = None
+
+
+NativeSolver = AdaptiveSolver | FixedSolver
+"""A solver of `harness.solvers`, which all engines share."""
+
+
+def time_dtype(y: Tree) -> jnp.dtype:
+    """The precision of s: that of the state."""
+    return jnp.result_type(*jax.tree.leaves(y))
+
+
+def rates_of(field: Field) -> Rates:
+    """The field over states (z, q). Jitted because a solve evaluates it in many places: so it is
+    traced and linearised once.
+    """
+    return jax.jit(lambda s, z, inputs, fixed: field(join(inputs, fixed), s, z), inline=True)

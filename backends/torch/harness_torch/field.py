@@ -1,0 +1,78 @@
+"""What a block's solve integrates: the velocity, and beside it -Tr(df/dz) and the regularizers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from harness.architecture.transforms import Block
+from harness.trial import ModelSpec, RegularizerName, TraceName
+from harness_torch.net.derivatives import Derivatives
+from harness_torch.net.net import Net
+from harness_torch.regularizers import INTEGRANDS, time_order
+from harness_torch.solve.problem import BoundField, Field, Inputs, Rates
+
+__all__ = ["Augmented", "Velocity"]
+
+
+@dataclass(frozen=True)
+class Velocity(Field):
+    """dz/ds = T span f(T (start + span s), z) alone, without integrals.
+
+    Arguments:
+        model: The architecture.
+        block: Its shapes; the index is 0 for every block, so that equal ones compare equal.
+    """
+
+    rare: ClassVar[bool] = True
+
+    model: ModelSpec
+    block: Block
+
+    def bind(self, inputs: Inputs) -> BoundField:
+        """See `Field.bind`."""
+        net = Net(self.model, self.block, inputs.arrays)
+        scale, origin = inputs.T * inputs.span, inputs.T * inputs.start
+
+        def field(s: Tensor, z: Tensor) -> Rates:
+            f = net.value(torch.addcmul(origin, scale, s), z)
+            f = f - z if self.model.residual else f
+            return scale * f, z.new_zeros((0, len(z)))
+
+        return field
+
+
+@dataclass(frozen=True)
+class Augmented(Field):
+    """(s, z) -> T span f, and T span (-Tr(df/dz), integrands...) as rows, at t = T (start + span
+    s).
+
+    Arguments:
+        model: The architecture.
+        block: Its shapes; the index is 0 for every block, so that equal ones compare equal.
+        trace: How the trace is computed.
+        regularizers: Names of further integrands.
+    """
+
+    model: ModelSpec
+    block: Block
+    trace: TraceName
+    regularizers: tuple[RegularizerName, ...] = ()
+
+    def bind(self, inputs: Inputs) -> BoundField:
+        """See `Field.bind`."""
+        net = Net(self.model, self.block, inputs.arrays)
+        scale, origin = inputs.T * inputs.span, inputs.T * inputs.start
+        order = time_order(self.regularizers)
+
+        def field(s: Tensor, z: Tensor) -> Rates:
+            t = torch.addcmul(origin, scale, s)
+            at = Derivatives(self.model, self.block, net, t, z, inputs.probe, order)
+            # Before the trace, which uses what they needed.
+            rates = [INTEGRANDS[name](at) for name in self.regularizers]
+            return scale * at.f, scale * torch.stack([-at.divergence(self.trace), *rates])
+
+        return field

@@ -1,0 +1,1 @@
+"""The net of a block and its derivatives."""

@@ -1,0 +1,105 @@
+"""The net at one point: its value, and its products with the Jacobian."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from harness_torch.net.affine import Map
+from harness_torch.net.nonlinearities import Nonlinearity
+
+__all__ = ["Linearization"]
+
+
+BASIS_ENTRIES = 2**24
+"""Tangents of the whole basis are taken in chunks of at most so many entries a layer."""
+
+
+class Linearization:
+    """The net at one time and one batch of states, linearised: every derivative is a pass through
+    its layers and the slopes of its nonlinearities.
+
+    Arguments:
+        layers: The layers at that time.
+        act: The function between them.
+        z: The states, [batch, ...].
+    """
+
+    def __init__(self, layers: Sequence[Map], act: Nonlinearity, z: Tensor) -> None:
+        self.layers, self.act = layers, act
+        *self._hidden, self._last = layers
+        self.inputs, self.outputs, self._slopes = [z], [], []
+        for layer in self._hidden:
+            x = layer.apply(z)
+            z = act.value(x)
+            self._slopes.append(act.derivative(x, z))
+            self.outputs.append(x)
+            self.inputs.append(z)
+        self.outputs.append(self._last.apply(z))
+
+    @property
+    def value(self) -> Tensor:
+        """The net itself, [batch, ...]."""
+        return self.outputs[-1]
+
+    def tangent(self, v: Tensor) -> Tensor:
+        """J v, [..., batch, *shape] for v of that shape."""
+        return self._last.tangent(self._push(v, 0))
+
+    def cotangent(self, u: Tensor) -> Tensor:
+        """u^T J, [..., batch, *shape] for u of that shape; reverse mode written out."""
+        return self._pull(self._last.cotangent(u), len(self._hidden))
+
+    def jacobian(self) -> Tensor:
+        """J of each example, [batch, D, D]."""
+        columns = [self._last.tangent(self._push(basis, 0)) for basis in self._bases()]
+        flat = torch.cat(columns).flatten(2)
+        return flat.expand(-1, len(self.inputs[0]), -1).permute(1, 2, 0)
+
+    def diagonal(self) -> Tensor:
+        """The diagonal of J of each example, [batch, D], with one tangent a dimension."""
+        found = []
+        for basis in self._bases():
+            # Only entry k of the last layer's product with tangent k is wanted; its weights may be
+            # an example's own.
+            rows = self._last.cotangent(basis).flatten(2)
+            columns = self._push(basis, 0).flatten(2)
+            if rows.shape[1] == 1:
+                found.append(torch.bmm(columns, rows.mT)[..., 0])
+            else:
+                found.append((columns * rows).sum(dim=2))
+        diagonal = found[0] if len(found) == 1 else torch.cat(found)
+        return diagonal.T.expand(len(self.inputs[0]), -1)
+
+    def bottleneck(self, eps: Tensor, split: int) -> Tensor:
+        """eps^T (dh/dz dg/dh) eps for the net g(h(z)) (FFJORD, section 3.1.1), [batch].
+
+        Arguments:
+            eps: Probe in the shape of h, [batch, ...].
+            split: h is the state after so many layers.
+        """
+        through_g = self._last.tangent(self._push(eps, split))
+        return (self._pull(eps, split) * through_g).flatten(1).sum(dim=1)
+
+    def _push(self, v: Tensor, start: int) -> Tensor:
+        """Tangents before layer `start` -> tangents after the last nonlinearity."""
+        for layer, slope in zip(self._hidden[start:], self._slopes[start:], strict=True):
+            v = layer.tangent(v) * slope
+        return v
+
+    def _pull(self, u: Tensor, end: int) -> Tensor:
+        """Cotangents after the nonlinearity of the first `end` layers -> cotangents of z."""
+        for layer, slope in zip(self._hidden[:end][::-1], self._slopes[:end][::-1], strict=True):
+            u = layer.cotangent(u * slope)
+        return u
+
+    def _bases(self) -> list[Tensor]:
+        """The unit vectors of the state space, [D, 1, *shape], in chunks; shared by the batch."""
+        z = self.inputs[0]
+        size = math.prod(z.shape[1:])
+        widest = max(x.numel() for x in (*self.inputs, *self.outputs))
+        eye = torch.eye(size, dtype=z.dtype, device=z.device).view(size, 1, *z.shape[1:])
+        return list(torch.split(eye, max(1, BASIS_ENTRIES // widest)))

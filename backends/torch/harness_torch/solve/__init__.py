@@ -1,0 +1,1 @@
+"""One solve of a block, and its gradient."""

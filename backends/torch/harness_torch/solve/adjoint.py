@@ -1,0 +1,89 @@
+"""The adjoint ODE, FFJORD's way to the gradient.
+
+Chen et al., Neural Ordinary Differential Equations, 2018, https://arxiv.org/abs/1806.07366,
+algorithm 1; solved backwards from s = 1 to 0 under the solver of the forward solve:
+    state      z, a recomputed; their adjoints a_z, a_a; an adjoint for each array that is trained,
+               and a_T if the end time is
+    rates      dz/ds = T f;  d a_z/ds = -(a_z, a_q)^T d(T f, dq/ds)/dz;  likewise arrays and T
+    error norm over z, a, a_z, a_a, every array's adjoint and a_T: the largest RMS (`mixed`), or
+               one RMS over all of their entries (`rms_all`). Regularizer integrals and their
+               adjoints (constants) are no part of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from harness_torch.solve.problem import BoundField, Field, Inputs, Rates
+from harness_torch.solve.tape import Wanted
+
+__all__ = ["AdjointField", "AdjointInputs", "AdjointLeaves"]
+
+
+class AdjointInputs(NamedTuple):
+    """Inputs of the adjoint ODE: those of the field, and the adjoint of q, which is constant along
+    the path; [1 + regularizers, batch].
+    """
+
+    inputs: Inputs
+    a_q: Tensor
+
+
+@dataclass(frozen=True)
+class AdjointField(Field):
+    """The adjoint ODE over its own time 1 - s, from 0 to 1: u = (z, a_z) stacked, q = (a, a_a,
+    adjoints of what is trained) flat.
+
+    Arguments:
+        field: The block's field.
+        wanted: What gets a gradient.
+    """
+
+    field: Field
+    wanted: Wanted
+
+    def bind(self, inputs: AdjointInputs) -> BoundField:
+        """See `Field.bind`."""
+        leaves = [x.detach().requires_grad_() for x in self.wanted.of(inputs.inputs)]
+        with torch.enable_grad():
+            bound = self.field.bind(self.wanted.put(inputs.inputs, leaves))
+
+        def adjoint_field(elapsed: Tensor, u: Tensor) -> Rates:
+            z, a_z = u.detach().unbind()
+            z.requires_grad_()
+            with torch.enable_grad():
+                dz, dq = bound(1 - elapsed, z)
+            # Evaluations share the graph of what does not depend on the time, so it must survive;
+            # the rest is freed with dz and dq.
+            vjp_z, *vjp = torch.autograd.grad(
+                (dz, dq),
+                (z, *leaves),
+                (a_z, inputs.a_q),
+                retain_graph=True,
+                materialize_grads=True,
+            )
+            da = dq[0].detach()
+            rates = torch.cat([-da, torch.zeros_like(da), *(x.reshape(-1) for x in vjp)])
+            return torch.stack([-dz.detach(), vjp_z]), rates
+
+        return adjoint_field
+
+
+@dataclass(frozen=True)
+class AdjointLeaves:
+    """What the error norm of the adjoint solve sees: z, a_z, a, a_a and the adjoint of each input.
+
+    Arguments:
+        sizes: Entries of each part of q.
+    """
+
+    sizes: tuple[int, ...]
+
+    def __call__(self, u: Tensor, q: Tensor) -> Sequence[Tensor]:
+        """See `harness_torch.solve.problem.Leaves`."""
+        return *u.unbind(), *torch.split(q, list(self.sizes))

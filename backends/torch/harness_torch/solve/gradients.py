@@ -1,0 +1,186 @@
+"""Gradient modes of one block's solve.
+
+`direct` and `checkpoint` go back through the steps of the solver (`harness_torch.solve.backprop`):
+the exact gradient of the discrete solution. `direct` keeps what every accepted evaluation needs,
+`checkpoint` only the state at the start of every accepted step.
+
+`adjoint` solves the adjoint ODE backwards (`harness_torch.solve.adjoint`), at constant memory.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from harness.solvers import TABLEAUX
+from harness_torch.solve.adjoint import AdjointField, AdjointInputs, AdjointLeaves
+from harness_torch.solve.backprop import back_through
+from harness_torch.solve.counts import Counts, Watched
+from harness_torch.solve.engines import FirstSteps, How
+from harness_torch.solve.native_engine import Native, integrate
+from harness_torch.solve.problem import Field, InitialValue, Inputs
+from harness_torch.solve.tape import Wanted
+
+__all__ = ["solve_block"]
+
+
+def solve_block(
+    how: How, problem: InitialValue, first: FirstSteps, counts: Counts
+) -> tuple[Tensor, Tensor]:
+    """Solves one block, or a piece of it. Gradients flow to the state, the integrals, and in the
+    inputs to `arrays` and `T`.
+
+    Arguments:
+        how: Who takes the steps, and the gradient mode.
+        problem: What is integrated; its h0 is `first`'s.
+        first: First steps, in units of the solve's s.
+        counts: Receives the counts.
+
+    Returns:
+        z and q at s = 1.
+    """
+    problem = problem._replace(h0=first.forward)
+    native = isinstance(how.stepper, Native)
+    if how.mode is None or (how.mode == "direct" and not native):
+        # A library's solve is differentiable as it is.
+        with torch.set_grad_enabled(how.mode is not None):
+            if how.mode is not None:
+                problem = problem._replace(field=Watched(problem.field, counts))
+            solution = how.stepper(problem, how.solver)
+        counts.add_forward(solution)
+        return solution.u, solution.q
+    function = _Adjoint if how.mode == "adjoint" else _Discrete
+    inputs: Inputs = problem.inputs
+    settings = _Settings(how, problem.field, first, counts, tuple(inputs.arrays))
+    crossing = _Crossing(inputs.probe, inputs.start, inputs.span, problem.u, problem.q, inputs.T)
+    end: tuple[Tensor, Tensor] = function.apply(settings, *crossing, *inputs.arrays.values())  # type: ignore[no-untyped-call]
+    return end
+
+
+class _Crossing(NamedTuple):
+    """What crosses an autograd function one by one, in this order, before the arrays: tensors on
+    the way in, flags or gradients on the way out.
+    """
+
+    probe: Any
+    start: Any
+    span: Any
+    z: Any
+    q: Any
+    T: Any
+
+    @classmethod
+    def split(cls, values: Sequence[Any]) -> tuple[_Crossing, Sequence[Any]]:
+        """Takes them apart from the arrays that follow."""
+        count = len(cls._fields)
+        return cls(*values[:count]), values[count:]
+
+
+class _Settings(NamedTuple):
+    """How a block is solved; see `solve_block`. `names` are those of the arrays."""
+
+    how: How
+    field: Field
+    first: FirstSteps
+    counts: Counts
+    names: tuple[str, ...]
+
+    def problem(self, tensors: Sequence[Any]) -> InitialValue:
+        """Puts together what crossed an autograd function."""
+        at, arrays = _Crossing.split(tensors)
+        by_name = dict(zip(self.names, arrays, strict=True))
+        inputs = Inputs(by_name, at.T, at.probe, at.start, at.span)
+        return InitialValue(self.field, inputs, at.z, at.q, h0=self.first.forward)
+
+    def wanted(self, ctx: Any) -> Wanted:  # noqa: ANN401
+        """What gets a gradient, by autograd's flags."""
+        needs, arrays = _Crossing.split(ctx.needs_input_grad[1:])
+        names = tuple(name for name, yes in zip(self.names, arrays, strict=True) if yes)
+        return Wanted(names, needs.T)
+
+    def gradients(
+        self,
+        ctx: Any,  # noqa: ANN401
+        a_z: Tensor,
+        a_q: Tensor,
+        found: Sequence[Tensor],
+    ) -> tuple[Tensor | None, ...]:
+        """What `backward` returns: `found` in the order of `wanted`, None elsewhere."""
+        needs, arrays = _Crossing.split(ctx.needs_input_grad[1:])
+        rest = iter(found)
+        a_arrays = [next(rest) if yes else None for yes in arrays]
+        a_T = next(rest) if needs.T else None
+        return None, *_Crossing(None, None, None, a_z, a_q, a_T), *a_arrays
+
+
+class _Discrete(torch.autograd.Function):
+    """One solve, and back through its steps."""
+
+    @staticmethod
+    def forward(ctx: Any, settings: _Settings, *tensors: Any) -> tuple[Tensor, Tensor]:  # noqa: ANN401
+        how, wanted = settings.how, settings.wanted(ctx)
+        assert isinstance(how.engine, Native)  # noqa: S101
+        problem = settings.problem(tensors)
+        evaluator = how.engine.evaluator(problem, wanted)
+        solution = integrate(
+            evaluator, problem, how.solver, record=True, tape=how.mode == "direct"
+        )
+        settings.counts.add_forward(solution)
+        ctx.settings, ctx.evaluator, ctx.steps = settings, evaluator, solution.steps
+        ctx.like = [x.detach() for x in wanted.of(problem.inputs)]
+        return solution.u, solution.q
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, a_z: Tensor, a_q: Tensor) -> Any:  # noqa: ANN401
+        settings: _Settings = ctx.settings
+        tableau = TABLEAUX[settings.how.solver.name]
+        sums = [torch.zeros_like(x) for x in ctx.like]
+        found = back_through(ctx.steps, tableau, ctx.evaluator, a_z, a_q, sums)
+        settings.counts.vjp = found.vjp
+        settings.counts.recompute = found.recompute
+        return settings.gradients(ctx, found.u, a_q, found.sums)
+
+
+class _Adjoint(torch.autograd.Function):
+    """Two solves: forward without a graph, backward for the gradient."""
+
+    @staticmethod
+    def forward(ctx: Any, settings: _Settings, *tensors: Any) -> tuple[Tensor, Tensor]:  # noqa: ANN401
+        solution = settings.how.stepper(settings.problem(tensors), settings.how.solver)
+        settings.counts.add_forward(solution)
+        ctx.settings, ctx.first_step = settings, solution.first_step
+        at, arrays = _Crossing.split(tensors)
+        # What the adjoint solve starts from, in the places of what the forward solve started from.
+        ctx.save_for_backward(*at._replace(z=solution.u, q=solution.q), *arrays)
+        return solution.u, solution.q
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, a_z: Tensor, a_q: Tensor) -> Any:  # noqa: ANN401
+        settings: _Settings = ctx.settings
+        field, inputs, z, q, *_ = settings.problem(ctx.saved_tensors)
+        wanted, first = settings.wanted(ctx), settings.first.backward
+        leaves = wanted.of(inputs)
+        sizes = (a_q.shape[1], a_q.shape[1], *(x.numel() for x in leaves))
+        solution = settings.how.stepper(
+            InitialValue(
+                AdjointField(field, wanted),
+                AdjointInputs(inputs, a_q),
+                torch.stack([z, a_z]),
+                torch.cat([q[0], a_q[0], q.new_zeros(sum(sizes[2:]))]),
+                AdjointLeaves(sizes),
+                ctx.first_step if first is None else first,
+            ),
+            settings.how.solver,
+        )
+        settings.counts.backward = solution.evaluations
+        settings.counts.largest_backward = solution.largest_step
+        settings.counts.failure = settings.counts.failure or solution.failure
+        parts = torch.split(solution.q, list(sizes))[2:]
+        found = [part.view_as(x) for part, x in zip(parts, leaves, strict=True)]
+        return settings.gradients(ctx, solution.u[1], a_q, found)

@@ -1,0 +1,85 @@
+"""The random arrays that a call of a model needs: their slots, shapes, laws, and their drawing."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from harness.architecture.transforms import Block, Shape, stages
+from harness.streams.stream import Stream
+from harness.trial import TraceName, Trial
+
+__all__ = ["TPR_TIMES", "NoiseSlot", "draw", "needs_probe", "noise_slots"]
+
+TPR_TIMES = 2
+"""Times within the interval at which `tpr` looks at the trajectory (its authors' setting)."""
+
+
+@dataclass(frozen=True)
+class NoiseSlot:
+    """Shape and law of a random array that a call needs; `uniform` is on (0, 1)."""
+
+    shape: Shape
+    law: Literal["gaussian", "rademacher", "uniform"]
+
+
+def needs_probe(trace: TraceName, regularizer: Collection[str]) -> bool:
+    """True if the dynamics use a random probe: for the trace or for a Jacobian penalty."""
+    return trace != "exact" or not {"rnode.jacobian", "jacobian_sum"}.isdisjoint(regularizer)
+
+
+def noise_slots(
+    trial: Trial,
+    event_shape: Shape,
+    purpose: Literal["train", "evaluate", "sample"],
+    size: int,
+) -> dict[str, NoiseSlot]:
+    """Returns the slots a call on `size` examples must find in `Batch.noise`.
+
+    `probe/<block>` has one probe per example, drawn anew for each solve and fixed within it, in
+    the shape of the block's state, or of its bottleneck for the trace of that name;
+    `end_time/<block>` and `tpr_times/<block>` are one number, and `TPR_TIMES` of them, for the
+    whole batch; `posterior` draws the z0 of an autoencoder; `base` is the base sample that
+    `Model.sample` maps to data, for an autoencoder its z.
+    """
+    posterior = trial.model.posterior
+    if purpose == "sample":
+        base = event_shape if posterior is None else (posterior.latent,)
+        return {"base": NoiseSlot((size, *base), "gaussian")}
+    trace = trial.training.trace if purpose == "train" else trial.evaluation.trace
+    # Regularizers are integrated in training only, unless an evaluation asks for them.
+    regularizer = tuple(trial.regularizer) if purpose == "train" else ()
+    slots = {}
+    if posterior is not None:
+        slots["posterior"] = NoiseSlot((size, posterior.latent), "gaussian")
+    for block in stages(trial.model, event_shape):
+        if not isinstance(block, Block):
+            continue
+        if needs_probe(trace, regularizer):
+            shape = block.bottleneck_shape if trace == "bottleneck" else block.shape
+            slots[f"probe/{block.index}"] = NoiseSlot((size, *shape), trial.training.probe)
+        if "steer" in regularizer:
+            slots[f"end_time/{block.index}"] = NoiseSlot((), "uniform")
+        if "tpr" in regularizer:
+            slots[f"tpr_times/{block.index}"] = NoiseSlot((TPR_TIMES,), "uniform")
+    return slots
+
+
+def draw(
+    slots: Mapping[str, NoiseSlot], seed: int, step: int, precision: str, prefix: str = ""
+) -> dict[str, np.ndarray]:
+    """Draws every slot from its own stream `<prefix><slot>`; Rademacher probes stay int8."""
+    dtype = np.float64 if precision == "float64" else np.float32
+    noise = {}
+    for name, slot in slots.items():
+        stream = Stream(seed, prefix + name, step)
+        if slot.law == "rademacher":
+            noise[name] = stream.rademacher(slot.shape)
+        elif slot.law == "uniform":
+            noise[name] = stream.uniform(slot.shape).astype(dtype)
+        else:
+            noise[name] = stream.normal(slot.shape).astype(dtype)
+    return noise

@@ -1,0 +1,122 @@
+"""Is this machine ready? Versions, frameworks, hardware, data, folders: one line each."""
+
+from __future__ import annotations
+
+import os
+import platform
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+
+from harness import backends
+from harness.datasets.folders import DATA_DIR, data_dir
+from harness.errors import HarnessError
+from harness.records.version import __version__
+from harness.suites.catalogue import catalogue
+
+__all__ = ["Check", "doctor"]
+
+_PARTS = {
+    "ray": ("ray",),
+    "mlflow": ("mlflow",),
+    "report": ("pandas", "altair", "jinja2", "vl-convert-python", "pillow"),
+}
+
+
+@dataclass(frozen=True)
+class Check:
+    """One finding.
+
+    Arguments:
+        name: What was looked at.
+        ok: True if it is ready, False if `harness run` cannot do without it, None if it can.
+        detail: What was found, or what to do.
+    """
+
+    name: str
+    ok: bool | None
+    detail: str
+
+
+def doctor(root: Path) -> list[Check]:
+    """Looks at this machine; imports no framework and leaves nothing behind.
+
+    Arguments:
+        root: The run root whose folder must be writable.
+    """
+    return [
+        Check("harness", True, f"{__version__}, Python {platform.python_version()}"),
+        *_backends(),
+        *_parts(),
+        _hardware(),
+        _root(root),
+        _data(),
+    ]
+
+
+def _backends() -> Iterator[Check]:
+    ready = 0
+    for name in backends.backend_names():
+        try:
+            backend = backends.get_backend(name)
+        except HarnessError as error:
+            yield Check(f"backend {name}", None, str(error))
+            continue
+        missing = backends.missing_distribution(backend)
+        if missing is None:
+            ready += 1
+            yield Check(f"backend {name}", True, _versions(backend.framework))
+        else:
+            fix = f"{missing} is not installed; pip install 'cnf-harness[{name}]'"
+            yield Check(f"backend {name}", None, fix)
+    if not ready:
+        yield Check("backends", False, "none is ready; install one of those above")
+
+
+def _parts() -> Iterator[Check]:
+    for extra, distributions in _PARTS.items():
+        missing = [name for name in distributions if _version(name) is None]
+        if missing:
+            fix = f"{', '.join(missing)} not installed; pip install 'cnf-harness[{extra}]'"
+            yield Check(extra, None, fix)
+        else:
+            yield Check(extra, True, _versions(distributions))
+
+
+def _hardware() -> Check:
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    gpu = "an NVIDIA driver" if shutil.which("nvidia-smi") else "no NVIDIA driver"
+    return Check("hardware", True, f"{cores} cores for this process, {gpu}, {platform.machine()}")
+
+
+def _root(root: Path) -> Check:
+    existing = next(folder for folder in (root, *root.absolute().parents) if folder.exists())
+    if not existing.is_dir():
+        return Check("run root", False, f"{existing} is not a folder")
+    if not os.access(existing, os.W_OK):
+        return Check("run root", False, f"{existing} is not writable; choose another with --root")
+    free = shutil.disk_usage(existing).free / 2**30
+    return Check("run root", True, f"{root}, {free:.0f} GiB free")
+
+
+def _data() -> Check:
+    entries = catalogue()["datasets"]
+    absent = [entry.name for entry in entries if not entry.ready]
+    found = f"{len(entries) - len(absent)} of {len(entries)} datasets are here"
+    folder = data_dir()
+    if folder is not None and not folder.is_dir():
+        return Check("data", None, f"{DATA_DIR} does not name a folder; {found}")
+    return Check("data", True, found + (f"; not {', '.join(absent)}" if absent else ""))
+
+
+def _versions(distributions: tuple[str, ...]) -> str:
+    return ", ".join(f"{name} {_version(name)}" for name in distributions)
+
+
+def _version(distribution: str) -> str | None:
+    try:
+        return metadata.version(distribution)
+    except metadata.PackageNotFoundError:
+        return None

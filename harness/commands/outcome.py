@@ -1,0 +1,123 @@
+"""What came out of a run: failed trials, and gates that were not kept."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from harness.labels import label
+from harness.planning.gates import check_gates
+from harness.planning.plan import Plan
+from harness.records.folder import TrialFolder
+from harness.trial import Trial
+
+__all__ = ["Failure", "Outcome", "gate_failures", "outcome"]
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A trial that did not end ok.
+
+    Arguments:
+        trial: The trial.
+        status: Its status; `not run` if there is no record.
+        message: The record's sentence.
+    """
+
+    trial: Trial
+    status: str
+    message: str
+
+    @property
+    def sentence(self) -> str:
+        """Status and message."""
+        return f"{self.status}: {self.message}" if self.message else self.status
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What came out of a plan.
+
+    Arguments:
+        ok: Number of trials that ended ok.
+        skipped: Number of trials the plan skips.
+        failures: The others.
+        gates: A sentence for each gate that was not kept.
+    """
+
+    ok: int
+    skipped: int
+    failures: tuple[Failure, ...]
+    gates: tuple[str, ...]
+
+    @property
+    def exit_code(self) -> int:
+        """1 if a trial failed, else 3 if a gate was not kept, else 0."""
+        return 1 if self.failures else 3 if self.gates else 0
+
+
+def outcome(plan: Plan, root: Path) -> Outcome:
+    """Reads what came out of the trials of a plan.
+
+    Raises:
+        RecordError: A record is damaged.
+    """
+    wanted = [planned.trial for planned in plan.trials if planned.state != "skipped"]
+    results = {trial.id: TrialFolder(root, trial.id).read_result() for trial in wanted}
+    present = {name: result for name, result in results.items() if result is not None}
+    failures = []
+    for trial in wanted:
+        result = results[trial.id]
+        status = str(result.get("status")) if result is not None else "not run"
+        if result is None or status != "ok":
+            message = str((result or {}).get("message") or "")
+            failures.append(Failure(trial, status, message))
+    return Outcome(
+        ok=len(wanted) - len(failures),
+        skipped=len(plan.trials) - len(wanted),
+        failures=tuple(failures),
+        gates=tuple(gate_failures(plan, present)),
+    )
+
+
+def gate_failures(plan: Plan, results: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """Returns one sentence for each gate and trial that did not keep it.
+
+    Arguments:
+        plan: A plan with its gates; the trials it skips are not judged.
+        results: What `result.json` holds, by trial id.
+    """
+    trials = {p.trial.id: p.trial for p in plan.trials if p.state != "skipped"}
+    values = [(trial, _metrics(results.get(name))) for name, trial in trials.items()]
+    sentences = []
+    for result in check_gates(plan.gates, values):
+        gate = result.gate
+        bound = f"{gate.metric} < {gate.below}" + (f" - {gate.margin:g}" if gate.margin else "")
+        for check in result.checks:
+            if check.kept:
+                continue
+            axes = label(trials[check.trial_id])
+            name = " ".join(axes[n] for n in ("dataset", "backend", "solver", "regularizer"))
+            if check.value is None or check.bound is None:
+                found = "nothing was measured"
+            else:
+                found = f"{gate.metric} = {check.value:.4g}, the bound is {check.bound:.4g}"
+            sentences.append(
+                f"gate {bound} ({gate.when}) not kept by {check.trial_id} "
+                f"({name} seed {axes['seed']}): {found}"
+            )
+    return sentences
+
+
+def _metrics(result: Mapping[str, Any] | None) -> dict[str, float]:
+    """Values of the metrics of a trial that ended ok."""
+    if result is None or result.get("status") != "ok":
+        return {}
+    metrics: Mapping[str, Any] = result.get("metrics") or {}
+    return {
+        name: float(entry["value"])
+        for name, entry in metrics.items()
+        if entry is not None and entry["value"] is not None
+    }

@@ -1,0 +1,92 @@
+"""The plan as text: one line a trial, then the totals and what is known of the cost."""
+
+from __future__ import annotations
+
+import collections
+import functools
+from collections.abc import Mapping, Sequence
+
+from harness.datasets import registry as datasets
+from harness.labels import LABELS, label
+from harness.planning.cost import UNKNOWN_COST, cost_of
+from harness.planning.plan import Plan, State
+from harness.text import columns, counted
+
+__all__ = ["plan_text", "plan_totals"]
+
+_MAIN = ("dataset", "backend", "solver", "regularizer", "seed")
+_WORDS: Mapping[State, str] = {"to_run": "to run", "finished": "finished", "skipped": "skipped"}
+
+
+def plan_text(plan: Plan) -> str:
+    """Lists the trials, with the main axes and all others that are needed to tell them apart."""
+    labels = [label(planned.trial) for planned in plan.trials]
+    axes = [name for name in LABELS if name in _MAIN or _distinguishes(name, labels)]
+    rows = [
+        (planned.trial.id, planned.state, *(row[name] for name in axes), planned.reason)
+        for planned, row in zip(plan.trials, labels, strict=True)
+    ]
+    table = columns(rows, header=("id", "state", *axes, "reason"))
+    return f"{table}\n{plan_totals(plan)}"
+
+
+def _distinguishes(axis: str, labels: Sequence[Mapping[str, str]]) -> bool:
+    """True if trials that agree on the main axes differ on this one."""
+    values: dict[tuple[str, ...], str] = {}
+    return any(
+        values.setdefault(tuple(row[name] for name in _MAIN), row[axis]) != row[axis]
+        for row in labels
+    )
+
+
+def plan_totals(plan: Plan) -> str:
+    """`suite quickstart: 32 trials: 30 to run, 2 finished`, and the spend where it is limited."""
+    states = collections.Counter(planned.state for planned in plan.trials)
+    parts = [f"{states[state]:,} {word}" for state, word in _WORDS.items() if states[state]]
+    lines = [f"suite {plan.suite}: {counted(len(plan.trials), 'trial')}: {', '.join(parts)}"]
+    lines += _sample_metrics(plan)
+    lines += _spend(plan)
+    return "\n".join(lines)
+
+
+def _sample_metrics(plan: Plan) -> list[str]:
+    """What the metrics of samples take after the tests, on one core of each trial's host."""
+    declare = functools.cache(datasets.declare)
+    costs = [cost_of(p.trial, declare) for p in plan.trials if p.state == "to_run"]
+    wanted = [each for each in costs if each is not None]
+    known = [each for each in wanted if each != UNKNOWN_COST]
+    if not wanted:
+        return []
+    parts = []
+    if known:
+        seconds = [each.seconds for each in known]
+        ends = dict.fromkeys((_duration(min(seconds)), _duration(max(seconds))))
+        parts = [
+            f"about {' to '.join(ends)} of one core each, {_duration(sum(seconds))} in all",
+            f"up to {max(each.bytes for each in known) / 1e9:.2g} GB of host memory",
+        ]
+    if len(known) < len(wanted):
+        parts.append(f"unknown for {counted(len(wanted) - len(known), 'trial')} of unread data")
+    return [f"sample metrics of {counted(len(wanted), 'trial')}: {', '.join(parts)}"]
+
+
+def _duration(seconds: float) -> str:
+    units = ((1.0, "s"), (60.0, "min"), (3600.0, "h"))
+    size, unit = max((each for each in units if each[0] <= seconds), default=units[0])
+    return f"{max(1.0, seconds / size):,.0f} {unit}"
+
+
+def _spend(plan: Plan) -> list[str]:
+    """The budget beside the hours after which every trial has run into its timeout."""
+    if plan.budget is None:
+        return []
+    waiting = [p.resources for p in plan.trials if p.state == "to_run"]
+    cpu_hours = sum(r.cpus * r.timeout_minutes / 60 for r in waiting)
+    gpu_hours = sum(r.gpus * r.timeout_minutes / 60 for r in waiting)
+    limits = (("CPU", cpu_hours, plan.budget.cpu_hours), ("GPU", gpu_hours, plan.budget.gpu_hours))
+    return [
+        f"{unit} hours: at most {most:.1f} by the timeouts, budget {limit:g}"
+        + ("" if most <= limit else " (the timeouts do not keep the budget)")
+        for unit, most, limit in limits
+        if limit is not None
+    ]

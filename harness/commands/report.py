@@ -1,0 +1,60 @@
+"""From a plan and what is recorded to the report, by the package `harness_reports`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from harness.errors import HarnessError
+from harness.planning.plan import Plan
+
+__all__ = ["report"]
+
+
+def report(
+    plan: Plan,
+    root: Path,
+    out: Path | None = None,
+    source: Literal["records", "mlflow"] = "records",
+    command: str | None = None,
+) -> Path:
+    """Writes the report of a plan's trials.
+
+    Arguments:
+        plan: The trials to report.
+        root: The run root.
+        out: Folder of the report; `<root>/reports/<suite>` by default.
+        source: Read the records, or their mirror in MLflow.
+        command: The command line that asked for it, shown in the report.
+
+    Returns:
+        Path of the HTML file.
+
+    Raises:
+        HarnessError: A package that draws reports is not installed.
+        RecordError: A record is damaged.
+    """
+    try:
+        from harness_reports import write_report
+
+        from harness.records import frame
+    except ModuleNotFoundError as error:
+        raise HarnessError(
+            f"the report needs {error.name}, which is not installed. "
+            "Run: pip install 'cnf-harness[report]'"
+        ) from error
+    ids = [planned.trial.id for planned in plan.trials]
+    if source == "mlflow":
+        from harness.records import mlflow as tracking
+
+        records, history = tracking.load(root), tracking.history(root, ids)
+    else:
+        records, history = frame.load(root), frame.history(root, ids)
+    return write_report(
+        plan,
+        records,
+        out or root / "reports" / plan.suite,
+        root=root if source == "records" else None,
+        history=history,
+        command=command,
+    )

@@ -1,0 +1,152 @@
+"""What commands print: plain text, one line a thing, fit for a terminal and for grep."""
+
+from __future__ import annotations
+
+import collections
+import dataclasses
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from harness.commands.doctor import Check
+from harness.commands.outcome import Failure, Outcome
+from harness.commands.status import TrialRecord, TrialStatus
+from harness.labels import label
+from harness.planning.states import FINAL
+from harness.suites.catalogue import DataFacts, Entry
+from harness.text import columns, counted
+from harness.trial import encode
+
+__all__ = [
+    "catalogue_text",
+    "data_text",
+    "doctor_text",
+    "outcome_text",
+    "rerun_command",
+    "show_json",
+    "show_text",
+    "status_json",
+    "status_text",
+]
+
+_AXES = ("dataset", "backend", "solver", "regularizer", "seed")
+
+
+def status_text(found: Sequence[TrialStatus]) -> str:
+    """One line a trial, then how many have which status."""
+    rows = []
+    for entry in found:
+        axes = label(entry.trial)
+        names = (axes[name] for name in _AXES)
+        rows.append((entry.trial.id, entry.status, entry.step, *names, entry.message))
+    table = columns(rows, header=("id", "status", "step", *_AXES, "message"))
+    counts = collections.Counter(entry.status for entry in found)
+    totals = ", ".join(f"{number:,} {status}" for status, number in counts.most_common())
+    return f"{table}\n{counted(len(found), 'trial')}: {totals}"
+
+
+def status_json(found: Sequence[TrialStatus]) -> list[dict[str, object]]:
+    """The same as plain values."""
+    return [
+        {
+            "id": entry.trial.id,
+            **label(entry.trial),
+            "seed": entry.trial.seed,
+            "status": entry.status,
+            "step": entry.step,
+            "message": entry.message,
+        }
+        for entry in found
+    ]
+
+
+def show_text(found: TrialRecord) -> str:
+    """The axes of a trial, then its metrics, then the rest of its record as JSON."""
+    head = [("trial", found.trial.id), *label(found.trial).items()]
+    head.append(("suites", ", ".join(found.suites)))
+    if found.result is None:
+        return columns([*head, ("status", "no result yet")])
+    result = found.result
+    head += [
+        (key, str(result[key])) for key in ("status", "message", "attempts") if result.get(key)
+    ]
+    metrics = [
+        (name, f"{entry['value']:.6g}", entry.get("unit"), f"n={entry.get('n')}")
+        for name, entry in (result.get("metrics") or {}).items()
+        if entry is not None and entry["value"] is not None
+    ]
+    rest = {key: result.get(key) for key in ("timing", "nfe", "memory", "environment")}
+    return "\n\n".join([columns(head), columns(metrics), json.dumps(rest, indent=2)])
+
+
+def show_json(found: TrialRecord) -> dict[str, Any]:
+    """The same as plain values."""
+    return {
+        "trial_id": found.trial.id,
+        "spec": encode(found.trial),
+        "resources": dataclasses.asdict(found.resources),
+        "suites": list(found.suites),
+        "result": found.result,
+    }
+
+
+def catalogue_text(found: Mapping[str, Sequence[Entry]]) -> str:
+    """A heading for each kind, its names below; `-` marks what is not ready on this machine."""
+    blocks = []
+    for kind, entries in found.items():
+        rows = [("  " if e.ready else "- ", e.name, e.summary) for e in entries]
+        blocks.append(f"{kind}\n{columns(rows)}")
+    return "\n\n".join(blocks)
+
+
+def data_text(facts: DataFacts) -> str:
+    """Facts of a loaded dataset, one a line."""
+    sizes = ", ".join(
+        f"{split} {f'{rows:,}' if rows else 'endless'}" for split, rows in facts.sizes.items()
+    )
+    if facts.gaussian_nll is None:
+        gaussian = "none: the pixels are discrete, for an autoencoder"
+    else:
+        gaussian = f"{facts.gaussian_nll:.4f} nats"
+        if facts.gaussian_bits_per_dim is not None:
+            gaussian += f", {facts.gaussian_bits_per_dim:.4f} bits/dim"
+        gaussian += f" on {facts.gaussian_rows:,} test rows"
+    return columns(
+        [
+            ("name", facts.name),
+            ("summary", facts.summary),
+            ("digest", facts.digest),
+            ("shape", "x".join(map(str, facts.event_shape))),
+            ("rows", sizes),
+            ("Gaussian", gaussian),
+        ]
+    )
+
+
+def doctor_text(checks: Sequence[Check]) -> str:
+    """One line a check."""
+    marks = {True: "ok", False: "MISSING", None: "--"}
+    return columns([(marks[check.ok], check.name, check.detail) for check in checks])
+
+
+def outcome_text(result: Outcome, source: str, root: Path, default_root: Path) -> str:
+    """Totals, the gates that were not kept, and the failed trials with the command for each."""
+    totals = [f"{result.ok:,} ok"]
+    totals += [f"{len(result.failures):,} failed"] if result.failures else []
+    totals += [f"{result.skipped:,} skipped"] if result.skipped else []
+    lines = [", ".join(totals), *result.gates]
+    for failure in result.failures:
+        axes = label(failure.trial)
+        name = " ".join(axes[key] for key in _AXES[:-1])
+        lines.append(f"{failure.trial.id} ({name} seed {axes['seed']}) {failure.sentence}")
+        lines.append(f"  {rerun_command(failure, source, root, default_root)}")
+    return "\n".join(lines)
+
+
+def rerun_command(failure: Failure, source: str, root: Path, default_root: Path) -> str:
+    """The command that runs one failed trial alone, in a process where it can be watched."""
+    parts = [f"harness run {source} -k id={failure.trial.id} --executor inline"]
+    parts += ["--rerun"] if failure.status in FINAL else []
+    parts += [f"--root {root}"] if root != default_root else []
+    return " ".join(parts)

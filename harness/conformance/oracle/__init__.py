@@ -1,0 +1,1 @@
+"""The kit's own computation of a flow: numpy, float64, docs/numerics.md."""

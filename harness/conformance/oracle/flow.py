@@ -1,0 +1,290 @@
+"""What the kit expects of a flow: densities, losses and gradients computed in plain numpy.
+
+`run` computes a call of a model from its arrays. A gradient is the difference of two runs that
+take the very steps of the undisturbed one: the derivative of the discrete solution, which is what
+the gradient modes `direct` and `checkpoint` compute.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from harness.architecture.arrays import SPECTRAL
+from harness.architecture.transforms import Block, FactorOut, Norm, Squeeze, stages
+from harness.conformance.oracle.autoencoder import Nets, log_normal
+from harness.conformance.oracle.field import Change, Field, Float
+from harness.conformance.oracle.regularizers import integrand
+from harness.conformance.oracle.solve import Solution, State, solve
+from harness.interface import Array, Batch, Control, DataInfo
+from harness.trial import Trial
+
+__all__ = ["Oracle", "Run", "log_standard_normal"]
+
+
+def log_standard_normal(z: Float) -> Float:
+    """Log-density of N(0, I); [batch, ...] to [batch]."""
+    return np.asarray(-0.5 * (z**2 + np.log(2 * np.pi)).reshape(len(z), -1).sum(axis=1))
+
+
+@dataclass
+class Run:
+    """A call of a model, computed.
+
+    Arguments:
+        log_prob: [batch].
+        z: Base variable, [batch, D].
+        regularizers: Unweighted, per example, by name.
+        loss: Negative mean log-likelihood, or what an autoencoder lowers, plus weighted
+            regularizers.
+        elbo_terms: Of an autoencoder, by the name that an evaluation gives them.
+        picture: Of an autoencoder, what it makes of its z.
+        solves: In the order of the blocks, three a block for `tpr`.
+        buffers: Buffers after a training step.
+    """
+
+    log_prob: Float = field(default_factory=lambda: np.zeros(0))
+    z: Float = field(default_factory=lambda: np.zeros(0))
+    regularizers: dict[str, Float] = field(default_factory=dict)
+    loss: float = 0.0
+    elbo_terms: dict[str, Float] = field(default_factory=dict)
+    picture: Float = field(default_factory=lambda: np.zeros(0))
+    solves: list[Solution] = field(default_factory=list)
+    buffers: dict[str, Array] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Oracle:
+    """Computes what a model of this trial is to compute.
+
+    Arguments:
+        trial: The trial.
+        data: What a model knows of its data.
+    """
+
+    trial: Trial
+    data: DataInfo
+
+    def run(
+        self,
+        arrays: Mapping[str, Array],
+        batch: Batch,
+        control: Control,
+        *,
+        train: bool = False,
+        warm: Sequence[float] = (),
+        like: Run | None = None,
+    ) -> Run:
+        """Computes a training step's loss, or an evaluation.
+
+        Arguments:
+            arrays: Arrays of the model.
+            batch: Examples and noise.
+            control: Solver and trace.
+            train: Whether regularizers, batch statistics and new spectral vectors take part.
+            warm: First step of each block's solve; 0 for the heuristic.
+            like: A run whose steps and spectral vectors are taken again.
+        """
+        found = Run()
+        weights: dict[str, float] = dict(self.trial.regularizer.items()) if train else {}
+        totals: dict[str, Float] = {
+            name: np.zeros(batch.size) for name in weights if name != "steer"
+        }
+        arrays = self._normalised(arrays, train=train, found=found, like=like)
+        z = batch.x.astype(np.float64)
+        a, left = np.zeros(batch.size), []
+        log_q, changes = np.zeros(batch.size), {}
+        plan = stages(self.trial.model, self.data.event_shape)
+        if self._nets is not None:
+            blocks = [stage for stage in plan if isinstance(stage, Block)]
+            encoding = self._nets.encode(arrays, z, blocks)
+            z = encoding.mean + np.sqrt(encoding.variance) * batch.noise["posterior"]
+            log_q = log_normal(z, encoding.mean, encoding.variance)
+            changes = {
+                block.index: self._nets.changes(block, encoding.conditions.get(block.index))
+                for block in blocks
+            }
+        elif self.trial.model.strides is None:
+            z = z.reshape(batch.size, -1)
+        for stage in plan:
+            if isinstance(stage, Block):
+                first = warm[stage.index] if warm else 0.0
+                f = self._field(stage, arrays, batch, control, changes.get(stage.index))
+                z, a = self._block(f, batch, control, (z, a), totals, found, first or None, like)
+            elif isinstance(stage, Norm):
+                z, gained = self._norm(stage, arrays, z, train=train, found=found)
+                a = a - gained
+            elif isinstance(stage, Squeeze):
+                n, c, height, width = z.shape
+                z = z.reshape(n, c, height // 2, 2, width // 2, 2).transpose(0, 1, 3, 5, 2, 4)
+                z = z.reshape(n, 4 * c, height // 2, width // 2)
+            elif isinstance(stage, FactorOut):
+                half = z.shape[1] // 2
+                left.append(z[:, half:].reshape(batch.size, -1))
+                z = z[:, :half]
+        found.z = np.concatenate([*left, z.reshape(batch.size, -1)], axis=1)
+        found.log_prob = log_standard_normal(found.z) - a
+        found.regularizers = totals
+        nll = -found.log_prob
+        if self._nets is not None:
+            kl = log_q - found.log_prob
+            reconstruction, found.picture = self._nets.reconstruction(arrays, found.z, batch.x)
+            found.elbo_terms = {
+                "elbo_terms/reconstruction": reconstruction,
+                "elbo_terms/kl": kl,
+            }
+            nll = reconstruction + control.kl_weight * kl
+        found.loss = float(np.mean(nll)) + sum(
+            weights[name] * float(np.mean(value)) for name, value in totals.items()
+        )
+        return found
+
+    def derivative(
+        self,
+        arrays: Mapping[str, Array],
+        batch: Batch,
+        control: Control,
+        direction: Mapping[str, Float],
+        at: Run,
+        h: float = 1e-5,
+    ) -> float:
+        """Derivative of the training loss along a direction in the arrays, at a run of them."""
+        ends = []
+        for sign in (1, -1):
+            moved = dict(arrays)
+            for name, along in direction.items():
+                moved[name] = np.asarray(arrays[name] + sign * h * along)
+            ends.append(self.run(moved, batch, control, train=True, like=at).loss)
+        return (ends[0] - ends[1]) / (2 * h)
+
+    @property
+    def _nets(self) -> Nets | None:
+        posterior = self.trial.model.posterior
+        return None if posterior is None else Nets(posterior, self.data)
+
+    def _field(
+        self,
+        block: Block,
+        arrays: Mapping[str, Float],
+        batch: Batch,
+        control: Control,
+        change: Change | None,
+    ) -> Field:
+        prefix = f"block{block.index}/"
+        own = {k.removeprefix(prefix): v for k, v in arrays.items() if k.startswith(prefix)}
+        if "swish_beta" in arrays:
+            own["swish_beta"] = arrays["swish_beta"]
+        probe = batch.noise.get(f"probe/{block.index}")
+        return Field(self.trial.model, block, own, control.trace, probe, change)
+
+    def _block(
+        self,
+        f: Field,
+        batch: Batch,
+        control: Control,
+        start: tuple[Float, Float],
+        totals: dict[str, Float],
+        found: Run,
+        first: float | None,
+        like: Run | None,
+    ) -> tuple[Float, Float]:
+        """Solves a block, in three pieces if `tpr` looks at its path; adds to `totals`."""
+        end_time = float(f.arrays["sqrt_end_time"]) ** 2
+        steer = f"end_time/{f.block.index}"
+        if steer in batch.noise:
+            end_time += self.trial.regularizer["steer"] * (2 * float(batch.noise[steer]) - 1)
+        names = [name for name in totals if name != "tpr"]
+        times = np.array([0.0, 1.0])
+        if "tpr" in totals:
+            times = np.array([0.0, *sorted(batch.noise[f"tpr_times/{f.block.index}"]), 1.0])
+
+        z, a = start
+        y: State = z, np.stack([a, *(totals[name] for name in names)])
+        path = [z]
+        for begin, finish in itertools.pairwise(times.tolist()):
+            span = finish - begin
+
+            def rate(s: float, at: State, begin: float = begin, span: float = span) -> State:
+                t = end_time * (begin + span * s)
+                rows = [-f.divergence(t, at[0])] + [integrand(k, f, t, at[0]) for k in names]
+                scale = end_time * span
+                return scale * f.f(t, at[0]).real, scale * np.stack(rows)
+
+            repeat = like.solves[len(found.solves)] if like else None
+            solved = solve(rate, y, control.solver, first=first, repeat=repeat)
+            found.solves.append(solved)
+            y = solved.end
+            path.append(y[0])
+            if len(times) > 2 and finish < 1:
+                following = float(times[len(path)]) - finish
+                first = min(1.0, solved.proposed * span / following)
+        for name, row in zip(names, y[1][1:], strict=True):
+            totals[name] = row
+        if "tpr" in totals:
+            totals["tpr"] = totals["tpr"] + _distance_from_line(times, path)
+        return y[0], y[1][0]
+
+    def _normalised(
+        self, arrays: Mapping[str, Array], *, train: bool, found: Run, like: Run | None
+    ) -> dict[str, Float]:
+        """Float64 arrays, those under spectral norm divided by their largest singular value."""
+        out = {name: np.asarray(value, np.float64) for name, value in arrays.items()}
+        if not self.trial.model.spectral_norm:
+            return out
+        for name, value in list(out.items()):
+            if name.rpartition("/")[2] not in SPECTRAL:
+                continue
+            if value.ndim == 1:
+                out[name] = value / np.linalg.norm(value)
+                continue
+            matrix = value.reshape(len(value), -1)
+            u, v = out[f"{name}_u"], out[f"{name}_v"]
+            if like and train:
+                u, v = like.buffers[f"{name}_u"], like.buffers[f"{name}_v"]
+            elif train:
+                v = matrix.T @ u / np.linalg.norm(matrix.T @ u)
+                u = matrix @ v / np.linalg.norm(matrix @ v)
+                found.buffers |= {f"{name}_u": u, f"{name}_v": v}
+            out[name] = value / (u @ matrix @ v)
+        return out
+
+    def _norm(
+        self, norm: Norm, arrays: Mapping[str, Float], z: Float, *, train: bool, found: Run
+    ) -> tuple[Float, Float | float]:
+        """Moving batch norm; returns the log-determinant too."""
+        spec = self.trial.model.batch_norm
+        assert spec is not None
+        prefix = f"norm{norm.index}/"
+        scale, shift, mean, var, steps = (
+            arrays[prefix + name]
+            for name in ("log_scale", "shift", "running_mean", "running_var", "steps")
+        )
+        axes = (0, *range(2, z.ndim))
+        sides = (1, -1, *[1] * (z.ndim - 2))
+        if train:
+            own = z.mean(axis=axes), z.var(axis=axes, ddof=1)
+            for name, running, new in zip(("mean", "var"), (mean, var), own, strict=True):
+                found.buffers[f"{prefix}running_{name}"] = running - spec.decay * (running - new)
+            found.buffers[f"{prefix}steps"] = steps + 1
+            if spec.lag > 0:
+                keep = 1 - spec.lag ** (steps + 1)
+                mean, var = (
+                    (new - (1 - spec.lag) * (new - running)) / keep
+                    for running, new in zip((mean, var), own, strict=True)
+                )
+        factor = np.exp(scale) / np.sqrt(var + 1e-4)
+        pixels = int(np.prod(z.shape[2:]))
+        gained = pixels * float(np.sum(scale - np.log(var + 1e-4) / 2))
+        out = (z - mean.reshape(sides)) * factor.reshape(sides) + shift.reshape(sides)
+        return out, gained
+
+
+def _distance_from_line(times: Float, path: Sequence[Float]) -> Float:
+    """Squared distance of a path from its least-squares line in time, over its points; [batch]."""
+    points = np.stack([z.reshape(len(z), -1) for z in path])
+    line = np.stack([np.ones_like(times), times], axis=1)
+    residual = points - np.einsum("ij,jbd->ibd", line @ np.linalg.pinv(line), points)
+    return np.asarray((residual**2).sum(axis=(0, 2)) / len(times))

@@ -1,0 +1,150 @@
+"""A Runge-Kutta solve under the control of docs/numerics.md, section 1, in plain numpy."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from harness.conformance.oracle.field import Float
+from harness.solvers import TABLEAUX, Tableau
+from harness.trial import AdaptiveSolver, FixedSolver, SolverSpec
+
+__all__ = ["Solution", "State", "solve"]
+
+State = tuple[Float, Float]
+"""z, and the integrals [1 + regularizers, batch], of which the first is a."""
+
+Rate = Callable[[float, State], State]
+
+
+@dataclass
+class Solution:
+    """The end of a solve and the steps it took, which another solve can be made to repeat.
+
+    Arguments:
+        steps: Start and size of each accepted step.
+        rejected: Number of rejected ones.
+        proposed: The step proposed at the end, before any was cut to land.
+        end: The state.
+    """
+
+    end: State
+    steps: list[tuple[float, float]] = field(default_factory=list)
+    rejected: int = 0
+    proposed: float = 0.0
+
+    @property
+    def largest(self) -> float:
+        """The largest accepted step."""
+        return max(h for _, h in self.steps)
+
+
+def _moved(y: State, h: float, weights: Sequence[float], ks: Sequence[State]) -> State:
+    z, q = y
+    for weight, (dz, dq) in zip(weights, ks, strict=True):
+        z, q = z + h * weight * dz, q + h * weight * dq
+    return z, q
+
+
+def _stages(
+    rate: Rate, tableau: Tableau, s: float, h: float, y: State, first: State
+) -> list[State]:
+    """All stages of a step, given the first."""
+    ks = [first]
+    for c, a in zip(tableau.c[1:], tableau.a[1:], strict=True):
+        ks.append(rate(s + c * h, _moved(y, h, a, ks)))
+    return ks
+
+
+def _rms(values: Float) -> float:
+    return math.sqrt(float(np.mean(values**2)))
+
+
+def _size(solver: AdaptiveSolver, y: State, *others: State) -> float:
+    """The norm of a state scaled by the tolerances at others; regularizers are left out."""
+    scaled = []
+    for leaf in range(2):
+        at = [np.abs(other[leaf] if leaf == 0 else other[1][:1]) for other in others]
+        value = y[0] if leaf == 0 else y[1][:1]
+        scaled.append(value / (solver.atol + solver.rtol * np.max(at, axis=0)))
+    if solver.norm == "mixed":
+        return max(_rms(leaf) for leaf in scaled)
+    return _rms(np.concatenate([leaf.ravel() for leaf in scaled]))
+
+
+def _heuristic(rate: Rate, solver: AdaptiveSolver, y: State, k: State) -> float:
+    """Hairer, Norsett & Wanner, Solving Ordinary Differential Equations I, II.4."""
+    d0, d1 = _size(solver, y, y), _size(solver, k, y)
+    h0 = 1e-6 if d0 < 1e-5 or d1 < 1e-5 else 0.01 * d0 / d1
+    other = rate(h0, _moved(y, h0, (1.0,), [k]))
+    d2 = _size(solver, (other[0] - k[0], other[1] - k[1]), y) / h0
+    largest = max(d1, d2)
+    order = TABLEAUX[solver.name].order
+    h1 = max(1e-6, 1e-3 * h0) if largest <= 1e-15 else (0.01 / largest) ** (1 / order)
+    return min(100 * h0, h1, 1.0)
+
+
+def solve(
+    rate: Rate,
+    y: State,
+    solver: SolverSpec,
+    *,
+    first: float | None = None,
+    repeat: Solution | None = None,
+) -> Solution:
+    """Integrates over s in [0, 1].
+
+    Arguments:
+        rate: (s, state) -> d state / ds.
+        y: Initial state.
+        solver: Method.
+        first: Replaces the rule for the first step of an adaptive method.
+        repeat: A solve whose steps are taken again, with no control of the error.
+    """
+    tableau = TABLEAUX[solver.name]
+    steps = [] if repeat is None else repeat.steps
+    if repeat is None and isinstance(solver, FixedSolver):
+        steps = [(k / solver.steps, 1 / solver.steps) for k in range(solver.steps)]
+    if steps:
+        for s, h in steps:
+            y = _moved(y, h, tableau.b, _stages(rate, tableau, s, h, y, rate(s, y)))
+        return Solution(y, steps)
+    assert isinstance(solver, AdaptiveSolver)
+    return _adaptive(rate, y, solver, tableau, first)
+
+
+def _adaptive(
+    rate: Rate, y: State, solver: AdaptiveSolver, tableau: Tableau, first: float | None
+) -> Solution:
+    assert tableau.error is not None
+    found = Solution(y)
+    k = rate(0.0, y)
+    h = 1.0
+    if first is not None:
+        h = first
+    elif isinstance(solver.first_step, float):
+        h = solver.first_step
+    elif solver.first_step != "whole":
+        h = _heuristic(rate, solver, y, k)
+    s = 0.0
+    while s < 1.0:
+        found.proposed = h
+        lands = s + h >= 1.0
+        h = 1.0 - s if lands else h
+        ks = _stages(rate, tableau, s, h, y, k)
+        new = _moved(y, h, tableau.b, ks)
+        zero = (np.zeros_like(y[0]), np.zeros_like(y[1]))
+        ratio = _size(solver, _moved(zero, h, tableau.error, ks), y, new)
+        if ratio <= 1:
+            found.steps.append((s, h))
+            s, y = (1.0 if lands else s + h), new
+            k = ks[-1] if tableau.fsal or lands else rate(s, y)
+        else:
+            found.rejected += 1
+        smallest = 1.0 if ratio <= 1 else 0.2
+        h *= 10.0 if ratio == 0 else min(10.0, max(0.9 * ratio ** (-1 / tableau.order), smallest))
+    found.end = y
+    return found

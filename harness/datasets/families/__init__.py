@@ -1,0 +1,1 @@
+"""One file a family of datasets, each with its `LOADERS`."""

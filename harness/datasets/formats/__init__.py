@@ -1,0 +1,1 @@
+"""Readers of file formats; they know no dataset."""

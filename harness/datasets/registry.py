@@ -1,0 +1,138 @@
+"""The registry of datasets: built-in ones, those of plugins, and the user's own npz files.
+
+Declaring reads no arrays, so that plans stay cheap; scikit-learn and pillow are imported by the
+datasets that need them, when they are loaded.
+"""
+
+from __future__ import annotations
+
+import functools
+import re
+from collections.abc import Mapping
+from importlib import metadata
+
+from harness.datasets.base import Dataset, Declaration, Loader, Rows, Split
+from harness.datasets.families import (
+    density_images,
+    digits,
+    patches,
+    standins,
+    tabular,
+    toys,
+    vae_images,
+)
+from harness.datasets.families.own import NpzFile
+from harness.datasets.folders import data_dir
+from harness.errors import DataError, InputError, Problem
+
+__all__ = ["Dataset", "Declaration", "Loader", "Rows", "Split", "declare", "load", "names"]
+
+GROUP = "harness.datasets"
+_NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
+_BUILT_IN: Mapping[str, Loader] = {
+    **toys.LOADERS,
+    **digits.LOADERS,
+    **tabular.LOADERS,
+    **patches.LOADERS,
+    **density_images.LOADERS,
+    **vae_images.LOADERS,
+    **standins.LOADERS,
+}
+# Files in the data folder that a built-in dataset of the same name reads: not the user's own.
+_OWN_FILES = tabular.PINNED_FILES | density_images.PINNED_FILES | vae_images.PINNED_FILES
+
+
+def names() -> list[str]:
+    """Names of all datasets: built-in, of plugins, and npz files in the data folder."""
+    return sorted({*_BUILT_IN, *_plugins(), *_user_files()})
+
+
+def declare(name: str) -> Declaration:
+    """Says what a dataset is, without reading it.
+
+    Raises:
+        InputError: There is no dataset of that name.
+        DataError: Two packages, or a package and a file of the user, claim the name.
+    """
+    return _loader(name).declare()
+
+
+def load(name: str, digest: str | None = None) -> Dataset:
+    """Loads a dataset.
+
+    Arguments:
+        name: Its name.
+        digest: The digest that a trial was planned with; None accepts any.
+
+    Raises:
+        InputError: There is no dataset of that name.
+        DataError: It is absent, incomplete or corrupt, or not the one of `digest`.
+    """
+    loader = _loader(name)
+    if digest is not None and loader.declare().digest != digest:
+        raise DataError(
+            f"dataset '{name}' is no longer the one this trial was planned with (digest "
+            f"{digest}): its file or its loader has changed; plan the suite again"
+        )
+    return loader.load()
+
+
+def _loader(name: str) -> Loader:
+    user_files, plugins = _user_files(), _plugins()
+    claims = [
+        *(["this package"] if name in _BUILT_IN else []),
+        *([plugins[name].value] if name in plugins else []),
+        *([f"{name}.npz in your data folder"] if name in user_files else []),
+    ]
+    if len(claims) > 1:
+        raise DataError(f"two datasets are named '{name}': {' and '.join(claims)}; rename one")
+    if name in _BUILT_IN:
+        return _BUILT_IN[name]
+    if name in plugins:
+        return _plugin_loader(plugins[name])
+    if name in user_files:
+        return user_files[name]
+    raise InputError(
+        [
+            Problem(
+                "dataset",
+                f"unknown dataset '{name}'",
+                known=names(),
+                found=name,
+                fix="use a known name, or put <name>.npz (arrays train, val and test, or data; "
+                "name in lower-case kebab) into the folder that HARNESS_DATA_DIR names",
+            )
+        ]
+    )
+
+
+def _user_files() -> dict[str, NpzFile]:
+    """Npz files in the data folder; a file that a built-in dataset reads is not the user's own."""
+    folder = data_dir()
+    if folder is None or not folder.is_dir():
+        return {}
+    return {
+        path.stem: NpzFile(path.stem, path)
+        for path in sorted(folder.glob("*.npz"))
+        if _NAME.fullmatch(path.stem) and path.stem not in _OWN_FILES
+    }
+
+
+@functools.cache
+def _plugins() -> dict[str, metadata.EntryPoint]:
+    found: dict[str, metadata.EntryPoint] = {}
+    for point in metadata.entry_points(group=GROUP):
+        if point.name in found and found[point.name].value != point.value:
+            raise DataError(
+                f"two packages register a dataset named '{point.name}': "
+                f"{found[point.name].value} and {point.value}; uninstall one of them"
+            )
+        found[point.name] = point
+    return found
+
+
+def _plugin_loader(point: metadata.EntryPoint) -> Loader:
+    loader = point.load()()
+    if not isinstance(loader, Loader):
+        raise DataError(f"{point.value} is not a harness.datasets.base.Loader")
+    return loader

@@ -1,0 +1,1 @@
+"""Where raw files come from: a folder, a download, a package."""

@@ -1,0 +1,142 @@
+"""What a run shows while it runs: a line for each running trial and the totals.
+
+On a terminal the lines stay in place; elsewhere (a log, a pipe) each event is a line of its own.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from types import TracebackType
+
+from rich.console import Console
+from rich.live import Live
+from rich.table import Table
+
+from harness.labels import label
+from harness.planning.plan import PlannedTrial
+from harness.process.watch import Progress, read_progress
+from harness.records.status import Status
+from harness.trial import Trial
+
+__all__ = ["Board", "trial_name"]
+
+_PLAIN_EVERY_S = 30.0
+
+
+def trial_name(trial: Trial) -> str:
+    """Short name of a trial in lists: what a suite usually varies."""
+    axes = label(trial)
+    solver = axes["solver"].split()[0]
+    return f"{axes['dataset']} {axes['backend']} {solver} {axes['regularizer']} s{axes['seed']}"
+
+
+class Board:
+    """Follows the trials of a run; see `harness.executors.observer.Observer`.
+
+    Arguments:
+        trials: The trials that will run.
+        console: Where to write.
+        live: Keep lines in place; None means on a terminal only.
+    """
+
+    def __init__(
+        self,
+        trials: Sequence[PlannedTrial],
+        console: Console | None = None,
+        live: bool | None = None,
+    ) -> None:
+        self._total = len(trials)
+        self._console = console or Console()
+        in_place = self._console.is_terminal if live is None else live
+        self._live = Live(console=self._console, auto_refresh=False) if in_place else None
+        self._attempts: dict[str, tuple[PlannedTrial, Path]] = {}
+        self._ended: dict[str, Status] = {}
+        self._began = self._plain_at = time.monotonic()
+
+    def __enter__(self) -> Board:
+        if self._live is not None:
+            self._live.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._live is not None:
+            self._live.update(self._totals(), refresh=True)
+            self._live.stop()
+
+    def submitted(self, planned: PlannedTrial, attempt: Path) -> None:
+        """An attempt will run as soon as there is room."""
+        self._attempts[planned.trial.id] = planned, attempt
+
+    def ended(self, planned: PlannedTrial, status: Status | None) -> None:
+        """A trial has a result, or was interrupted."""
+        self._attempts.pop(planned.trial.id, None)
+        if status is None:
+            return
+        self._ended[planned.trial.id] = status
+        if status is not Status.OK or self._live is None:
+            count = f"{len(self._ended)}/{self._total}"
+            word = status.value.replace("_", " ")
+            self.note(f"{count}  {word}: {trial_name(planned.trial)}  ({planned.trial.id})")
+
+    def note(self, text: str) -> None:
+        """Prints a line."""
+        self._console.print(text, markup=False, highlight=False, soft_wrap=True)
+
+    def refresh(self) -> None:
+        """Brings the lines up to date."""
+        if self._live is not None:
+            self._live.update(self._table(), refresh=True)
+        elif time.monotonic() - self._plain_at > _PLAIN_EVERY_S:
+            self._plain_at = time.monotonic()
+            running = [f"{name} {found.stage} {_steps(found)}" for name, found in self._running()]
+            self.note(self._totals() + "".join(f"\n  {line}" for line in running))
+
+    def _running(self) -> list[tuple[str, Progress]]:
+        found = []
+        for planned, attempt in self._attempts.values():
+            progress = read_progress(attempt)
+            if progress is not None:
+                found.append((trial_name(planned.trial), progress))
+        return found
+
+    def _totals(self) -> str:
+        failed = sum(1 for status in self._ended.values() if status is not Status.OK)
+        parts = [f"{len(self._ended)} of {self._total} trials ended"]
+        if failed:
+            parts.append(f"{failed} not ok")
+        return ", ".join([*parts, f"after {_duration(time.monotonic() - self._began)}"])
+
+    def _table(self) -> Table:
+        table = Table(box=None, pad_edge=False)
+        for heading in ("trial", "stage"):
+            table.add_column(heading, no_wrap=True, overflow="ellipsis")
+        for heading in ("step", "loss", "NFE", "left"):
+            table.add_column(heading, justify="right", no_wrap=True)
+        for name, found in self._running():
+            table.add_row(
+                name,
+                found.stage,
+                _steps(found),
+                "" if found.loss is None else f"{found.loss:.4g}",
+                "" if found.nfe is None else f"{found.nfe:.0f}",
+                "" if found.eta_s is None else _duration(found.eta_s),
+            )
+        table.caption, table.caption_justify = self._totals(), "left"
+        return table
+
+
+def _steps(progress: Progress) -> str:
+    return f"{progress.step}/{progress.iterations}"
+
+
+def _duration(seconds: float) -> str:
+    whole = max(0, round(seconds))
+    hours, minutes, rest = whole // 3600, whole // 60 % 60, whole % 60
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"

@@ -1,0 +1,134 @@
+"""Runs the trials of a plan, whatever executes them, and keeps the MLflow mirror up to date."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from harness.errors import HarnessError, InputError, Problem, RecordError
+from harness.executors.board import Board
+from harness.executors.observer import Stop
+from harness.planning.plan import Plan, PlannedTrial
+from harness.records.folder import TrialFolder
+from harness.records.status import Status
+
+__all__ = ["EXECUTORS", "run"]
+
+EXECUTORS = ("ray", "inline")
+_FINAL = frozenset({Status.OK.value, Status.DIVERGED.value})
+_SYNC_EVERY_S = 60.0
+
+
+def run(
+    plan: Plan,
+    *,
+    root: Path,
+    executor: str = "ray",
+    address: str | None = None,
+    cpus: int | None = None,
+    exclusive: bool = False,
+) -> int:
+    """Runs every trial of a plan that is to run.
+
+    Arguments:
+        plan: The plan.
+        root: The run root.
+        executor: `ray`, or `inline`: one trial after the other, a single one in this process.
+        address: A Ray cluster to join; its nodes share the file system of the root.
+        cpus: Cores of the local cluster; None means all.
+        exclusive: One trial at a time on each machine, so that timings may be compared.
+
+    Returns:
+        0 if all trials of the plan ended ok, 1 if some did not, 130 if it was interrupted.
+
+    Raises:
+        InputError: The executor is unknown or does not take the options.
+        RecordError: The run root cannot be written.
+        HarnessError: The executor cannot start.
+    """
+    if executor not in EXECUTORS:
+        message = f"unknown executor '{executor}'"
+        raise InputError([Problem("--executor", message, known=EXECUTORS, found=executor)])
+    if executor != "ray" and address is not None:
+        raise InputError([Problem("--address", f"the {executor} executor joins no cluster")])
+    root = root.resolve()
+    # One seed of everything first: the whole grid is seen early, and trials that differ only in
+    # the seed do not compile the same program at the same time.
+    to_run = [planned for planned in plan.trials if planned.state == "to_run"]
+    trials = sorted(to_run, key=lambda planned: planned.trial.seed)
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        for planned in trials:
+            _prepare(TrialFolder(root, planned.trial.id), planned, plan.suite)
+    except OSError as error:
+        raise RecordError(f"{root}: cannot be written: {error.strerror}") from error
+    interrupted = False
+    with Stop() as stop, Board(trials, live=None if len(trials) > 1 else False) as board:
+        # Exporting takes a core for a moment, which an exclusive trial must not share.
+        with _exporting(root, plan, board, during=not exclusive):
+            if trials and executor == "ray":
+                from harness.executors.ray import run_ray
+
+                run_ray(trials, root, board, stop, address=address, cpus=cpus, exclusive=exclusive)
+            elif trials:
+                from harness.executors.inline import run_inline
+
+                run_inline(trials, root, board, stop, exclusive=exclusive)
+        interrupted = stop.requested
+    if interrupted:
+        return 130
+    wanted = [planned.trial.id for planned in plan.trials if planned.state != "skipped"]
+    results = [TrialFolder(root, trial_id).read_result() for trial_id in wanted]
+    return 0 if all(found and found["status"] == "ok" for found in results) else 1
+
+
+def _prepare(folder: TrialFolder, planned: PlannedTrial, suite: str) -> None:
+    """Writes the spec and makes room for a new result.
+
+    A trial that ended for good begins anew; one that was killed or timed out has a checkpoint.
+    """
+    folder.write_spec(planned.trial, planned.resources, suite)
+    result = folder.read_result()
+    if result is not None:
+        folder.set_aside(attempts=result["status"] in _FINAL)
+
+
+@contextmanager
+def _exporting(root: Path, plan: Plan, board: Board, during: bool) -> Iterator[None]:
+    """Exports results to MLflow while trials run and once more when they have ended."""
+    done = threading.Event()
+    wanted = [planned.trial.id for planned in plan.trials if planned.state != "skipped"]
+    seen: set[str] = set()
+
+    def export() -> None:
+        while not done.wait(_SYNC_EVERY_S):
+            new = [i for i in wanted if i not in seen and TrialFolder(root, i).result.exists()]
+            if new and not _export(root, new, board):
+                # Said once; the last export tries again.
+                return
+            seen.update(new)
+
+    thread = threading.Thread(target=export, daemon=True)
+    if during:
+        thread.start()
+    try:
+        yield
+    finally:
+        done.set()
+        if during:
+            thread.join()
+        _export(root, wanted, board)
+
+
+def _export(root: Path, trial_ids: Sequence[str], board: Board) -> bool:
+    """Exports; a mirror that is out of reach costs a line, nothing else."""
+    from harness.records.mlflow import sync
+
+    try:
+        sync(root, trial_ids=trial_ids)
+    except HarnessError as error:
+        board.note(f"not exported: {error}")
+        return False
+    return True

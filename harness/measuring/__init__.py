@@ -1,0 +1,1 @@
+"""What a model is measured by, in training and after it."""

@@ -1,0 +1,160 @@
+"""What a finished training is measured by: test score, baselines, pictures, samples."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from harness.architecture.arrays import parameter_count
+from harness.datasets.base import Rows
+from harness.errors import DataError
+from harness.interface import Arrays
+from harness.measuring.evaluator import Evaluator, Score, SolveFailed
+from harness.measuring.measured import Measured, Metrics, digest_of
+from harness.measuring.phases import Stage
+from harness.measuring.tally import Tally
+from harness.metrics.bits import bits_name, bits_per_dim
+from harness.metrics.gaussian import remembered_gaussian_nll
+from harness.process.watch import Watch
+from harness.records.arrays import pack
+from harness.records.files import replace
+
+__all__ = ["Trained", "measure"]
+
+
+class Trained(NamedTuple):
+    """A training that has come to its end.
+
+    Arguments:
+        evaluator: Its model and data.
+        watch: Time limit, requests to stop, sign of life.
+        kept: The arrays that the trial keeps; empty if they are those of the model.
+        val_nll: Their score at validation, None if there was none.
+        val_rows: Rows of that validation.
+        steps: Optimiser steps taken.
+        stale: Validations without gain after which patience ended it; None if it did not.
+    """
+
+    evaluator: Evaluator
+    watch: Watch
+    kept: Arrays
+    val_nll: float | None
+    val_rows: int
+    steps: int
+    stale: int | None
+
+
+def measure(trained: Trained, attempt: Path, earlier: Sequence[Path]) -> Measured:
+    """Evaluates the arrays that the trial keeps and writes them, with samples, to the attempt.
+
+    Arguments:
+        trained: What is measured.
+        attempt: Folder of the attempt.
+        earlier: Folders of earlier attempts, whose measurements of the same arrays are taken over.
+
+    Raises:
+        SolveFailed: A solve of the test did not finish.
+        TimedOut: The time is over.
+        Interrupted: A stop was requested.
+    """
+    evaluator, watch = trained.evaluator, trained.watch
+    trial = evaluator.trial
+    if trained.kept:
+        evaluator.model.load_arrays(trained.kept)
+    arrays = pack(evaluator.model.arrays(), {"trial_id": trial.id})
+    replace(attempt / "model.safetensors", arrays)
+    measured = Measured.newest(earlier, digest_of(arrays))
+
+    def save() -> None:
+        measured.write(attempt)
+        watch.saved()
+
+    test = evaluator.chunks("test", trial.evaluation.rows)
+    if not measured.metrics:
+        watch.report(stage="testing")
+        _test(measured, trained, test)
+    save()
+    watch.report(stage="sampling")
+    _write_pictures(measured, evaluator, test, attempt)
+    Stage(evaluator, measured, watch, save).run(test)
+    return measured
+
+
+def _test(measured: Measured, trained: Trained, test: Sequence[Rows]) -> None:
+    evaluator, trial = trained.evaluator, trained.evaluator.trial
+    model, dataset = evaluator.model, evaluator.dataset
+    model.synchronize()
+    start = time.perf_counter()
+    score = evaluator.score("test", test)
+    model.synchronize()
+    measured.spent("test_s", time.perf_counter() - start)
+    measured.nfe["test"] = {"forward": Tally.of(score.forward).summary()}
+    train = evaluator.score("train", evaluator.chunks("train", score.n))
+    quantity = evaluator.quantity
+    metrics: Metrics = {
+        f"test_{quantity}": {**_nats(score.nll, score.n), "sem": score.sem},
+        f"train_{quantity}": _nats(train.nll, train.n),
+    }
+    if trained.val_nll is not None:
+        metrics[f"val_{quantity}"] = _nats(trained.val_nll, trained.val_rows)
+    _baseline(metrics, evaluator, score)
+    if dataset.bits_per_dim:
+        _add_bits(metrics, dataset.info.event_shape)
+    info = dataset.info
+    parameters = parameter_count(
+        trial.model, info.event_shape, categorical=info.likelihood == "categorical"
+    )
+    metrics["parameters"] = {"value": parameters, "unit": "count", "n": 1}
+    metrics["steps"] = {"value": trained.steps, "unit": "count", "n": 1}
+    measured.metrics |= metrics
+    if trained.stale is not None:
+        measured.notes["training"] = (
+            f"stopped at step {trained.steps}: {trained.stale} validations without gain"
+        )
+
+
+def _nats(value: float, n: int) -> dict[str, Any]:
+    return {"value": value, "unit": "nats", "n": n}
+
+
+def _baseline(metrics: Metrics, evaluator: Evaluator, score: Score) -> None:
+    """The Gaussian fitted to the training rows, on the same test rows."""
+    # Rows that admit no Gaussian say something of the data, not of the flow.
+    with suppress(DataError):
+        digest = evaluator.trial.dataset.digest
+        nll, n = remembered_gaussian_nll(evaluator.dataset, digest, score.n)
+        metrics["gaussian_nll"] = _nats(nll, n)
+
+
+def _add_bits(metrics: Metrics, event_shape: tuple[int, ...]) -> None:
+    for name in ("test_nll", "gaussian_nll", "test_neg_elbo"):
+        if name in metrics:
+            value = bits_per_dim(metrics[name]["value"], event_shape)
+            n = metrics[name]["n"]
+            metrics[bits_name(name)] = {"value": value, "unit": "bits/dim", "n": n}
+
+
+def _write_pictures(
+    measured: Measured, evaluator: Evaluator, test: Sequence[Rows], attempt: Path
+) -> None:
+    """Samples, and the density of a plane; they are for pictures, so no trial fails for them."""
+    trial, dataset = evaluator.trial, evaluator.dataset
+    arrays: Arrays = {}
+    try:
+        if trial.evaluation.samples:
+            samples, forward = evaluator.sample(trial.evaluation.samples)
+            measured.nfe["sample"] = {"forward": Tally.of(forward).summary()}
+            arrays["samples"] = dataset.to_data(samples).astype(np.float32)
+        if dataset.info.event_shape == (2,):
+            arrays |= evaluator.grid(test)
+    except SolveFailed as error:
+        measured.notes["pictures"] = str(error)
+    if arrays:
+        shape = json.dumps(dataset.image_shape)
+        replace(attempt / "samples.safetensors", pack(arrays, {"image_shape": shape}))

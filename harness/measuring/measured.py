@@ -1,0 +1,123 @@
+"""What a finished training has been measured by so far: whole or absent, like a checkpoint."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from safetensors import SafetensorError, safe_open
+
+from harness.measuring.tally import Tally, quartiles
+from harness.metrics.samplings import Samplings
+from harness.metrics.sets import Float
+from harness.records.arrays import pack
+from harness.records.files import dumps, replace
+
+__all__ = ["Measured", "Metrics", "digest_of"]
+
+Metrics = dict[str, dict[str, Any]]
+
+VERSION = 1
+_NAME = "checkpoint/measured.safetensors"
+_LOG_WEIGHTS = "importance/log_weights"
+
+
+@dataclass
+class Measured:
+    """Measurements of the arrays that a training has left.
+
+    Arguments:
+        digest: Of these arrays: measurements of others are of no use.
+        metrics: Entries of the record by name; those of the test come first.
+        nfe: Entries of the record beside those of training.
+        seconds: Durations by name of the record's `timing`.
+        notes: What is worth saying in the record, by the part that says it.
+        samplings: Distances of the sets of samples so far.
+        forward: Evaluations of the solve of each.
+        draws: Draws of the posterior so far.
+        log_weights: Their log-sum-exp for each test row, [n].
+    """
+
+    digest: str
+    metrics: Metrics = field(default_factory=dict)
+    nfe: dict[str, Any] = field(default_factory=lambda: {"test": None, "sample": None})
+    seconds: dict[str, list[float]] = field(default_factory=dict)
+    notes: dict[str, str] = field(default_factory=dict)
+    samplings: Samplings = field(default_factory=Samplings)
+    forward: list[int] = field(default_factory=list)
+    draws: int = 0
+    log_weights: Float = field(default_factory=lambda: np.zeros(0))
+
+    @property
+    def message(self) -> str | None:
+        """All notes."""
+        return "; ".join(self.notes.values()) or None
+
+    def spent(self, name: str, seconds: float) -> None:
+        """Adds a duration."""
+        self.seconds.setdefault(name, []).append(seconds)
+
+    def timing(self) -> dict[str, Any]:
+        """Entries of the record's `timing`: the test's duration, else quartiles."""
+        return {
+            name: values[0] if name == "test_s" else quartiles(values)
+            for name, values in self.seconds.items()
+        }
+
+    def sampled(self) -> dict[str, Any] | None:
+        """Evaluations of the solves for the sets of samples; None if there was none."""
+        summary = Tally.of(self.forward).summary()
+        return summary and {"forward": summary}
+
+    def write(self, attempt: Path) -> None:
+        """Writes the state of an attempt over its previous one."""
+        path = attempt / _NAME
+        path.parent.mkdir(exist_ok=True)
+        plain = {name: getattr(self, name) for name in _PLAIN}
+        tensors = {**self.samplings.state(), _LOG_WEIGHTS: self.log_weights}
+        text = dumps({"version": VERSION, **plain}).decode()
+        replace(path, pack(tensors, {"measured": text}))
+
+    @staticmethod
+    def read(attempt: Path) -> Measured | None:
+        """Reads the state of an attempt; None if it has no valid one."""
+        try:
+            with safe_open(attempt / _NAME, framework="np") as file:
+                plain = json.loads((file.metadata() or {})["measured"])
+                arrays = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+            if plain.pop("version") != VERSION:
+                return None
+            return Measured(
+                **plain,
+                samplings=Samplings.from_state(arrays),
+                log_weights=arrays[_LOG_WEIGHTS],
+            )
+        except (OSError, SafetensorError, ValueError, KeyError, TypeError):
+            return None
+
+    @staticmethod
+    def newest(attempts: Iterable[Path], digest: str) -> Measured:
+        """The state of these arrays that has come furthest; an empty one if there is none."""
+        best = Measured(digest)
+        for attempt in attempts:
+            found = Measured.read(attempt)
+            if found and found.digest == digest and found._progress > best._progress:
+                best = found
+        return best
+
+    @property
+    def _progress(self) -> tuple[int, int, int]:
+        return len(self.metrics), self.samplings.count, self.draws
+
+
+_PLAIN = ("digest", "metrics", "nfe", "seconds", "notes", "forward", "draws")
+
+
+def digest_of(packed: bytes) -> str:
+    """Stands for packed arrays."""
+    return hashlib.sha256(packed).hexdigest()

@@ -1,0 +1,1 @@
+"""Every trial of a suite with its state and cost, before anything runs."""

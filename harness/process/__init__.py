@@ -1,0 +1,1 @@
+"""What surrounds a trial in its process."""

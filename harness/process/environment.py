@@ -1,0 +1,178 @@
+"""Where a trial ran, as an allow-list: nothing here names a user, a machine or a folder of theirs.
+
+Two fingerprints sum it up: the numerics fingerprint (same: bitwise equal results) and the hardware
+fingerprint (same: timings may be compared).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import platform
+import subprocess
+from collections.abc import Iterable, Mapping
+from importlib import metadata
+from pathlib import Path
+from typing import Any, Literal
+
+from harness.interface import Backend
+from harness.records.files import scrub
+from harness.records.version import __version__
+from harness.trial import Trial
+
+__all__ = ["describe", "fingerprint", "with_choices"]
+
+_ISA = (
+    *("avx", "avx2", "fma", "avx512f", "avx512bw", "avx512vl", "avx512_vnni", "avx512_bf16"),
+    *("amx_tile", "amx_bf16", "asimd", "sve"),
+)
+_VARIABLES = ("CUDA_", "CUBLAS_", "JAX_", "MKL_", "OMP_", "OPENBLAS_", "XLA_")
+_LIBRARIES = ("numpy", "safetensors")
+_COMPANIONS = {"jax": ("jaxlib",)}
+
+
+def describe(
+    trial: Trial,
+    backend: Backend,
+    prepared: Mapping[str, Any],
+    cores: int,
+    device: Literal["cpu", "gpu"],
+) -> dict[str, Any]:
+    """Gathers what the results and the timings of a trial depend on beside its spec.
+
+    Arguments:
+        trial: The trial.
+        backend: Its backend.
+        prepared: What `Backend.prepare` returned.
+        cores: Number of cores the trial is pinned to.
+        device: Where the model is.
+
+    Returns:
+        JSON values; `numerics_fingerprint` and `hardware_fingerprint` among them.
+    """
+    model, isa = _processor()
+    variables = _variables()
+    hardware = {
+        "cpu_model": model,
+        "isa": isa,
+        "machine": platform.machine(),
+        "cores_total": os.cpu_count(),
+        "memory_total_bytes": _memory(),
+    }
+    numerics = {
+        **{name: value for name, value in prepared.items() if isinstance(value, _SCALARS)},
+        **_versions((*_LIBRARIES, *backend.framework)),
+        "python": platform.python_version(),
+        "harness": __version__,
+        "cores": cores,
+        "threads": prepared.get("threads", cores),
+        "variables": variables,
+    }
+    # Both frameworks give the GPU's name as the driver has it, under words of their own.
+    gpu = prepared.get("device_kind", prepared.get("device")) if device == "gpu" else None
+    found = {
+        **hardware,
+        "gpu": gpu,
+        **numerics,
+        "os": platform.system(),
+        "kernel": platform.release(),
+        **_checkout(),
+        "hardware_fingerprint": fingerprint({**hardware, "gpu": gpu, "cores": cores}),
+        "numerics_fingerprint": fingerprint(
+            {
+                **numerics,
+                # Which of several equal GPUs a trial was given changes nothing.
+                "variables": {k: v for k, v in variables.items() if k != "CUDA_VISIBLE_DEVICES"},
+                "cpu_model": model,
+                "isa": isa,
+                "precision": trial.precision,
+            }
+        ),
+    }
+    return {name: scrub(value) for name, value in found.items()}
+
+
+def with_choices(
+    environment: Mapping[str, Any], gradient: str, choices: Mapping[str, str]
+) -> dict[str, Any]:
+    """Adds the gradient mode and the backend's choices, also to the numerics fingerprint."""
+    chosen = {"gradient": gradient, "choices": dict(choices)}
+    numerics = {"before": environment["numerics_fingerprint"], **chosen}
+    return {**environment, **chosen, "numerics_fingerprint": fingerprint(numerics)}
+
+
+_SCALARS = (str, int, float, bool)
+
+
+def fingerprint(values: Mapping[str, Any]) -> str:
+    """First 12 hex digits of the SHA-256 of JSON values."""
+    text = json.dumps(values, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def _processor() -> tuple[str, str]:
+    """Name of the processor and those of its instruction sets that change results."""
+    try:
+        text = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return platform.processor() or platform.machine(), ""
+    fields: dict[str, str] = {}
+    for line in text.splitlines():
+        key, _, value = line.partition(":")
+        fields.setdefault(key.strip().lower(), value.strip())
+    flags = set((fields.get("flags") or fields.get("features") or "").split())
+    name = fields.get("model name") or fields.get("cpu part") or platform.machine()
+    return name, " ".join(flag for flag in _ISA if flag in flags)
+
+
+def _memory() -> int | None:
+    try:
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (OSError, ValueError):
+        return None
+
+
+def _versions(distributions: Iterable[str]) -> dict[str, str]:
+    found = {}
+    for name in distributions:
+        for distribution in (name, *_COMPANIONS.get(name, ())):
+            try:
+                found[distribution] = metadata.version(distribution)
+            except metadata.PackageNotFoundError:
+                continue
+    return found
+
+
+def _variables() -> dict[str, str]:
+    return {
+        name: value
+        for name, value in sorted(os.environ.items())
+        if name.startswith(_VARIABLES) and "DIR" not in name and "PATH" not in name
+    }
+
+
+def _checkout() -> dict[str, Any]:
+    """Commit of the harness's own checkout, if it runs from one."""
+    folder = Path(__file__).resolve().parents[2]
+    if not (folder / ".git").exists():
+        return {}
+    commit = _git(folder, "rev-parse", "HEAD")
+    changes = _git(folder, "--no-optional-locks", "status", "--porcelain")
+    if commit is None or changes is None:
+        return {}
+    return {"git_commit": commit, "git_dirty": bool(changes)}
+
+
+def _git(folder: Path, *arguments: str) -> str | None:
+    try:
+        done = subprocess.run(
+            ["git", "-C", str(folder), *arguments],
+            capture_output=True,
+            text=True,
+            timeout=10,
+            check=True,
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout.strip()

@@ -1,0 +1,60 @@
+"""How much memory is at hand for a trial."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from contextlib import suppress
+from pathlib import Path
+from typing import Literal
+
+__all__ = ["memory_at_hand"]
+
+
+def memory_at_hand(device: Literal["cpu", "gpu"], gpus: float, cores: int) -> int | None:
+    """Bytes that a trial may count on, None if they cannot be found out.
+
+    On a GPU its share of the device; on the host the share of its cores in what is available, so
+    that trials beside it have theirs.
+    """
+    if device == "gpu":
+        total = _gpu_bytes()
+        return None if total is None else int(total * min(1.0, gpus))
+    available = _host_bytes()
+    share = min(1.0, cores / (os.cpu_count() or 1))
+    return None if available is None else int(available * share)
+
+
+def _gpu_bytes() -> int | None:
+    """Memory of the first GPU that this process may see, asked of its driver."""
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")[0].strip()
+    command = ["nvidia-smi", "--query-gpu=memory.total", "--format=csv,noheader,nounits"]
+    try:
+        done = subprocess.run(
+            command + (["-i", visible] if visible else []),
+            capture_output=True,
+            text=True,
+            timeout=30,
+            check=True,
+        )
+        return int(done.stdout.splitlines()[0]) * 2**20
+    except (OSError, ValueError, IndexError, subprocess.SubprocessError):
+        return None
+
+
+def _host_bytes() -> int | None:
+    """What the system has available, within the limit of this process's control group."""
+    found = []
+    with suppress(OSError, ValueError, IndexError):
+        for line in Path("/proc/meminfo").read_text(encoding="utf-8").splitlines():
+            if line.startswith("MemAvailable:"):
+                found.append(int(line.split()[1]) * 1024)
+    for limit, used in (
+        ("memory.max", "memory.current"),
+        ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes"),
+    ):
+        folder = Path("/sys/fs/cgroup")
+        with suppress(OSError, ValueError):
+            most = int((folder / limit).read_text(encoding="utf-8"))
+            found.append(max(0, most - int((folder / used).read_text(encoding="utf-8"))))
+    return min(found, default=None)

@@ -1,0 +1,1 @@
+"""What a trial leaves behind, and the mirror of it."""

@@ -1,0 +1,191 @@
+"""The durable store: what a trial leaves behind, and how it is committed.
+
+    <root>/trials/<trial_id>/
+        spec.json                     enough to run the trial alone
+        choices.json                  what the first attempt decided for all
+        attempt-<id>/                 metrics.jsonl checkpoint/ environment.json log.txt ...
+        result.json                   the commit point: the first commit wins
+        replaced-<ms>/                results that a later run set aside
+
+Neither Ray nor MLflow holds anything that a second run of the same command needs.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from harness.errors import RecordError
+from harness.records.files import _sync_folder, commit, dumps, now, replace
+from harness.records.status import Status
+from harness.specs.resources import Resources
+from harness.trial import Trial, decode, encode
+
+__all__ = ["SCHEMA_VERSION", "TrialFolder", "read_results", "read_spec", "result_head"]
+
+SCHEMA_VERSION = 1
+
+
+@dataclass(frozen=True)
+class TrialFolder:
+    """Where the record of one trial lies.
+
+    Arguments:
+        root: The run root.
+        trial_id: The trial.
+    """
+
+    root: Path
+    trial_id: str
+
+    @property
+    def path(self) -> Path:
+        """The folder."""
+        return self.root / "trials" / self.trial_id
+
+    @property
+    def spec(self) -> Path:
+        """What runs the trial alone."""
+        return self.path / "spec.json"
+
+    @property
+    def result(self) -> Path:
+        """The commit point."""
+        return self.path / "result.json"
+
+    @property
+    def choices(self) -> Path:
+        """What the first attempt decided for all."""
+        return self.path / "choices.json"
+
+    def attempt(self, attempt_id: str) -> Path:
+        """Folder of an attempt."""
+        return self.path / f"attempt-{attempt_id}"
+
+    def attempts(self) -> list[Path]:
+        """Folders of all attempts, by name."""
+        return sorted(self.path.glob("attempt-*"))
+
+    def write_spec(self, trial: Trial, resources: Resources, suite: str | None = None) -> None:
+        """Writes spec.json; the suites that share the trial are gathered in it."""
+        self.path.mkdir(parents=True, exist_ok=True)
+        known = self.suites()
+        spec = {
+            "schema_version": SCHEMA_VERSION,
+            "trial_id": trial.id,
+            "trial": encode(trial),
+            "resources": asdict(resources),
+            "suites": sorted({*known, *([suite] if suite else [])}),
+        }
+        replace(self.spec, dumps(spec, indent=1))
+
+    def suites(self) -> list[str]:
+        """Names of the suites that have run the trial."""
+        with suppress(FileNotFoundError):
+            return [str(name) for name in _read(self.spec).get("suites", [])]
+        return []
+
+    def read_result(self) -> dict[str, Any] | None:
+        """The committed result, None if there is none.
+
+        Raises:
+            RecordError: It is damaged.
+        """
+        with suppress(FileNotFoundError):
+            return _read(self.result)
+        return None
+
+    def commit_result(self, result: Mapping[str, Any]) -> bool:
+        """Commits the result of the trial; False if one is there."""
+        return commit(self.result, dumps(result, indent=1))
+
+    def set_aside(self, attempts: bool) -> None:
+        """Makes room for another result.
+
+        Arguments:
+            attempts: Set the attempts aside as well, so that the trial starts anew.
+        """
+        old = [self.result, *([self.choices] if attempts else [])]
+        old = [path for path in old if path.exists()] + (self.attempts() if attempts else [])
+        if not old:
+            return
+        stamp = now()
+        # Two results can be set aside within a millisecond.
+        while (place := self.path / f"replaced-{stamp}").exists():
+            stamp += 1
+        place.mkdir()
+        for path in old:
+            os.replace(path, place / path.name)
+        _sync_folder(self.path)
+
+    def replaced(self) -> list[dict[str, Any]]:
+        """Results that were set aside."""
+        return [_read(path) for path in sorted(self.path.glob("replaced-*/result.json"))]
+
+
+def read_spec(path: Path) -> tuple[Trial, Resources]:
+    """Reads a spec.json.
+
+    Raises:
+        RecordError: It is absent, damaged, or not the trial it says it is.
+    """
+    try:
+        spec = _read(path)
+        trial: Trial = decode(Trial, spec["trial"])
+        resources: Resources = decode(Resources, spec["resources"])
+    except FileNotFoundError as error:
+        raise RecordError(f"{path}: no such file") from error
+    except (KeyError, TypeError, AttributeError) as error:
+        raise RecordError(f"{path}: not a spec of this version: {error}") from error
+    if trial.id != spec.get("trial_id"):
+        raise RecordError(f"{path}: says trial {spec.get('trial_id')} but describes {trial.id}")
+    return trial, resources
+
+
+def read_results(root: Path) -> Iterator[dict[str, Any]]:
+    """Yields all committed results under a run root, by trial id.
+
+    Raises:
+        RecordError: One is damaged.
+    """
+    for path in sorted(root.glob("trials/*/result.json")):
+        yield _read(path)
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        value = json.loads(path.read_bytes())
+    except FileNotFoundError:
+        raise
+    except (OSError, ValueError) as error:
+        raise RecordError(f"{path}: cannot be read: {error}") from error
+    if not isinstance(value, dict):
+        raise RecordError(f"{path}: not a record")
+    return value
+
+
+def result_head(
+    folder: TrialFolder, attempt_id: str, status: Status, message: str | None
+) -> dict[str, Any]:
+    """The first entries of a result.json.
+
+    Arguments:
+        folder: The trial.
+        attempt_id: Its last attempt.
+        status: How it ended.
+        message: Why, or what is worth knowing.
+    """
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "trial_id": folder.trial_id,
+        "status": status.value,
+        "message": message,
+        "attempts": len(folder.attempts()),
+        "attempt_id": attempt_id,
+        "finished_ms": now(),
+    }

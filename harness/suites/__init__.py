@@ -1,0 +1,1 @@
+"""From a suite file to checked values and a grid of trials."""

@@ -1,0 +1,149 @@
+"""What a suite can name: datasets, backends, solvers, all words of the spec, built-in suites."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from harness import backends
+from harness.datasets import registry as datasets
+from harness.errors import HarnessError
+from harness.metrics.definitions import DEFINITIONS, Better
+from harness.solvers import TABLEAUX, Tableau
+from harness.suites.builtin import suite_files
+from harness.suites.glossary import GLOSSARY
+
+__all__ = ["DataFacts", "Entry", "catalogue", "data"]
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One name and what it means; `ready` is False where something is missing on this machine."""
+
+    name: str
+    summary: str
+    ready: bool = True
+
+
+@dataclass(frozen=True)
+class DataFacts:
+    """What is known of a dataset once it is loaded.
+
+    Arguments:
+        name: Its name.
+        summary: One line.
+        digest: The digest in the identity of trials.
+        event_shape: Shape of one example.
+        sizes: Rows by split; 0 means an endless training stream.
+        gaussian_nll: Of the test rows under a Gaussian fitted to the training rows, nats; None for
+            discrete pixels.
+        gaussian_rows: Number of those test rows.
+        gaussian_bits_per_dim: The same in bits/dim; None where the dataset has no such unit.
+    """
+
+    name: str
+    summary: str
+    digest: str
+    event_shape: tuple[int, ...]
+    sizes: Mapping[str, int]
+    gaussian_nll: float | None
+    gaussian_rows: int
+    gaussian_bits_per_dim: float | None
+
+
+def data(name: str) -> DataFacts:
+    """Loads a dataset and describes it.
+
+    Raises:
+        InputError: There is no dataset of that name.
+        DataError: It is absent, incomplete or corrupt.
+    """
+    from harness.metrics.bits import bits_per_dim
+    from harness.metrics.gaussian import remembered_gaussian_nll
+
+    declared, dataset = datasets.declare(name), datasets.load(name)
+    density = dataset.info.likelihood == "density"
+    nll, rows = remembered_gaussian_nll(dataset, declared.digest) if density else (None, 0)
+    shape = dataset.info.event_shape
+    return DataFacts(
+        name=name,
+        summary=declared.summary,
+        digest=declared.digest,
+        event_shape=shape,
+        sizes={str(split): count for split, count in dataset.sizes().items()},
+        gaussian_nll=nll,
+        gaussian_rows=rows,
+        gaussian_bits_per_dim=(
+            None if nll is None or not dataset.bits_per_dim else bits_per_dim(nll, shape)
+        ),
+    )
+
+
+def catalogue() -> dict[str, list[Entry]]:
+    """Returns all known names by kind; imports no framework."""
+    return {
+        "datasets": [_dataset(name) for name in datasets.names()],
+        "backends": [_backend(name) for name in backends.backend_names()],
+        "solvers": [*(_solver(tableau) for tableau in TABLEAUX.values()), *_LIBRARY_SOLVERS],
+        **{
+            kind: [Entry(name, line) for name, line in lines.items()]
+            for kind, lines in GLOSSARY.items()
+        },
+        "metrics": [
+            Entry(name, f"{one.summary}; {one.unit}, {_BETTER[one.better]}")
+            for name, one in DEFINITIONS.items()
+        ],
+        "suites": [_suite(name) for name in suite_files()],
+    }
+
+
+def _dataset(name: str) -> Entry:
+    try:
+        declared = datasets.declare(name)
+    except HarnessError as error:
+        return Entry(name, str(error), ready=False)
+    if declared.available:
+        return Entry(name, declared.summary)
+    return Entry(name, f"{declared.summary}; not here: {declared.reason}", ready=False)
+
+
+def _backend(name: str) -> Entry:
+    try:
+        backend = backends.get_backend(name)
+    except HarnessError as error:
+        return Entry(name, str(error), ready=False)
+    needs = ", ".join(backend.framework)
+    missing = backends.missing_distribution(backend)
+    if missing is None:
+        return Entry(name, needs)
+    return Entry(name, f"{needs}; {missing} is not installed", ready=False)
+
+
+def _solver(tableau: Tableau) -> Entry:
+    kind = "fixed steps" if tableau.error is None else "adaptive"
+    return Entry(tableau.name, f"order {tableau.order}, {kind}; {tableau.source}")
+
+
+# The library alone knows its solvers, and nothing here imports it.
+_LIBRARY_SOLVERS = (
+    Entry("torchdiffeq:<name>", "{library: ...}: any solver of torchdiffeq, in torch alone"),
+    Entry("diffrax:<Name>", "{library: ...}: any solver of diffrax, in jax alone"),
+)
+
+
+_BETTER: Mapping[Better, str] = {
+    "lower": "lower is better",
+    "higher": "higher is better",
+    "neither": "no direction",
+}
+
+
+def _suite(name: str) -> Entry:
+    from harness.reading.yaml import read_yaml
+
+    try:
+        node = read_yaml(suite_files()[name])
+    except HarnessError as error:
+        return Entry(name, str(error).splitlines()[0], ready=False)
+    description = node.items().get("description")
+    return Entry(name, str(description.value) if description else "")

@@ -1,0 +1,180 @@
+"""What cannot go together in a spec, whatever its data.
+
+A rule looks at the values of some axes of a trial and yields its complaints.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from harness.specs.resources import Resources
+from harness.text import counted
+from harness.trial import AdaptiveSolver, Evaluation, ModelSpec, SolverSpec, Training
+
+__all__ = ["SPEC_RULES", "Complaint", "Rule", "model_complaints"]
+
+
+@dataclass(frozen=True)
+class Complaint:
+    """What is impossible.
+
+    Arguments:
+        path: The axis to blame, then keys below it.
+        message: What was found.
+        fix: What to do.
+        known: What is accepted instead.
+    """
+
+    path: tuple[str, ...]
+    message: str
+    fix: str
+    known: Sequence[str] = ()
+
+
+Rule = tuple[tuple[str, ...], Callable[..., Iterator[Complaint]]]
+"""Axes, `resources` counting as one, and what is said of their values."""
+
+
+def model_complaints(model: ModelSpec) -> Iterator[Complaint]:
+    """What is wrong with a model by itself."""
+    layers = len(model.hidden) + 1
+    if model.strides is not None and len(model.strides) != layers:
+        yield Complaint(
+            ("model", "strides"),
+            f"{counted(len(model.strides), 'stride')} for {counted(layers, 'layer')}: 'hidden' "
+            f"names {len(model.hidden)}, one more returns to the data's channels",
+            f"write {counted(layers, 'stride')}, each 1, 2 or -2, or null for layers that are no "
+            "convolutions",
+        )
+    if model.strides is None and model.scales > 1:
+        yield Complaint(
+            ("model", "scales"),
+            f"{model.scales} scales need convolutional layers",
+            f"add 'strides: {[1] * layers}' to the model, or remove 'scales'",
+        )
+    if model.spectral_norm and model.layer == "hyper":
+        yield Complaint(
+            ("model", "spectral_norm"),
+            "spectral norm divides stored weights, and a hyper layer makes its own as it goes",
+            "remove it, or choose another layer",
+        )
+    if model.spectral_norm and model.zero_last:
+        yield Complaint(
+            ("model", "zero_last"),
+            "spectral norm divides by the largest singular value, and that of weights which "
+            "start at zero is 0",
+            "remove one of the two",
+        )
+    posterior = model.posterior
+    if posterior is not None and (model.strides is not None or model.scales > 1):
+        yield Complaint(
+            ("model", "posterior"),
+            "the flow of an autoencoder is over its latent, which is no image",
+            "remove 'strides' and 'scales', or 'posterior'",
+        )
+    if posterior and posterior.amortization == "hyper" and model.layer != "concat":
+        yield Complaint(
+            ("model", "posterior", "amortization"),
+            f"amortization 'hyper' gives all weights of concat layers, not of {model.layer}",
+            "write 'layer: concat', or amortization: low_rank",
+        )
+
+
+def _training(training: Training) -> Iterator[Complaint]:
+    patience, path = training.patience, ("training", "patience")
+    if any(a >= b for a, b in itertools.pairwise(patience.drops)):
+        yield Complaint(
+            (*path, "drops"),
+            f"the drops of patience must rise, found {list(patience.drops)}",
+            "each is the number of validations without gain after which the next drop comes",
+        )
+    if training.validate_every == 0 and (patience.drops or patience.stop):
+        yield Complaint(
+            path,
+            "patience counts validations, and with 'validate_every: 0' there are none on the way",
+            "set training.validate_every, or remove 'patience'",
+        )
+    if training.validate_every == 0 and training.schedule.kl_warmup:
+        yield Complaint(
+            ("training", "schedule", "kl_warmup"),
+            "the warm-up of the KL term counts in epochs of 'validate_every' steps, which is 0",
+            "set training.validate_every to the steps of an epoch",
+        )
+
+
+def _kl_warmup(model: ModelSpec, training: Training) -> Iterator[Complaint]:
+    if training.schedule.kl_warmup and model.posterior is None:
+        yield Complaint(
+            ("training", "schedule", "kl_warmup"),
+            "a flow without 'posterior' has no KL term",
+            "remove it, or add 'posterior: {}' to the model",
+        )
+
+
+def _bottleneck(
+    model: ModelSpec, training: Training, evaluation: Evaluation
+) -> Iterator[Complaint]:
+    for axis, trace in (("training", training.trace), ("evaluation", evaluation.trace)):
+        if trace == "bottleneck" and not model.hidden:
+            yield Complaint(
+                (axis, "trace"),
+                "a net without hidden layers has no bottleneck",
+                "choose another trace, or name hidden layers",
+                ("exact", "hutchinson"),
+            )
+
+
+def _bottleneck_probe(training: Training, regularizer: Mapping[str, float]) -> Iterator[Complaint]:
+    for name in ("rnode.jacobian", "jacobian_sum"):
+        if training.trace == "bottleneck" and name in regularizer:
+            yield Complaint(
+                ("regularizer", name),
+                f"'{name}' needs a probe of the state's shape, and that of the bottleneck trace "
+                "has the bottleneck's",
+                "choose another trace for training, or another regularizer",
+            )
+
+
+def _warm(solver: SolverSpec, regularizer: Mapping[str, float]) -> Iterator[Complaint]:
+    if isinstance(solver, AdaptiveSolver) and solver.first_step == "warm" and "tpr" in regularizer:
+        yield Complaint(
+            ("regularizer", "tpr"),
+            "'tpr' cuts a solve at random times, so there is no same solve in the step before "
+            "that a warm first step could come from",
+            "write 'first_step: heuristic', or give the two blocks of their own",
+        )
+
+
+def _steer(model: ModelSpec, regularizer: Mapping[str, float]) -> Iterator[Complaint]:
+    end = model.end_time.value
+    if regularizer.get("steer", 0.0) >= end:
+        yield Complaint(
+            ("regularizer", "steer"),
+            f"'steer' draws end times from T - b to T + b, so b must be smaller than T = {end:g}, "
+            f"found {regularizer['steer']:g}",
+            "lower it, or raise model.end_time.value",
+        )
+
+
+def _tf32(precision: str, resources: Resources) -> Iterator[Complaint]:
+    if precision == "tf32" and resources.gpus == 0:
+        yield Complaint(
+            ("precision",),
+            "'tf32' is a way in which GPUs multiply, and the suite asks for none",
+            "write 'resources: {gpus: 1}', or another precision",
+            ("float32", "float64"),
+        )
+
+
+SPEC_RULES: tuple[Rule, ...] = (
+    (("model",), model_complaints),
+    (("training",), _training),
+    (("model", "training"), _kl_warmup),
+    (("model", "training", "evaluation"), _bottleneck),
+    (("training", "regularizer"), _bottleneck_probe),
+    (("solver", "regularizer"), _warm),
+    (("model", "regularizer"), _steer),
+    (("precision", "resources"), _tf32),
+)

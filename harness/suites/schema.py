@@ -1,0 +1,116 @@
+"""The JSON Schema of suite files, for editors that complete and check YAML."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic import TypeAdapter
+
+from harness import backends
+from harness.datasets import registry as datasets
+from harness.solvers import ADAPTIVE_SOLVERS
+from harness.specs.resources import Resources
+from harness.suites.axes import AXES, LIBRARY_SOLVER, Regularizer, Seed
+from harness.suites.suite import KEYS, NAME, ExcludeEntry
+from harness.suites.terms import METRICS, Budget, Gate
+from harness.trial import (
+    AdaptiveSolver,
+    EngineName,
+    Evaluation,
+    FixedSolver,
+    GradientName,
+    LibrarySolver,
+    ModelSpec,
+    PrecisionName,
+    Training,
+)
+
+__all__ = ["schema"]
+
+Schema = dict[str, Any]
+
+
+def schema() -> Schema:
+    """Returns the schema; the names of datasets and backends are those known on this machine."""
+    axes = {axis: _one_or_many(values) for axis, values in _axes().items()}
+    block = {"type": "object", "properties": axes, "additionalProperties": False}
+    files = {"type": "string"}
+    keys: Mapping[str, Schema] = {
+        "name": {"type": "string", "pattern": f"^{NAME.pattern}$"},
+        "description": {"type": "string"},
+        "include": {"anyOf": [files, {"type": "array", "items": files}]},
+        "defaults": block,
+        "trials": {"type": "array", "minItems": 1, "items": block},
+        "exclude": {"type": "array", "items": _of(ExcludeEntry)},
+        "gates": {"type": "array", "items": _gate()},
+        "resources": _of(Resources),
+        "budget": _of(Budget),
+    }
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "Suite of cnf-harness",
+        "type": "object",
+        "properties": {key: keys[key] for key in KEYS},
+        "required": ["name"],
+        "anyOf": [{"required": ["trials"]}, {"required": ["include"]}],
+        "additionalProperties": False,
+    }
+
+
+def _axes() -> Mapping[str, Schema]:
+    values: Mapping[str, Schema] = {
+        "dataset": {"enum": datasets.names()},
+        "backend": {"enum": backends.backend_names()},
+        "solver": {
+            "anyOf": [
+                {"enum": list(ADAPTIVE_SOLVERS)},
+                *(_of(AdaptiveSolver), _of(FixedSolver), _library_solver()),
+            ]
+        },
+        "regularizer": {"anyOf": [{"const": "none"}, _of(Regularizer)]},
+        "model": _of(ModelSpec),
+        "training": _of(Training),
+        "evaluation": _of(Evaluation),
+        "gradient": _of(GradientName),
+        "engine": _of(EngineName),
+        "precision": _of(PrecisionName),
+        "seed": _of(Seed),
+    }
+    return {axis: values[axis] for axis in AXES}
+
+
+def _library_solver() -> Schema:
+    solver = _of(LibrarySolver)
+    solver["properties"]["library"] = {"type": "string", "pattern": f"^{LIBRARY_SOLVER.pattern}$"}
+    return solver
+
+
+def _one_or_many(value: Schema) -> Schema:
+    return {"anyOf": [value, {"type": "array", "minItems": 1, "items": value}]}
+
+
+def _gate() -> Schema:
+    gate = _of(Gate)
+    gate["properties"]["metric"] = {"enum": list(METRICS)}
+    gate["properties"]["below"] = {"anyOf": [{"type": "number"}, {"enum": list(METRICS)}]}
+    return gate
+
+
+def _of(kind: Any) -> Schema:  # noqa: ANN401
+    """The schema of an annotation, its definitions written out in place."""
+    found: Schema = TypeAdapter(kind).json_schema()
+    definitions = found.pop("$defs", {})
+    resolved: Schema = _inline(found, definitions)
+    return resolved
+
+
+def _inline(value: Any, definitions: Mapping[str, Any]) -> Any:  # noqa: ANN401
+    if isinstance(value, list):
+        return [_inline(item, definitions) for item in value]
+    if not isinstance(value, dict):
+        return value
+    if "$ref" in value:
+        target = definitions[value["$ref"].rpartition("/")[2]]
+        return _inline({**target, **{k: v for k, v in value.items() if k != "$ref"}}, definitions)
+    return {key: _inline(item, definitions) for key, item in value.items()}

@@ -1,0 +1,100 @@
+"""What all charts share: data, scales of the backends, and the finished specification."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+import altair as alt
+import pandas as pd
+
+from harness_reports.page.theme import CONFIG, INK, SERIES, SHAPES
+
+__all__ = [
+    "backend_colour",
+    "backend_shape",
+    "finished",
+    "laid_over",
+    "panel_width",
+    "seed_dash",
+]
+
+_PAGE_WIDTH = 1080
+
+
+def backend_colour(backends: Sequence[str]) -> alt.Color:
+    """Colour by backend; the order of `backends` decides, so that all charts agree."""
+    return alt.Color(
+        "backend:N", scale=alt.Scale(domain=list(backends), range=_cycle(SERIES, backends))
+    )
+
+
+def backend_shape(backends: Sequence[str]) -> alt.Shape:
+    """Shape of points by backend, since colour alone does not reach every reader."""
+    return alt.Shape(
+        "backend:N", scale=alt.Scale(domain=list(backends), range=_cycle(SHAPES, backends))
+    )
+
+
+def laid_over(lines: alt.Chart, backends: Sequence[str]) -> list[alt.Chart]:
+    """Two layers of the same lines: the first backend broad and pale, the others thin upon it.
+
+    Backends that agree draw the same line; so both stay visible.
+    """
+    first = f"datum.backend == {json.dumps(backends[0])}"
+    return [
+        lines.transform_filter(first).mark_line(clip=True, strokeWidth=5, strokeOpacity=0.5),
+        lines.transform_filter(f"!({first})").mark_line(clip=True, strokeWidth=1.5),
+    ]
+
+
+def seed_dash(seeds: Sequence[str]) -> alt.StrokeDash:
+    """Dashes by seed; after four seeds they repeat."""
+    patterns = [[1, 0], [6, 3], [2, 2], [8, 3, 2, 3]]
+    marks = [patterns[index % len(patterns)] for index in range(len(seeds))]
+    legend = alt.Legend(symbolType="stroke", symbolStrokeColor=INK)
+    return alt.StrokeDash(
+        "seed:N", scale=alt.Scale(domain=list(seeds), range=marks), title="seed", legend=legend
+    )
+
+
+def panel_width(columns: int) -> int:
+    """Width of each of `columns` panels in pixels."""
+    return max(200, min(640, (_PAGE_WIDTH - 50) // max(1, columns) - 24))
+
+
+def finished(
+    chart: alt.TopLevelMixin, table: pd.DataFrame, trials: pd.DataFrame | None = None
+) -> dict[str, Any]:
+    """The Vega-Lite specification with its data and the report's theme.
+
+    Arguments:
+        chart: A chart without data.
+        table: Its rows.
+        trials: What all rows of a trial share, by the column `trial`; said once and looked up,
+            since curves have many rows.
+    """
+    spec: dict[str, Any] = chart.to_dict(validate=False)
+    # Not handed to altair, which would check every single value.
+    spec |= {"data": {"name": "rows"}, "datasets": {"rows": _records(table)}}
+    if trials is not None:
+        spec["datasets"]["trials"] = _records(trials)
+        fields = [str(name) for name in trials if name != "trial"]
+        source = {"data": {"name": "trials"}, "key": "trial", "fields": fields}
+        spec["transform"] = [{"lookup": "trial", "from": source}]
+    return {**spec, "config": dict(CONFIG)}
+
+
+def _records(table: pd.DataFrame) -> list[dict[str, Any]]:
+    """The rows of a table; numbers keep six significant digits."""
+    columns = {str(name): [_short(value) for value in column] for name, column in table.items()}
+    return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
+
+
+def _cycle(values: Sequence[str], names: Sequence[str]) -> list[str]:
+    return [values[index % len(values)] for index in range(len(names))]
+
+
+def _short(value: object) -> object:
+    return float(f"{value:.6g}") if isinstance(value, float) else value

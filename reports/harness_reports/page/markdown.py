@@ -1,0 +1,92 @@
+"""The report as Markdown: the same tables, for terminals, pull requests and plain text."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+
+from harness_reports.page.elements import (
+    Block,
+    Cell,
+    Chart,
+    Column,
+    Details,
+    Facts,
+    Page,
+    Paragraph,
+    Pictures,
+    Table,
+)
+
+__all__ = ["render_markdown"]
+
+_SPECIAL = re.compile(r"([\\`*_{}\[\]<>|#~])")
+
+
+def render_markdown(page: Page) -> str:
+    """Renders the page; the folded records of single trials are left to the HTML file."""
+    parts = [f"# {_text(page.title)}", _text(page.lead), _facts(page.facts)]
+    for section in page.sections:
+        parts.append(f"## {_text(section.title)}")
+        parts.extend(text for block in section.blocks for text in _block(block))
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _block(block: Block) -> Iterator[str]:
+    match block:
+        case Table():
+            yield f"### {_text(block.caption)}"
+            yield _table(block)
+            if block.note:
+                yield _text(block.note)
+        case Paragraph():
+            yield _text(block.text)
+        case Facts():
+            yield _facts(block)
+        case Chart():
+            yield f"### {_text(block.title)}"
+            yield f"![{_text(block.title)}](figures/{block.id}.svg)"
+            yield _text(block.caption)
+        case Pictures():
+            yield f"### {_text(block.title)}"
+            yield "\n".join(
+                f"![{_text(panel.label)}](figures/{panel.id}.png)" for panel in block.panels
+            )
+            scale = f" Colour scale from {block.ramp[0]} to {block.ramp[1]}." if block.ramp else ""
+            yield _text(block.caption + scale)
+        case Details():
+            return
+
+
+def _facts(facts: Facts) -> str:
+    return "\n".join(f"- {_text(term)}: {_text(text)}" for term, text in facts.items)
+
+
+def _table(table: Table) -> str:
+    lines = [
+        _line(_head(column) for column in table.columns),
+        _line("---:" if column.numeric else "---" for column in table.columns),
+        *(_line(_cell(cell) for cell in row.cells) for row in table.rows),
+    ]
+    return "\n".join(lines)
+
+
+def _line(cells: Iterable[str]) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+def _head(column: Column) -> str:
+    return _text(f"{column.name} ({column.unit})" if column.unit else column.name)
+
+
+def _cell(cell: Cell) -> str:
+    if cell.code:
+        # Inside backticks a backslash is itself; a bar still ends the cell.
+        return f"`{cell.text}`".replace("|", "\\|")
+    words = [cell.text, *(link.text for link in cell.links)]
+    text = _text(" ".join(word for word in words if word))
+    return f"**★ {text}**" if cell.best else text
+
+
+def _text(text: str) -> str:
+    return _SPECIAL.sub(r"\\\1", " ".join(text.split()))

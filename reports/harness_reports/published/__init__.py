@@ -1,0 +1,1 @@
+"""Published values as data, and how a result stands against them."""

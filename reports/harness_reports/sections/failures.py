@@ -1,0 +1,90 @@
+"""What failed, was skipped or is still to run: why, what helps, and how to try again."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from harness.planning.states import FINAL
+from harness.records.status import Status
+from harness_reports.page.elements import Block, Cell, Column, Link, Paragraph, Row, Section, Table
+from harness_reports.page.numbers import plural
+from harness_reports.trials.entries import Entry, anchor
+
+__all__ = ["describe", "failures"]
+
+_REMEDIES = {status.value: status.remedy for status in Status}
+
+
+def failures(entries: Sequence[Entry], suite: str) -> Section:
+    """One row for each trial that failed, and one for each reason to skip."""
+    blocks: list[Block] = []
+    failed = [entry for entry in entries if entry.failed]
+    waiting = [entry for entry in entries if entry.status == "not run"]
+    skipped = [entry for entry in entries if entry.status == "skipped"]
+    if failed:
+        blocks.append(_failed_table(failed, suite))
+    if skipped:
+        blocks.append(_skipped_table(skipped))
+    if waiting:
+        text = f"{plural(len(waiting), 'trial')} not run yet. To run what is missing: "
+        blocks.append(Paragraph(f"{text}harness run {suite}"))
+    if not blocks:
+        blocks.append(Paragraph("Every trial of the suite ended as planned."))
+    return Section("failures", "Failed and skipped", tuple(blocks))
+
+
+def _failed_table(failed: Sequence[Entry], suite: str) -> Table:
+    columns = (
+        Column("trial", heading=True),
+        Column("what"),
+        Column("seed", numeric=True),
+        Column("status"),
+        Column("reason"),
+        Column("what helps"),
+        Column("run again"),
+    )
+    rows = tuple(
+        Row(
+            (
+                Cell("", links=(Link(entry.id[:8], anchor(entry.id)),)),
+                Cell(describe(entry)),
+                Cell(str(entry.seed)),
+                Cell(entry.status.replace("_", " "), tone="bad"),
+                Cell(entry.text("message") or "no message was recorded"),
+                Cell(_REMEDIES.get(entry.status, "")),
+                Cell(_command(entry, suite), code=True),
+            )
+        )
+        for entry in failed
+    )
+    return Table("failed", f"{plural(len(failed), 'trial')} failed", columns, rows)
+
+
+def _command(entry: Entry, suite: str) -> str:
+    # A divergence is a result, which the same command again would keep.
+    rerun = " --rerun" if entry.status in FINAL else ""
+    return f"harness run {suite} -k id={entry.id} --executor inline{rerun}"
+
+
+def _skipped_table(skipped: Sequence[Entry]) -> Table:
+    reasons: dict[str, list[Entry]] = {}
+    for entry in skipped:
+        reasons.setdefault(entry.planned.reason or "no reason was given", []).append(entry)
+    rows = tuple(
+        Row(
+            (
+                Cell(reason),
+                Cell(str(len(members))),
+                Cell("; ".join(dict.fromkeys(describe(entry) for entry in members))),
+            )
+        )
+        for reason, members in reasons.items()
+    )
+    columns = (Column("reason", heading=True), Column("trials", numeric=True), Column("which"))
+    return Table("skipped", f"{plural(len(skipped), 'trial')} skipped", columns, rows)
+
+
+def describe(entry: Entry) -> str:
+    """Dataset, backend, solver and regularizer in one line."""
+    names = ("dataset", "backend", "solver", "regularizer")
+    return ", ".join(entry.labels[name] for name in names)

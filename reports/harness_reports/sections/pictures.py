@@ -1,0 +1,194 @@
+"""What the models learned, to look at: densities of 2-D data, sheets of sampled images."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from safetensors import SafetensorError, safe_open
+
+from harness.datasets import registry as datasets
+from harness.datasets.families import toys as toy2d
+from harness.errors import HarnessError
+from harness_reports.page.elements import Block, Panel, Paragraph, Pictures, Section
+from harness_reports.page.numbers import fixed
+from harness_reports.page.raster import contact_sheet, heat_map
+from harness_reports.trials.entries import Entry, by_dataset
+from harness_reports.trials.groups import groups_of
+from harness_reports.trials.quantities import quantity_of
+
+__all__ = ["may_show_data", "pictures"]
+
+Array = npt.NDArray[np.float64]
+
+_DATA_POINTS = 500_000
+_SHEET = 10
+_SHEET_WIDTH = 288
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """The arrays that a trial kept for pictures, and the shape of an image."""
+
+    entry: Entry
+    arrays: Mapping[str, Array]
+    image_shape: tuple[int, ...] | None
+
+
+def may_show_data(dataset: str) -> bool:
+    """True if the report may contain rows of the dataset itself.
+
+    Only data this package generates, and the freely licensed digits of scikit-learn. Others are
+    shown by model samples only: many image collections may be used but not passed on.
+    """
+    return dataset in toy2d.LOADERS or dataset == "digits"
+
+
+def pictures(entries: Sequence[Entry], root: Path | None) -> Section:
+    """One row of panels a dataset: each backend's model, and the data where it may be shown."""
+    if root is None:
+        text = "Pictures are drawn from the samples in the run folder, which MLflow does not hold."
+        return Section("pictures", "Pictures", (Paragraph(text, "muted"),))
+    blocks: list[Block] = []
+    for dataset, members in by_dataset(entries).items():
+        drawn = [found for entry in _chosen(members) if (found := _read(root, entry))]
+        if drawn and all("grid_log_prob" in found.arrays for found in drawn):
+            blocks.append(_densities(dataset, drawn))
+        elif drawn and all(_is_images(found) for found in drawn):
+            blocks.append(_sheets(dataset, drawn))
+        elif drawn:
+            blocks.append(Paragraph(f"{dataset}: rows are neither points of a plane nor images."))
+        else:
+            blocks.append(Paragraph(f"{dataset}: no trial has kept samples.", "muted"))
+    return Section("pictures", "Pictures", tuple(blocks))
+
+
+def _chosen(entries: Sequence[Entry]) -> list[Entry]:
+    """One trial a backend, all with the same settings and seed.
+
+    The settings are those with the lowest mean result that most backends finished; so the panels
+    differ in the backend only.
+    """
+    column = quantity_of(entries).column
+    alike: dict[tuple[str, int], list[Entry]] = {}
+    for group in groups_of(entries):
+        for entry in group.entries:
+            if entry.ok and entry.number(column) is not None:
+                alike.setdefault((group.counterpart(), entry.seed), []).append(entry)
+    if not alike:
+        return []
+    most = max(len(found) for found in alike.values())
+    full = {key: found for key, found in alike.items() if len(found) == most}
+    means: dict[str, list[float]] = {}
+    for (settings, _), found in full.items():
+        means.setdefault(settings, []).extend(entry.number(column) or 0.0 for entry in found)
+    best = min(means, key=lambda settings: float(np.mean(means[settings])))
+    seed = min(seed for settings, seed in full if settings == best)
+    return full[best, seed]
+
+
+def _read(root: Path, entry: Entry) -> Drawn | None:
+    path = (
+        root / "trials" / entry.id / f"attempt-{entry.text('attempt_id')}" / "samples.safetensors"
+    )
+    try:
+        with safe_open(path, framework="np") as file:
+            names = file.keys()
+            arrays = {name: file.get_tensor(name).astype(np.float64) for name in names}
+            metadata = file.metadata() or {}
+    except (OSError, SafetensorError):
+        return None
+    shape: list[int] | None = json.loads(metadata.get("image_shape", "null"))
+    return Drawn(entry, arrays, None if shape is None else tuple(shape))
+
+
+def _load(dataset: str) -> datasets.Dataset | None:
+    """The dataset if it may be shown and is at hand."""
+    if not may_show_data(dataset):
+        return None
+    try:
+        return datasets.load(dataset)
+    except HarnessError:
+        return None
+
+
+def _is_images(drawn: Drawn) -> bool:
+    return drawn.image_shape is not None and len(drawn.arrays.get("samples", ())) > 0
+
+
+def _densities(dataset: str, drawn: Sequence[Drawn]) -> Pictures:
+    axes = [drawn[0].arrays[name] for name in ("grid_axis_x", "grid_axis_y")]
+    maps = [
+        (found.entry.labels["backend"], np.exp(found.arrays["grid_log_prob"])) for found in drawn
+    ]
+    data = _histogram(dataset, *axes)
+    if data is not None:
+        maps.append(("data", data))
+    top = max(float(np.quantile(density, 0.999)) for _, density in maps) or 1.0
+    panels = tuple(
+        Panel(f"density-{dataset}-{name}", name, heat_map(density, top)) for name, density in maps
+    )
+    ends = [f"[{fixed(float(axis[0]), 1)}, {fixed(float(axis[-1]), 1)}]" for axis in axes]
+    caption = f"Density over x in {ends[0]}, y in {ends[1]}. {_settings(drawn)}" + (
+        "" if data is None else f" Data: histogram of {_DATA_POINTS:,} points."
+    )
+    return Pictures(f"density-{dataset}", dataset, panels, caption, ("0", fixed(top, 3)))
+
+
+def _histogram(dataset: str, x: Array, y: Array) -> Array | None:
+    """Density of the data on the cells around the grid points, [y, x]."""
+    found = _load(dataset)
+    if found is None:
+        return None
+    points = found.to_data(found.training_batch(seed=0, step=0, size=_DATA_POINTS).x)
+    counts, _, _ = np.histogram2d(points[:, 1], points[:, 0], bins=(_edges(y), _edges(x)))
+    area = np.outer(np.diff(_edges(y)), np.diff(_edges(x)))
+    return np.asarray(counts / (len(points) * area), dtype=np.float64)
+
+
+def _edges(centres: Array) -> Array:
+    half = np.diff(centres) / 2
+    middles = centres[:-1] + half
+    return np.concatenate([[centres[0] - half[0]], middles, [centres[-1] + half[-1]]])
+
+
+def _sheets(dataset: str, drawn: Sequence[Drawn]) -> Pictures:
+    shape = drawn[0].image_shape or ()
+    sheets = [(found.entry.labels["backend"], found.arrays["samples"]) for found in drawn]
+    data = _load(dataset)
+    if data is not None:
+        sheets.append(("data", data.to_data(data.rows("test", limit=_SHEET**2).x)))
+    side = min(_SHEET, *(math.isqrt(len(rows)) for _, rows in sheets))
+    images = [(name, rows[: side**2].reshape(-1, *shape)) for name, rows in sheets]
+    # The tails of a few wild samples would leave everything else in one grey.
+    values = np.concatenate([found.ravel() for _, found in images])
+    low, high = (float(level) for level in np.quantile(values, [0.01, 0.99]))
+    panels = tuple(
+        Panel(
+            f"samples-{dataset}-{name}",
+            name,
+            contact_sheet(found, side, low, high, _SHEET_WIDTH),
+            pixelated=True,
+        )
+        for name, found in images
+    )
+    size = " × ".join(str(side) for side in shape)
+    caption = (
+        f"Samples, {size} pixels each, grey from {fixed(low, 1)} (black) to {fixed(high, 1)} "
+        f"(white): the middle 98 % of all values. {_settings(drawn)}"
+        + ("" if data is None else " Data: the first rows of the test split.")
+    )
+    return Pictures(f"samples-{dataset}", dataset, panels, caption)
+
+
+def _settings(drawn: Iterable[Drawn]) -> str:
+    first = next(iter(drawn)).entry
+    return (
+        f"{first.labels['solver']}, regularizer {first.labels['regularizer']}, seed {first.seed}: "
+        "the settings with the lowest mean result."
+    )

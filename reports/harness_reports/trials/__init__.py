@@ -1,0 +1,1 @@
+"""Records as the tables and figures see them."""

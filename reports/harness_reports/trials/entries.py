@@ -1,0 +1,147 @@
+"""The trials of a plan joined with their records."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+from harness.labels import label
+from harness.planning.plan import Plan, PlannedTrial
+from harness_reports.page.naming import breakable, short_names
+
+__all__ = [
+    "FINGERPRINT",
+    "OPTIONAL",
+    "Entry",
+    "anchor",
+    "by_dataset",
+    "entries_of",
+    "is_autoencoder",
+    "settings_note",
+]
+
+OPTIONAL = ("model", "training", "evaluation", "gradient", "engine", "precision")
+"""Labels that are columns of a table if they differ within a dataset, in this order."""
+
+_SHORTENED = ("solver", "regularizer")
+Labels = Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One planned trial and its record.
+
+    Arguments:
+        planned: The plan's part.
+        labels: Short words for its axes, unambiguous within its dataset.
+        record: Its row of the frame; empty if there is none.
+    """
+
+    planned: PlannedTrial
+    labels: Mapping[str, str]
+    record: Mapping[str, Any]
+
+    @property
+    def id(self) -> str:
+        """The trial's identity."""
+        return self.planned.trial.id
+
+    @property
+    def seed(self) -> int:
+        """The trial's seed."""
+        return self.planned.trial.seed
+
+    @property
+    def status(self) -> str:
+        """The record's status, else `skipped` or `not run`."""
+        if self.planned.state == "skipped":
+            return "skipped"
+        return str(self.record["status"]) if self.record else "not run"
+
+    @property
+    def ok(self) -> bool:
+        """True if the trial ended as planned, so that its numbers count."""
+        return self.status == "ok"
+
+    @property
+    def failed(self) -> bool:
+        """True if the trial ran and ended otherwise."""
+        return self.status not in ("ok", "skipped", "not run")
+
+    def number(self, column: str) -> float | None:
+        """A finite number of the record, None if it was not measured."""
+        value = self.record.get(column)
+        if value is None or isinstance(value, str):
+            return None
+        return float(value) if math.isfinite(value) else None
+
+    def text(self, column: str) -> str | None:
+        """A value of the record as text, None if there is none."""
+        value = self.record.get(column)
+        missing = value is None or (isinstance(value, float) and math.isnan(value))
+        return None if missing else str(value)
+
+
+def anchor(trial_id: str) -> str:
+    """Anchor of a trial's details."""
+    return f"trial-{trial_id}"
+
+
+def entries_of(plan: Plan, frame: pd.DataFrame) -> tuple[Entry, ...]:
+    """Joins the plan with the records; records of other suites in the same root are left out."""
+    records = {
+        str(row["trial_id"]): {str(name): value for name, value in row.items()}
+        for row in frame.to_dict("records")
+    }
+    unique = {planned.trial.id: planned for planned in plan.trials}
+    labels = {trial_id: label(planned.trial) for trial_id, planned in unique.items()}
+    shorten = _shortener(labels.values())
+    return tuple(
+        Entry(planned, shorten(labels[trial_id]), records.get(trial_id, {}))
+        for trial_id, planned in unique.items()
+    )
+
+
+def _shortener(labels: Iterable[Mapping[str, str]]) -> Callable[[Labels], Labels]:
+    """Shortens what can be: within a dataset, each name still means one thing."""
+    found: dict[tuple[str, str], list[str]] = {}
+    for one in labels:
+        for axis in _SHORTENED:
+            found.setdefault((one["dataset"], axis), []).append(one[axis])
+    short = {key: short_names(key[1], names) for key, names in found.items()}
+    return lambda one: {
+        axis: short.get((one["dataset"], axis), {}).get(text, text) for axis, text in one.items()
+    }
+
+
+def is_autoencoder(entries: Iterable[Entry]) -> bool:
+    """True if trials bound the likelihood from below instead of computing it."""
+    return any(entry.planned.trial.model.posterior is not None for entry in entries)
+
+
+def by_dataset(entries: Iterable[Entry]) -> dict[str, tuple[Entry, ...]]:
+    """Splits by dataset, in the order of the plan."""
+    found: dict[str, list[Entry]] = {}
+    for entry in entries:
+        found.setdefault(entry.labels["dataset"], []).append(entry)
+    return {name: tuple(members) for name, members in found.items()}
+
+
+def settings_note(entries: Sequence[Entry]) -> str:
+    """What the short names of one dataset stand for, and what all its trials share."""
+    full = [label(entry.planned.trial) for entry in entries]
+    axes = (*_SHORTENED, *OPTIONAL)
+    values = {axis: dict.fromkeys(breakable(labels[axis]) for labels in full) for axis in axes}
+    parts = [
+        f"{axis} {'; '.join(found)}"
+        for axis, found in values.items()
+        if axis in _SHORTENED or len(found) == 1
+    ]
+    return f"{'. '.join(part[0].upper() + part[1:] for part in parts)}."
+
+
+FINGERPRINT = "environment.hardware_fingerprint"

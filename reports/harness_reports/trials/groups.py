@@ -1,0 +1,118 @@
+"""The trials of one dataset, grouped over seeds."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from harness.records.flat import flatten
+from harness.statistics import Summary, summarize
+from harness.trial import canonical, encode
+from harness_reports.trials.entries import OPTIONAL, Entry
+
+__all__ = ["Group", "groups_of", "varying"]
+
+
+@dataclass(frozen=True)
+class Group:
+    """The trials that differ in nothing but the seed.
+
+    Arguments:
+        labels: The common labels; `variant` is added where these do not tell two groups apart.
+        entries: In order of their seeds.
+    """
+
+    labels: Mapping[str, str]
+    entries: tuple[Entry, ...]
+
+    def values(self, column: str) -> dict[int, float]:
+        """The numbers of the trials that are ok, by seed."""
+        found = {entry.seed: entry.number(column) for entry in self.entries if entry.ok}
+        return {seed: value for seed, value in found.items() if value is not None}
+
+    def summary(self, column: str) -> Summary | None:
+        """Summary of `values`."""
+        return summarize(self.values(column).values())
+
+    @property
+    def absence(self) -> str:
+        """Why a number is missing: the states of the trials in words, `not run` if some are ok."""
+        if any(entry.ok for entry in self.entries):
+            return "not run"
+        states = [entry.status for entry in self.entries]
+        distinct = list(dict.fromkeys(states))
+        if len(distinct) == 1:
+            return distinct[0].replace("_", " ")
+        return ", ".join(f"{states.count(state)} {state.replace('_', ' ')}" for state in distinct)
+
+    @property
+    def failed(self) -> bool:
+        """True if a trial of the group ended in failure."""
+        return any(entry.failed for entry in self.entries)
+
+    def counterpart(self) -> str:
+        """Key shared by the groups that differ in the backend only."""
+        trial = replace(self.entries[0].planned.trial, seed=0, backend="")
+        return canonical(trial)
+
+
+def groups_of(entries: Iterable[Entry]) -> tuple[Group, ...]:
+    """Groups over seeds; counterparts of the backends come next to each other.
+
+    Arguments:
+        entries: Trials of one dataset.
+    """
+    members: dict[str, list[Entry]] = {}
+    for entry in entries:
+        members.setdefault(canonical(replace(entry.planned.trial, seed=0)), []).append(entry)
+    found = [
+        Group(
+            {name: text for name, text in group[0].labels.items() if name != "seed"},
+            tuple(sorted(group, key=lambda entry: entry.seed)),
+        )
+        for group in members.values()
+    ]
+    return tuple(sorted(_told_apart(found), key=_order(found)))
+
+
+def varying(groups: Sequence[Group]) -> tuple[str, ...]:
+    """Names of the optional labels that differ between groups."""
+    names = (*OPTIONAL, "variant")
+    return tuple(
+        name for name in names if len({group.labels.get(name, "") for group in groups}) > 1
+    )
+
+
+def _order(groups: Sequence[Group]) -> Callable[[Group], tuple[int, ...]]:
+    """Sorts by solver, regularizer, counterpart and backend, each as the plan first names them."""
+    ranks: tuple[dict[str, int], ...] = ({}, {}, {}, {})
+    for group in groups:
+        for rank, word in zip(ranks, _sorting_words(group), strict=True):
+            rank.setdefault(word, len(rank))
+    return lambda group: tuple(
+        rank[word] for rank, word in zip(ranks, _sorting_words(group), strict=True)
+    )
+
+
+def _sorting_words(group: Group) -> tuple[str, str, str, str]:
+    labels = group.labels
+    return labels["solver"], labels["regularizer"], group.counterpart(), labels["backend"]
+
+
+def _told_apart(groups: Sequence[Group]) -> list[Group]:
+    """Adds the label `variant` to groups whose labels are equal although their specs are not."""
+    alike: dict[tuple[tuple[str, str], ...], list[Group]] = {}
+    for group in groups:
+        alike.setdefault(tuple(group.labels.items()), []).append(group)
+    return [
+        group if len(same) == 1 else replace(group, labels={**group.labels, "variant": variant})
+        for same in alike.values()
+        for group, variant in zip(same, _differences(same), strict=True)
+    ]
+
+
+def _differences(groups: Sequence[Group]) -> list[str]:
+    specs = [flatten(encode(group.entries[0].planned.trial)) for group in groups]
+    names = sorted({name for spec in specs for name in spec} - {"seed"})
+    differing = [name for name in names if len({str(spec.get(name)) for spec in specs}) > 1]
+    return [", ".join(f"{name}={spec.get(name)}" for name in differing) for spec in specs]

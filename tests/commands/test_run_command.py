@@ -1,0 +1,183 @@
+"""`harness run`: what it prints last and its exit codes, with an executor that commits at once."""
+
+from __future__ import annotations
+
+import sys
+import types
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from harness.cli import main
+from harness.commands import report as reporting
+from harness.errors import HarnessError
+from harness.planning.plan import Plan
+from harness.records.folder import TrialFolder
+
+SUITE = """\
+name: toy
+trials: [{dataset: moons, backend: torch, solver: dopri5, seed: [0, 1]}]
+gates: [{when: dataset=moons, metric: test_nll, below: 3}]
+"""
+
+Run = Callable[..., int]
+
+
+class Bench:
+    """Runs the command with a pretended executor and report."""
+
+    def __init__(
+        self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        self._monkeypatch, self._capsys = monkeypatch, capsys
+        self.asked: dict[str, Any] = {}
+        self.reported: list[tuple[int, str | None]] = []
+        monkeypatch.setattr(reporting, "report", self._report)
+
+    def _report(self, plan: Plan, root: Path, command: str | None = None) -> Path:
+        self.reported.append((len(plan.trials), command))
+        return root / "reports" / plan.suite / "index.html"
+
+    def __call__(self, executor: Run, *arguments: str) -> tuple[int, list[str], str]:
+        module = types.ModuleType("harness.executors.run")
+
+        def run(plan: Plan, **options: object) -> int:
+            self.asked = options
+            return executor(plan, options["root"])
+
+        module.run = run  # type: ignore[attr-defined]
+        self._monkeypatch.setitem(sys.modules, "harness.executors.run", module)
+        self._monkeypatch.setattr(sys, "argv", ["harness", "run", *arguments])
+        with pytest.raises(SystemExit) as caught:
+            main()
+        out, err = self._capsys.readouterr()
+        assert isinstance(caught.value.code, int)
+        return caught.value.code, out.splitlines(), err
+
+
+@pytest.fixture
+def bench(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> Bench:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("HARNESS_ROOT", raising=False)
+    Path("toy.yaml").write_text(SUITE, encoding="utf-8")
+    return Bench(monkeypatch, capsys)
+
+
+def committing(nll: float, failing: int = 0) -> Run:
+    """Commits a result for each trial to run; the first `failing` ones fail."""
+
+    def execute(plan: Plan, root: Path) -> int:
+        waiting = [planned for planned in plan.trials if planned.state == "to_run"]
+        for number, planned in enumerate(waiting):
+            ok = number >= failing
+            folder = TrialFolder(root, planned.trial.id)
+            folder.write_spec(planned.trial, planned.resources)
+            folder.commit_result(
+                {
+                    "trial_id": planned.trial.id,
+                    "status": "ok" if ok else "timeout",
+                    "message": None if ok else "Killed at its time limit.",
+                    "metrics": {"test_nll": {"value": nll, "unit": "nats", "n": 1}} if ok else {},
+                    "environment": {},
+                }
+            )
+        return 1 if failing else 0
+
+    return execute
+
+
+def test_the_last_line_names_the_report(bench: Bench) -> None:
+    code, lines, _ = bench(committing(2.0), "toy.yaml")
+    assert code == 0
+    assert lines == [
+        "suite toy: 2 trials: 2 to run",
+        "2 ok",
+        "report: runs/reports/toy/index.html",
+    ]
+    assert bench.asked == {
+        "root": Path("runs"),
+        "executor": "ray",
+        "address": None,
+        "cpus": None,
+        "exclusive": False,
+    }
+
+
+def test_options_reach_the_executor(bench: Bench) -> None:
+    code, _, _ = bench(
+        committing(2.0),
+        *("toy.yaml", "--root", "elsewhere", "--executor", "inline", "--cpus", "3"),
+        *("--address", "ray://head:10001", "--exclusive", "--no-report"),
+    )
+    assert code == 0
+    assert bench.asked == {
+        "root": Path("elsewhere"),
+        "executor": "inline",
+        "address": "ray://head:10001",
+        "cpus": 3,
+        "exclusive": True,
+    }
+    assert bench.reported == []
+
+
+def test_a_failed_trial_is_exit_code_1_with_the_command_that_runs_it_alone(bench: Bench) -> None:
+    code, lines, _ = bench(committing(2.0, failing=1), "toy.yaml")
+    assert code == 1
+    assert lines[1] == "1 ok, 1 failed"
+    gate, failure, command = lines[2:]
+    assert gate.endswith("nothing was measured")
+    assert failure.endswith("seed 0) timeout: Killed at its time limit.")
+    trial_id = failure.split()[0]
+    assert command == f"  harness run toy.yaml -k id={trial_id} --executor inline"
+
+
+def test_a_gate_that_is_not_kept_is_exit_code_3(bench: Bench) -> None:
+    code, lines, _ = bench(committing(3.5), "toy.yaml")
+    assert code == 3
+    assert [line.startswith("gate test_nll < 3") for line in lines] == [
+        *(False, False, True, True, False)
+    ]
+    assert lines[-1].startswith("report: ")
+
+
+def test_without_the_packages_of_the_report_the_exit_code_is_that_of_the_trials(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def missing(plan: Plan, root: Path, command: str | None = None) -> Path:
+        raise HarnessError("the report needs altair")
+
+    monkeypatch.setattr(reporting, "report", missing)
+    code, lines, err = bench(committing(2.0), "toy.yaml")
+    assert (code, lines[-1], err) == (0, "2 ok", "the report needs altair\n")
+
+
+def test_a_filter_runs_a_part_and_reports_the_whole(bench: Bench) -> None:
+    code, lines, _ = bench(committing(2.0), "toy.yaml", "-k", "seed=0")
+    assert (code, lines[0]) == (0, "suite toy: 1 trial: 1 to run")
+    assert bench.reported == [(2, "harness run toy.yaml")]
+
+
+def test_an_interrupted_run_is_exit_code_130_and_reports_nothing(bench: Bench) -> None:
+    code, lines, _ = bench(lambda plan, root: 130, "toy.yaml")
+    assert (code, lines) == (130, ["suite toy: 2 trials: 2 to run"])
+    assert bench.reported == []
+
+
+def test_ctrl_c_elsewhere_is_130_as_well(bench: Bench) -> None:
+    def interrupted(plan: Plan, root: Path) -> int:
+        raise KeyboardInterrupt
+
+    assert bench(interrupted, "toy.yaml")[0] == 130
+
+
+def test_a_suite_of_which_nothing_can_run_is_exit_code_2(bench: Bench) -> None:
+    Path("toy.yaml").write_text(
+        SUITE + "exclude: [{when: dataset=moons, reason: no}]\n", encoding="utf-8"
+    )
+    code, lines, err = bench(committing(2.0), "toy.yaml")
+    assert (code, lines) == (2, [])
+    assert err == "toy.yaml: nothing can run, all 2 trials are skipped: no\n"

@@ -1,0 +1,90 @@
+from __future__ import annotations
+
+import getpass
+import json
+import platform
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fake_backend import FakeBackend
+from fakes import fake_trial
+
+from harness.process.environment import describe, with_choices
+from harness.records.files import scrub
+
+
+def _describe(cores: int = 1, **prepared: object) -> dict[str, Any]:
+    return describe(fake_trial(), FakeBackend(), {"threads": cores, **prepared}, cores, "cpu")
+
+
+def test_nothing_names_the_user_or_the_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SECRET_TOKEN", "swordfish")
+    monkeypatch.setenv("XLA_FLAGS", f"--xla_dump_to={Path.home()}/dump --xla_foo=1")
+    monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", "/somewhere")
+    found = _describe()
+    text = json.dumps(found)
+    assert "swordfish" not in text
+    assert "/somewhere" not in text
+    assert found["variables"]["XLA_FLAGS"] == "--xla_dump_to=~/dump --xla_foo=1"
+    values = [str(value) for value in found.values()]
+    for secret in (platform.node(), getpass.getuser()):
+        assert secret not in values
+
+
+def test_numerics_fingerprint_follows_what_changes_numbers(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    first = _describe()
+    assert _describe()["numerics_fingerprint"] == first["numerics_fingerprint"]
+    assert _describe(2)["numerics_fingerprint"] != first["numerics_fingerprint"]
+    assert _describe(torch="9.9")["numerics_fingerprint"] != first["numerics_fingerprint"]
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3")
+    assert _describe()["numerics_fingerprint"] == first["numerics_fingerprint"]
+    monkeypatch.setenv("XLA_FLAGS", "--xla_foo=1")
+    assert _describe()["numerics_fingerprint"] != first["numerics_fingerprint"]
+    other = describe(
+        replace(fake_trial(), precision="float64"), FakeBackend(), {"threads": 1}, 1, "cpu"
+    )
+    assert other["numerics_fingerprint"] != first["numerics_fingerprint"]
+
+
+def test_choices_are_part_of_the_numerics_fingerprint_and_of_nothing_else() -> None:
+    found = _describe()
+    chosen = [
+        with_choices(found, gradient, choices)
+        for gradient in ("direct", "checkpoint")
+        for choices in ({}, {"compile": "yes"})
+    ]
+    assert len({each["numerics_fingerprint"] for each in chosen}) == 4
+    assert {each["hardware_fingerprint"] for each in chosen} == {found["hardware_fingerprint"]}
+    assert chosen[1]["gradient"] == "direct"
+    assert chosen[1]["choices"] == {"compile": "yes"}
+
+
+def test_hardware_fingerprint_is_the_same_for_all_frameworks() -> None:
+    prints = {
+        describe(fake_trial(), FakeBackend(), prepared, 1, "cpu")["hardware_fingerprint"]
+        for prepared in ({"device": "cpu"}, {"device_kind": "Epyc"})
+    }
+    assert len(prints) == 1
+    gpus = {
+        describe(fake_trial(), FakeBackend(), prepared, 1, "gpu")["hardware_fingerprint"]
+        for prepared in ({"device": "NVIDIA X"}, {"device_kind": "NVIDIA X"})
+    }
+    assert len(gpus) == 1
+    assert gpus != prints
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("/home/ada/data/x", "~/data/x"),
+        ("File '/Users/ada/x', line 3", "File '~/x', line 3"),
+        ("/usr/lib/python3", "/usr/lib/python3"),
+    ],
+)
+def test_home_folders_are_scrubbed(text: str, expected: str) -> None:
+    assert scrub(text) == expected
+    assert scrub({"a": {"b": text}}) == {"a": {"b": expected}}
