@@ -30,7 +30,9 @@ paper's tolerances."""
 _LIBRARY_STAGES = 8
 """Bound on the stages of a library's fixed-step method."""
 
-_FULL_JACOBIAN = frozenset({"ffjord.jdiag", "ffjord.jfrob", "ffjord.joffdiag"})
+_FULL_JACOBIAN = frozenset(
+    {"ffjord.jdiag", "ffjord.jfrob", "ffjord.joffdiag", "released.jdiag", "released.joffdiag"}
+)
 _NO_JACOBIAN = frozenset(
     {"ffjord.l1", "ffjord.l2", "kinetic_sum", "rnode.kinetic", "steer", "tpr"}
 )

@@ -42,6 +42,8 @@ GROUPS: list[tuple[Case, dict[RegularizerName, float]]] = [
             "ffjord.joffdiag": 1.1,
             "ffjord.l1": 1.3,
             "ffjord.l2": 1.7,
+            "released.jdiag": 0.4,
+            "released.joffdiag": 0.6,
         },
     ),
     (LINEAR, {"taylor_2": 0.3, "taylor_3": 0.5, "taylor_4": 0.7}),

@@ -34,6 +34,8 @@ class AdaptiveSolver:
         first_step: `heuristic`; `whole`, the interval; `warm`, in training the largest step that
             the same solve accepted in the step before, else the heuristic; or a number.
         norm: `mixed` or `rms_all`.
+        regularizers_in_norm: The error norm of a forward solve sees the batch mean of each
+            regularizer's integral, too, as in FFJORD's released code.
         max_steps: Attempts after which a solve has failed.
         end: `stop` on the end exactly, or step past it and `interpolate` as torchdiffeq does.
     """
@@ -47,6 +49,7 @@ class AdaptiveSolver:
         Literal["heuristic", "warm", "whole"] | Annotated[float, Bound(above=0, at_most=1)]
     ) = "heuristic"
     norm: Literal["mixed", "rms_all"] = "mixed"
+    regularizers_in_norm: bool = False
     max_steps: Count = 1000
     end: Literal["interpolate", "stop"] = "stop"
 

@@ -26,6 +26,8 @@ RegularizerName = Literal[
     "ffjord.l2",
     "jacobian_sum",
     "kinetic_sum",
+    "released.jdiag",
+    "released.joffdiag",
     "rnode.directional",
     "rnode.jacobian",
     "rnode.kinetic",

@@ -19,7 +19,7 @@ from harness_jax.solve.backprop import solve_checkpoint, solve_direct
 from harness_jax.solve.control import error_norm, next_step
 from harness_jax.solve.counts import FAILURES
 from harness_jax.solve.native_engine import solve
-from harness_jax.solve.problem import InitialValue, NativeSolver, Tree, state_squares
+from harness_jax.solve.problem import InitialValue, NativeSolver, StateLeaves, Tree
 
 from harness.solvers import ADAPTIVE_SOLVERS, FIXED_SOLVERS, TABLEAUX
 from harness.trial import AdaptiveSolver, FixedSolver
@@ -203,10 +203,10 @@ def test_steps_are_those_of_the_written_rules(
 
 def test_mixed_norm_is_the_larger_leaf_and_rms_all_one_mean() -> None:
     y = (jnp.full((2, 3), 2.0), jnp.asarray([[5.0, 5.0], [1e9, 1e9]]))
-    assert error_norm("mixed", state_squares)(y) == pytest.approx(5.0)
+    assert error_norm("mixed", StateLeaves())(y) == pytest.approx(5.0)
     expected = math.sqrt((6 * 4 + 2 * 25) / 8)
-    assert error_norm("rms_all", state_squares)(y) == pytest.approx(expected)
-    assert jnp.isnan(error_norm("mixed", state_squares)((y[0], y[1] * math.nan)))
+    assert error_norm("rms_all", StateLeaves())(y) == pytest.approx(expected)
+    assert jnp.isnan(error_norm("mixed", StateLeaves())((y[0], y[1] * math.nan)))
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,7 @@ from harness_torch.solve.problem import (
     Leaves,
     Rates,
     Reversed,
-    state_leaves,
+    StateLeaves,
 )
 from torch import Tensor
 from torchdiffeq._impl.misc import _optimal_step_size, _select_initial_step
@@ -32,7 +32,7 @@ FIRST_STEPS: tuple[FirstStep, ...] = ("heuristic", "whole", 0.3)
 LOOSE = AdaptiveSolver("dopri5", rtol=1e-3, atol=1e-3)
 
 
-SOLVE = Native()
+SOLVE, SEEN = Native(), StateLeaves()
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ class Counted(Field):
 def run(
     field: Field | BoundField,
     solver: AdaptiveSolver | FixedSolver,
-    leaves: Leaves = state_leaves,
+    leaves: Leaves = SEEN,
     h0: float | None = None,
 ) -> Solution:
     u = torch.tensor([[1.0, 2.0], [3.0, -1.0]], dtype=torch.float64)
@@ -151,10 +151,10 @@ def test_mixed_norm_is_the_larger_leaf_and_rms_all_one_mean() -> None:
     from harness_torch.solve.control import error_norm
 
     u, q = torch.full((2, 3), 2.0), torch.full((1, 2), 5.0)
-    assert error_norm("mixed", state_leaves)(u, q) == pytest.approx(5.0)
+    assert error_norm("mixed", StateLeaves())(u, q) == pytest.approx(5.0)
     expected = math.sqrt((6 * 4 + 2 * 25) / 8)
-    assert error_norm("rms_all", state_leaves)(u, q) == pytest.approx(expected)
-    assert math.isnan(error_norm("mixed", state_leaves)(u, q * math.nan))
+    assert error_norm("rms_all", StateLeaves())(u, q) == pytest.approx(expected)
+    assert math.isnan(error_norm("mixed", StateLeaves())(u, q * math.nan))
 
 
 @pytest.mark.parametrize("name", ADAPTIVE_SOLVERS)
@@ -173,16 +173,17 @@ def test_controller_is_torchdiffeqs(name: str, ratio: float) -> None:
 
 @pytest.mark.parametrize("rate", [-1e-9, -1.0, -40.0])
 @pytest.mark.parametrize("name", ADAPTIVE_SOLVERS)
-def test_first_step_is_torchdiffeqs(name: str, rate: float) -> None:
+@pytest.mark.parametrize("length", [1.0, 0.5, 3.0])
+def test_first_step_is_torchdiffeqs(length: float, name: str, rate: float) -> None:
+    """The rule is applied in t, whose length is 1 in the unit of s."""
     field = Counted(rate)
     solver = AdaptiveSolver(name, rtol=1e-5, atol=1e-6)
     u = torch.tensor([[1.0, 2.0], [3.0, -1.0]], dtype=torch.float64)
     q = torch.zeros(0, 2, dtype=torch.float64)
 
-    def rms(u: Tensor, q: Tensor | None = None) -> float:
-        return float(u.square().mean().sqrt())
-
-    found = first_step(lambda s, u: (rate * u, q), u, q, (rate * u, q), solver, rms)
+    problem = InitialValue(field, (), u, q, length=length)
+    scaled = length * rate
+    found = first_step(lambda s, u: (scaled * u, q), problem, (scaled * u, q), solver)
     expected = _select_initial_step(
         lambda t, y: rate * y,
         torch.tensor(0.0, dtype=torch.float64),
@@ -192,7 +193,7 @@ def test_first_step_is_torchdiffeqs(name: str, rate: float) -> None:
         solver.atol,
         lambda y: y.square().mean().sqrt(),
     )
-    assert found == pytest.approx(min(1.0, float(expected)), rel=1e-12)
+    assert found == pytest.approx(min(1.0, float(expected) / length), rel=1e-12)
     assert field.times == []
 
 

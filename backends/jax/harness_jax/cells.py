@@ -19,7 +19,7 @@ from harness_jax.runs import Cell
 from harness_jax.solve.blocks import pieces, solve_in_pieces, solve_whole
 from harness_jax.solve.counts import Stats
 from harness_jax.solve.engines import FirstSteps, How
-from harness_jax.solve.problem import InitialValue, Inputs, rates_of
+from harness_jax.solve.problem import InitialValue, Inputs, leaves_for, rates_of
 from harness_jax.trajectory import distance_to_line
 
 __all__ = ["Carry", "CellInputs", "Cells"]
@@ -120,17 +120,21 @@ class Cells:
             if self.trace is None
             else Augmented(self.model, block, self.trace, self.integrals)
         )
-        start = InitialValue(rates_of(field), (carry.z, carry.q), inputs, fixed)
+        # a goes on; the regularizers of each block are integrated from 0.
+        q0 = jnp.concatenate([carry.q[:1], jnp.zeros_like(carry.q[1:])])
+        start = InitialValue(
+            rates_of(field), (carry.z, q0), inputs, fixed, leaves_for(self.how.solver)
+        )
         if not self.tpr:
             z, q, stats = solve_whole(self.how, start, own.first)
-            return carry._replace(z=z, q=q), stats, buffers
+            return carry._replace(z=z, q=_gained(carry.q, q)), stats, buffers
         if own.tpr_times is None:
             raise BackendError("the batch has no tpr_times, but the regularizer tpr needs them")
         points, q, stats = solve_in_pieces(self.how, start, own.first, own.tpr_times)
         starts, _ = pieces(own.tpr_times)
         times = jnp.concatenate([starts, jnp.ones_like(starts[:1])])
         bent = carry.bent + distance_to_line(times, points)
-        return Carry(points[-1], q, bent), stats, buffers
+        return Carry(points[-1], _gained(carry.q, q), bent), stats, buffers
 
     def _inputs(self, own: CellInputs) -> tuple[Inputs, Inputs, Buffers]:
         """Inputs of the field with and without a gradient; new buffers of the power iteration."""
@@ -147,3 +151,8 @@ class Cells:
         if self.model.end_time.mode == "trained":
             return Inputs(arrays, T), fixed, buffers
         return Inputs(arrays), fixed._replace(T=T), buffers
+
+
+def _gained(before: jax.Array, after: jax.Array) -> jax.Array:
+    """A after a block, and what the regularizers are with that block's added."""
+    return jnp.concatenate([after[:1], before[1:] + after[1:]])

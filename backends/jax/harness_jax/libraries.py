@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from harness.solvers import TABLEAUX
-from harness.trial import AdaptiveSolver, LibrarySolver, SolverSpec
+from harness.trial import AdaptiveSolver, EngineName, LibrarySolver, SolverSpec
 
 __all__ = ["ADAPTIVE", "FIXED", "unsupported_solver"]
 
@@ -16,14 +16,16 @@ ADAPTIVE = frozenset(
 FIXED = frozenset({"Euler", "LeapfrogMidpoint"})
 
 
-def unsupported_solver(solver: SolverSpec) -> str | None:
-    """Why this backend cannot run `solver`; None if it can."""
+def unsupported_solver(solver: SolverSpec, engine: EngineName = "native") -> str | None:
+    """Why this backend cannot run `solver` by `engine`; None if it can."""
     if isinstance(solver, LibrarySolver):
         return _not_in_diffrax(solver)
     if solver.name not in TABLEAUX:
         return f"solver '{solver.name}' is not one of {', '.join(TABLEAUX)}"
     if isinstance(solver, AdaptiveSolver) and solver.end == "interpolate":
         return "'end: interpolate' is how torchdiffeq ends a solve; this backend stops on the end"
+    if engine == "library" and isinstance(solver, AdaptiveSolver) and solver.regularizers_in_norm:
+        return "diffrax scales a state before its norm sees it, so no 'regularizers_in_norm'"
     return None
 
 

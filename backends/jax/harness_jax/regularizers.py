@@ -30,7 +30,9 @@ NOT_INTEGRALS = frozenset({"steer", "tpr"})
 NEEDS_COTANGENT = frozenset({"jacobian_sum", "rnode.jacobian"})
 """Those that are functions of eps^T J."""
 
-NEEDS_JACOBIAN = frozenset({"ffjord.jdiag", "ffjord.jfrob", "ffjord.joffdiag"})
+NEEDS_JACOBIAN = frozenset(
+    {"ffjord.jdiag", "ffjord.jfrob", "ffjord.joffdiag", "released.jdiag", "released.joffdiag"}
+)
 """Those that are functions of all columns of J."""
 
 
@@ -60,6 +62,11 @@ def _joffdiag(at: Derivatives) -> jax.Array:
     return at.jacobian.rest / max(1, at.dimensions * (at.dimensions - 1))
 
 
+def _released_joffdiag(at: Derivatives) -> jax.Array:
+    """FFJORD's code takes every D-th entry of the flat Jacobian for its diagonal: column 0."""
+    return at.jacobian.other_columns / max(1, at.dimensions * (at.dimensions - 1))
+
+
 def _jfrob(at: Derivatives) -> jax.Array:
     return _root((at.jacobian.diagonal + at.jacobian.rest) / at.dimensions**2)
 
@@ -78,6 +85,8 @@ INTEGRANDS: Mapping[RegularizerName, Callable[[Derivatives], jax.Array]] = {
     "ffjord.l2": lambda at: _root(_mean_square(at.f)),
     "jacobian_sum": lambda at: _sum_square(at.probe_cotangent),
     "kinetic_sum": lambda at: _sum_square(at.f),
+    "released.jdiag": lambda at: _root(at.jacobian.first_column / at.dimensions),
+    "released.joffdiag": _released_joffdiag,
     "rnode.directional": lambda at: 0.5 * _mean_square(at.f_cotangent),
     "rnode.jacobian": lambda at: _mean_square(at.probe_cotangent),
     "rnode.kinetic": lambda at: 0.5 * _mean_square(at.f),

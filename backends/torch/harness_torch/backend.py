@@ -32,7 +32,7 @@ class TorchBackend(Backend):
     def supports(self, trial: Trial) -> Unsupported | None:
         """Every model, regularizer and tableau is supported, and what torchdiffeq can do."""
         for solver in (trial.solver, trial.evaluation_solver):
-            reason = unsupported_solver(solver)
+            reason = unsupported_solver(solver, trial.engine)
             if reason is not None:
                 return Unsupported(reason)
         if trial.gradient == "checkpoint" and (

@@ -24,7 +24,7 @@ from harness_torch.norm import Normed, denormed, normed
 from harness_torch.regularizers import INTEGRANDS
 from harness_torch.solve.blocks import BlockCounts, solve_pieces
 from harness_torch.solve.engines import FirstSteps, How
-from harness_torch.solve.problem import Field, InitialValue, Inputs, Reversed
+from harness_torch.solve.problem import Field, InitialValue, Inputs, Reversed, leaves_for
 from harness_torch.squeeze import join, split, squeeze, unsqueeze
 from harness_torch.trajectory import distance_to_line
 
@@ -136,10 +136,17 @@ class Flow:
                 times = sorted(drawn(noise.times, "tpr_times", index)) if tpr else ()
                 condition = conditions[index] if conditions else None
                 inputs = self._inputs(index, arrays, noise, condition, steer=training)
-                start = InitialValue(self._field(index, trace, integrals), inputs, z, q)
+                start = InitialValue(
+                    self._field(index, trace, integrals),
+                    inputs,
+                    z,
+                    # a goes on; the regularizers of each block are integrated from 0.
+                    torch.cat([q[:1], torch.zeros_like(q[1:])]),
+                    leaves_for(how.solver),
+                )
                 steps = first[index] if first else FirstSteps()
-                states, q = solve_pieces(how, start, steps, counts[index], times)
-                z = states[-1]
+                states, gained = solve_pieces(how, start, steps, counts[index], times)
+                z, q = states[-1], torch.cat([gained[:1], q[1:] + gained[1:]])
                 if counts[index].failure:
                     break
                 if tpr:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from harness.solvers import TABLEAUX
-from harness.trial import AdaptiveSolver, LibrarySolver, SolverSpec
+from harness.trial import AdaptiveSolver, EngineName, LibrarySolver, SolverSpec
 
 __all__ = ["unsupported_solver"]
 
@@ -17,8 +17,8 @@ _FIXED = frozenset(
 )
 
 
-def unsupported_solver(solver: SolverSpec) -> str | None:
-    """Why this backend cannot run `solver`; None if it can."""
+def unsupported_solver(solver: SolverSpec, engine: EngineName = "native") -> str | None:
+    """Why this backend cannot run `solver` by `engine`; None if it can."""
     if isinstance(solver, LibrarySolver):
         return _not_in_torchdiffeq(solver)
     if solver.name not in TABLEAUX:
@@ -29,6 +29,10 @@ def unsupported_solver(solver: SolverSpec) -> str | None:
         and solver.name not in _INTERPOLATING
     ):
         return f"torchdiffeq, whose interpolation 'end: interpolate' means, has no {solver.name}"
+    if engine == "library" and isinstance(solver, AdaptiveSolver) and solver.regularizers_in_norm:
+        return (
+            "torchdiffeq scales a state before its norm sees it, so no 'regularizers_in_norm'"
+        )
     return None
 
 

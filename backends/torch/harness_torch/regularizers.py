@@ -53,6 +53,12 @@ def _off_diagonal(at: Derivatives) -> Tensor:
     return _sum_square(at.jacobian * mask) / (size * (size - 1))
 
 
+def _released_off_diagonal(at: Derivatives) -> Tensor:
+    """FFJORD's code takes every D-th entry of the flat Jacobian for its diagonal: column 0."""
+    size = at.jacobian.shape[1]
+    return _sum_square(at.jacobian[:, :, 1:]) / max(1, size * (size - 1))
+
+
 def _taylor(order: int) -> Callable[[Derivatives], Tensor]:
     """d^K z / dt^K = (K - 1)! f_{K-1}, f_k the Taylor coefficients of f along the solution."""
     factor = math.factorial(order - 1) ** 2
@@ -69,6 +75,8 @@ INTEGRANDS: Mapping[RegularizerName, Callable[[Derivatives], Tensor]] = {
     "ffjord.l2": lambda at: _rms(at.f),
     "jacobian_sum": lambda at: _sum_square(at.probe_jacobian),
     "kinetic_sum": lambda at: _sum_square(at.f),
+    "released.jdiag": lambda at: _rms(at.jacobian[:, :, 0]),
+    "released.joffdiag": _released_off_diagonal,
     "rnode.directional": lambda at: 0.5 * _mean_square(at.f_jacobian),
     "rnode.jacobian": lambda at: _mean_square(at.probe_jacobian),
     "rnode.kinetic": lambda at: 0.5 * _mean_square(at.f),

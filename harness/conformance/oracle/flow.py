@@ -202,7 +202,7 @@ class Oracle:
             times = np.array([0.0, *sorted(batch.noise[f"tpr_times/{f.block.index}"]), 1.0])
 
         z, a = start
-        y: State = z, np.stack([a, *(totals[name] for name in names)])
+        y: State = z, np.stack([a, *(np.zeros_like(a) for _ in names)])
         path = [z]
         for begin, finish in itertools.pairwise(times.tolist()):
             span = finish - begin
@@ -214,7 +214,9 @@ class Oracle:
                 return scale * f.f(t, at[0]).real, scale * np.stack(rows)
 
             repeat = like.solves[len(found.solves)] if like else None
-            solved = solve(rate, y, control.solver, first=first, repeat=repeat)
+            solved = solve(
+                rate, y, control.solver, first=first, length=end_time * span, repeat=repeat
+            )
             found.solves.append(solved)
             y = solved.end
             path.append(y[0])
@@ -222,7 +224,7 @@ class Oracle:
                 following = float(times[len(path)]) - finish
                 first = min(1.0, solved.proposed * span / following)
         for name, row in zip(names, y[1][1:], strict=True):
-            totals[name] = row
+            totals[name] = totals[name] + row
         if "tpr" in totals:
             totals["tpr"] = totals["tpr"] + _distance_from_line(times, path)
         return y[0], y[1][0]

@@ -46,6 +46,10 @@ def integrand(name: str, field: Field, t: float, z: Float) -> Float:
             "ffjord.jdiag": lambda: np.sqrt((diagonal**2).mean(axis=1)),
             "ffjord.jfrob": lambda: np.sqrt((jacobian**2).mean(axis=(1, 2))),
             "ffjord.joffdiag": lambda: off / (size * (size - 1)),
+            "released.jdiag": lambda: np.sqrt((jacobian[:, :, 0] ** 2).mean(axis=1)),
+            "released.joffdiag": lambda: (
+                (jacobian[:, :, 1:] ** 2).sum(axis=(1, 2)) / (size * (size - 1))
+            ),
             "rnode.directional": lambda: 0.5 * (pulled**2).mean(axis=1),
             "rnode.total": lambda: 0.5 * ((pulled + rate) ** 2).mean(axis=1),
         }[name]()

@@ -64,27 +64,33 @@ def _rms(values: Float) -> float:
 
 
 def _size(solver: AdaptiveSolver, y: State, *others: State) -> float:
-    """The norm of a state scaled by the tolerances at others; regularizers are left out."""
+    """The norm of a state scaled by the tolerances at others; regularizers enter as batch means
+    if they do.
+    """
+
+    def seen(state: State) -> list[Float]:
+        z, q = state
+        means = [np.mean(row) for row in q[1:]] if solver.regularizers_in_norm else []
+        return [z, q[:1], *(np.array([mean]) for mean in means)]
+
     scaled = []
-    for leaf in range(2):
-        at = [np.abs(other[leaf] if leaf == 0 else other[1][:1]) for other in others]
-        value = y[0] if leaf == 0 else y[1][:1]
-        scaled.append(value / (solver.atol + solver.rtol * np.max(at, axis=0)))
+    for value, *at in zip(seen(y), *map(seen, others), strict=True):
+        scaled.append(value / (solver.atol + solver.rtol * np.max(np.abs(at), axis=0)))
     if solver.norm == "mixed":
         return max(_rms(leaf) for leaf in scaled)
     return _rms(np.concatenate([leaf.ravel() for leaf in scaled]))
 
 
-def _heuristic(rate: Rate, solver: AdaptiveSolver, y: State, k: State) -> float:
-    """Hairer, Norsett & Wanner, Solving Ordinary Differential Equations I, II.4."""
-    d0, d1 = _size(solver, y, y), _size(solver, k, y)
+def _heuristic(rate: Rate, solver: AdaptiveSolver, y: State, k: State, length: float) -> float:
+    """Hairer, Norsett & Wanner, Solving Ordinary Differential Equations I, II.4, in t."""
+    d0, d1 = _size(solver, y, y), _size(solver, k, y) / length
     h0 = 1e-6 if d0 < 1e-5 or d1 < 1e-5 else 0.01 * d0 / d1
-    other = rate(h0, _moved(y, h0, (1.0,), [k]))
-    d2 = _size(solver, (other[0] - k[0], other[1] - k[1]), y) / h0
+    other = rate(h0 / length, _moved(y, h0 / length, (1.0,), [k]))
+    d2 = _size(solver, (other[0] - k[0], other[1] - k[1]), y) / length / h0
     largest = max(d1, d2)
     order = TABLEAUX[solver.name].order
     h1 = max(1e-6, 1e-3 * h0) if largest <= 1e-15 else (0.01 / largest) ** (1 / order)
-    return min(100 * h0, h1, 1.0)
+    return min(100 * h0 / length, h1 / length, 1.0)
 
 
 def solve(
@@ -93,6 +99,7 @@ def solve(
     solver: SolverSpec,
     *,
     first: float | None = None,
+    length: float = 1.0,
     repeat: Solution | None = None,
 ) -> Solution:
     """Integrates over s in [0, 1].
@@ -102,6 +109,7 @@ def solve(
         y: Initial state.
         solver: Method.
         first: Replaces the rule for the first step of an adaptive method.
+        length: What s from 0 to 1 is in t, in which the rule for the first step works.
         repeat: A solve whose steps are taken again, with no control of the error.
     """
     tableau = TABLEAUX[solver.name]
@@ -113,6 +121,8 @@ def solve(
             y = _moved(y, h, tableau.b, _stages(rate, tableau, s, h, y, rate(s, y)))
         return Solution(y, steps)
     assert isinstance(solver, AdaptiveSolver)
+    if first is None and solver.first_step in ("heuristic", "warm"):
+        first = _heuristic(rate, solver, y, rate(0.0, y), length)
     return _adaptive(rate, y, solver, tableau, first)
 
 
@@ -127,8 +137,6 @@ def _adaptive(
         h = first
     elif isinstance(solver.first_step, float):
         h = solver.first_step
-    elif solver.first_step != "whole":
-        h = _heuristic(rate, solver, y, k)
     s = 0.0
     while s < 1.0:
         found.proposed = h

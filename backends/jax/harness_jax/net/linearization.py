@@ -27,11 +27,15 @@ class JacobianSums(NamedTuple):
         trace: sum_i J_ii.
         diagonal: sum_i J_ii^2.
         rest: sum_{i != j} J_ij^2.
+        first_column: sum_i J_i0^2.
+        other_columns: sum_{i, j > 0} J_ij^2.
     """
 
     trace: jax.Array
     diagonal: jax.Array
     rest: jax.Array
+    first_column: jax.Array
+    other_columns: jax.Array
 
 
 class Linearization:
@@ -106,10 +110,14 @@ class Linearization:
             columns = jnp.broadcast_to(self.tangent(basis), (len(basis), *self.f.shape))
             diagonal = jnp.sum(self._flat(columns * basis), axis=-1)
             rest = columns * (1 - basis)
+            squares = jnp.sum(self._flat(columns * columns), axis=2)
+            first = self._flat(basis)[..., 0]
             return JacobianSums(
                 jnp.sum(diagonal, axis=0),
                 jnp.sum(diagonal * diagonal, axis=0),
                 jnp.sum(self._flat(rest * rest), axis=(0, 2)),
+                jnp.sum(first * squares, axis=0),
+                jnp.sum((1 - first) * squares, axis=0),
             )
 
         found: JacobianSums = self._over_basis(sums)

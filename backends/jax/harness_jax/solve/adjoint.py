@@ -11,7 +11,7 @@ starting with the first step that the forward solve started with:
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import partial
+from dataclasses import dataclass
 
 import jax
 import jax.numpy as jnp
@@ -77,7 +77,7 @@ def solve_adjoint(
             ((z, a_z), (a, a_q[:1], rows)),
             inputs,
             (fixed, a_q),
-            partial(_adjoint_squares, packing),
+            AdjointLeaves(packing),
             h0,
         )
         ((_, a_z), (*_, rows)), stats = engine.solve(adjoint, solver, rule=False)
@@ -104,9 +104,23 @@ def _adjoint_rates(rates: Rates, packing: Packing) -> Rates:
     return augmented
 
 
-def _adjoint_squares(packing: Packing, y: Tree) -> tuple[jax.Array, Sequence[int]]:
-    """The error norm sees z, a, a_z, a_a and the adjoint of each input."""
-    (z, a_z), (a, a_a, rows) = y
-    leaves = [z, a_z, a, a_a]
-    sums = jnp.concatenate([sums_of_squares(leaves), packing.squares(rows)])
-    return sums, [*(leaf.size for leaf in leaves), *packing.sizes]
+@dataclass(frozen=True)
+class AdjointLeaves:
+    """What the error norm of the adjoint solve sees: z, a_z, a, a_a and the adjoint of each input.
+
+    Arguments:
+        packing: How the adjoints of the inputs lie in rows.
+    """
+
+    packing: Packing
+
+    def seen(self, y: Tree) -> Tree:
+        """See `harness_jax.solve.problem.Leaves`."""
+        return y
+
+    def squares(self, y: Tree) -> tuple[jax.Array, Sequence[int]]:
+        """See `harness_jax.solve.problem.Leaves`."""
+        (z, a_z), (a, a_a, rows) = y
+        leaves = [z, a_z, a, a_a]
+        sums = jnp.concatenate([sums_of_squares(leaves), self.packing.squares(rows)])
+        return sums, [*(leaf.size for leaf in leaves), *self.packing.sizes]

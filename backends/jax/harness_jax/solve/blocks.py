@@ -10,7 +10,7 @@ from harness_jax.solve.adjoint import LARGEST
 from harness_jax.solve.counts import Stats
 from harness_jax.solve.engines import FirstSteps, How
 from harness_jax.solve.gradients import solve_block
-from harness_jax.solve.problem import InitialValue
+from harness_jax.solve.problem import InitialValue, length_of
 
 __all__ = ["pieces", "solve_in_pieces", "solve_whole"]
 
@@ -64,8 +64,8 @@ def _solve_piece(
     if first.ledger is not None:
         # The ledger is read as a cotangent, so this scales what the adjoint solve reports.
         first = first._replace(ledger=first.ledger[0].at[LARGEST].multiply(span))
-    piece = problem.fixed._replace(start=start, span=span)
-    z, q, stats = solve_block(how, problem._replace(fixed=piece), first)
+    fixed = problem.fixed._replace(start=start, span=span)
+    z, q, stats = solve_block(how, problem._replace(fixed=fixed, length=length_of), first)
     sizes = ("first_step", "proposed", "largest")
     return z, q, stats._replace(**{name: span * getattr(stats, name) for name in sizes})
 

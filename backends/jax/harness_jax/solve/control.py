@@ -15,7 +15,8 @@ from jax import lax
 from harness.solvers import TABLEAUX, Tableau
 from harness.trial import AdaptiveSolver
 from harness_jax.solve.problem import (
-    Squares,
+    InitialValue,
+    Leaves,
     Tree,
     time_dtype,
 )
@@ -26,7 +27,7 @@ __all__ = [
     "error_norm",
     "first_step",
     "next_step",
-    "scaled",
+    "scaled_norm",
 ]
 
 
@@ -37,15 +38,15 @@ Norm = Callable[[Tree], jax.Array]
 NormName = Literal["mixed", "rms_all"]
 
 
-def error_norm(kind: NormName, squares: Squares) -> Norm:
+def error_norm(kind: NormName, leaves: Leaves) -> Norm:
     """`mixed`: the largest RMS of an array; `rms_all`: one RMS over all entries of all arrays."""
 
     def mixed(y: Tree) -> jax.Array:
-        sums, sizes = squares(y)
+        sums, sizes = leaves.squares(y)
         return jnp.sqrt(jnp.max(sums / jnp.asarray(sizes, sums.dtype)))
 
     def rms_all(y: Tree) -> jax.Array:
-        sums, sizes = squares(y)
+        sums, sizes = leaves.squares(y)
         return jnp.sqrt(jnp.sum(sums) / sum(sizes))
 
     return mixed if kind == "mixed" else rms_all
@@ -68,55 +69,61 @@ def scaled(error: Tree, solver: AdaptiveSolver, *states: Tree) -> Tree:
     return jax.tree.map(divide, error, *states)
 
 
+def scaled_norm(solver: AdaptiveSolver, leaves: Leaves) -> Callable[..., jax.Array]:
+    """(state, other states...) -> size of the state relative to the tolerances at the others."""
+    norm = error_norm(solver.norm, leaves)
+    return lambda y, *others: norm(scaled(leaves.seen(y), solver, *map(leaves.seen, others)))
+
+
 def first_step(
     evaluate: Callable[[Tree, jax.Array, jax.Array, Tree], tuple[Tree, Tree]],
-    y0: Tree,
+    problem: InitialValue,
     solver: AdaptiveSolver,
-    norm: Norm,
     count: jax.Array | int,
     tape: Tree,
 ) -> tuple[jax.Array, Tree, Tree]:
     """The heuristic of Hairer, Norsett & Wanner, Solving Ordinary Differential Equations I, II.4,
     with the constants of torchdiffeq 0.2.5; at most 1, in units of s.
 
-    Its two evaluations share a loop, so that the field is compiled once.
+    It is not invariant under a scaling of time, so it works in t, as both libraries do: on rates
+    that are divided by the length of the solve in t, with a result that is, too. Its two
+    evaluations share a loop, so that the field is compiled once.
 
     Arguments:
         evaluate: (tape, 0 or 1, s, y) -> (rates, tape).
-        y0: Initial state.
+        problem: What is integrated.
         solver: Tolerances and order.
-        norm: The error norm.
-        count: 2; or 1 for f(y0) alone; or 0 for nothing.
+        count: 2; or 0 for nothing.
         tape: What goes round with the evaluations.
 
     Returns:
         The step, f(y0), and the tape.
     """
+    y0, size = problem.y0, scaled_norm(solver, problem.leaves)
     zeros, zero = jax.tree.map(jnp.zeros_like, y0), jnp.zeros((), time_dtype(y0))
+    length = problem.length(problem.inputs, problem.fixed).astype(zero.dtype)
+
+    def look_ahead(f0: Tree) -> jax.Array:
+        d0, d1 = size(y0, y0), size(f0, y0) / length
+        return jnp.where((d0 < 1e-5) | (d1 < 1e-5), 1e-6, 0.01 * d0 / d1).astype(zero.dtype)
 
     def visit(i: jax.Array, carry: tuple[Tree, Tree, jax.Array, Tree]) -> Any:  # noqa: ANN401
         f0, _, h, tape = carry
-        f, tape = evaluate(tape, i, h, jax.tree.map(lambda y, f: y + h * f, y0, f0))
+        s = h / length
+        f, tape = evaluate(tape, i, s, jax.tree.map(lambda y, f: y + s * f, y0, f0))
         f0 = jax.tree.map(lambda new, old: jnp.where(i == 0, new, old), f, f0)
-        return f0, f, _guess(y0, f0, solver, norm), tape
+        return f0, f, look_ahead(f0), tape
 
     f0, f1, h, tape = lax.fori_loop(0, count, visit, (zeros, zeros, zero, tape))
-    d1 = norm(scaled(f0, solver, y0))
-    d2 = norm(scaled(jax.tree.map(jnp.subtract, f1, f0), solver, y0)) / h
+    d1 = size(f0, y0) / length
+    d2 = size(jax.tree.map(jnp.subtract, f1, f0), y0) / length / h
     largest = jnp.maximum(d1, d2)
     h1 = jnp.where(
         largest <= 1e-15,
         jnp.maximum(1e-6, h * 1e-3),
         (0.01 / largest) ** (1 / TABLEAUX[solver.name].order),
     )
-    return jnp.minimum(jnp.minimum(100 * h, h1), 1).astype(h.dtype), f0, tape
-
-
-def _guess(y0: Tree, f0: Tree, solver: AdaptiveSolver, norm: Norm) -> jax.Array:
-    """How far the heuristic looks ahead."""
-    d0 = norm(scaled(y0, solver, y0))
-    d1 = norm(scaled(f0, solver, y0))
-    return jnp.where((d0 < 1e-5) | (d1 < 1e-5), 1e-6, 0.01 * d0 / d1).astype(time_dtype(y0))
+    return jnp.minimum(jnp.minimum(100 * h, h1) / length, 1).astype(h.dtype), f0, tape
 
 
 def next_step(h: jax.Array, ratio: jax.Array, tableau: Tableau) -> jax.Array:

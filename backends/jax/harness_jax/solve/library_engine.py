@@ -23,7 +23,7 @@ from harness.solvers import TABLEAUX, Tableau
 from harness.trial import AdaptiveSolver, FixedSolver, LibrarySolver, SolverSpec
 from harness_jax.solve.control import all_finite, error_norm, first_step
 from harness_jax.solve.counts import MAX_STEPS, NON_FINITE, UNDERFLOW, Stats, evaluations
-from harness_jax.solve.problem import InitialValue, Squares, Tree, time_dtype
+from harness_jax.solve.problem import InitialValue, Leaves, Tree, time_dtype
 from harness_jax.solve.record import SLOTS
 
 __all__ = [
@@ -90,12 +90,12 @@ def _max_steps(solver: SolverSpec) -> int:
 
 
 def _controller(
-    solver: AdaptiveSolver, squares: Squares, dtype: np.dtype[Any]
+    solver: AdaptiveSolver, leaves: Leaves, dtype: np.dtype[Any]
 ) -> diffrax.AbstractStepSizeController[Any, Any]:
     return diffrax.PIDController(
         rtol=solver.rtol,
         atol=solver.atol,
-        norm=error_norm(solver.norm, squares),
+        norm=error_norm(solver.norm, leaves),
         pcoeff=0,
         icoeff=1,
         dcoeff=0,
@@ -128,7 +128,7 @@ def _solve(
         if isinstance(solver, FixedSolver):
             h = jnp.asarray(1 / solver.steps, dtype)
         else:
-            controller = _controller(solver, problem.squares, dtype)
+            controller = _controller(solver, problem.leaves, dtype)
             h, known = _first(problem, solver)
             state = jnp.asarray(False), rates(zero, y0[0], inputs, fixed)
     healthy = jnp.asarray(True) if h is None else ~jnp.isnan(h)
@@ -186,8 +186,8 @@ def _first(problem: InitialValue, solver: AdaptiveSolver) -> tuple[jax.Array, ja
     heuristic = solver.first_step in ("heuristic", "warm")
     given = jnp.zeros((), time_dtype(y0)) if problem.h0 is None else problem.h0
     known = (given == 0) & heuristic
-    norm = error_norm(solver.norm, problem.squares)
-    h, _, _ = first_step(evaluate, y0, solver, norm, 2 * known.astype(jnp.int32), None)
+    problem = problem._replace(y0=y0, inputs=inputs)
+    h, _, _ = first_step(evaluate, problem, solver, 2 * known.astype(jnp.int32), None)
     if solver.first_step not in ("heuristic", "warm"):
         h = jnp.asarray(1.0 if solver.first_step == "whole" else solver.first_step, h.dtype)
     return jnp.where(given == 0, h, given), known

@@ -9,6 +9,7 @@ engine, in plain lax loops.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -17,12 +18,15 @@ from jax import lax
 
 from harness.solvers import TABLEAUX
 from harness.trial import AdaptiveSolver, FixedSolver
-from harness_jax.solve.control import Norm, all_finite, error_norm, first_step, next_step, scaled
+from harness_jax.solve.control import all_finite, first_step, next_step, scaled_norm
 from harness_jax.solve.counts import MAX_STEPS, NON_FINITE, UNDERFLOW, Stats, evaluations
 from harness_jax.solve.problem import InitialValue, NativeSolver, Tree, time_dtype
 from harness_jax.solve.step import Evaluate, Integrated, Start, put, rates_where, take_step
 
 __all__ = ["Recorder", "run", "solve"]
+
+
+Size = Callable[..., jax.Array]
 
 
 class Recorder(NamedTuple):
@@ -117,17 +121,17 @@ def _adaptive(
     """Runs an FSAL pair; every pair of harness.solvers is one. Returns the first step, too, and
     whether the heuristic found it.
     """
-    norm, h0 = error_norm(solver.norm, problem.squares), problem.h0
+    size, h0 = scaled_norm(solver, problem.leaves), problem.h0
     start = _start(recorder, problem.y0, TABLEAUX[solver.name].stages)
     if h0 is None or rule:
-        start = _first_step(recorder, start, solver, norm, h0)
+        start = _first_step(recorder, start, problem, solver)
     else:
         start = start._replace(h=h0)
     # A field that is not finite gives no first step: not one too small, nor one to clip to 1.
     failure = jnp.where(jnp.isnan(start.h), NON_FINITE, 0).astype(jnp.int32)
     done = lax.while_loop(
         lambda at: (at.failure == 0) & (at.s < 1),
-        lambda at: _attempt(recorder, solver, norm, at),
+        lambda at: _attempt(recorder, solver, size, at),
         start._replace(failure=failure, proposed=start.h),
     )
     return done, start.h, start.known > 0
@@ -144,14 +148,10 @@ def _start(recorder: Recorder, y0: tuple[Tree, Tree], stages: int) -> _Progress:
 
 
 def _first_step(
-    recorder: Recorder,
-    start: _Progress,
-    solver: AdaptiveSolver,
-    norm: Norm,
-    h0: jax.Array | None,
+    recorder: Recorder, start: _Progress, problem: InitialValue, solver: AdaptiveSolver
 ) -> _Progress:
     """The solver's rule where `h0` is None or 0. The heuristic's f(y0) is the first stage."""
-    given = jnp.zeros_like(start.s) if h0 is None else h0
+    given = jnp.zeros_like(start.s) if problem.h0 is None else problem.h0
     if solver.first_step not in ("heuristic", "warm"):
         step = 1.0 if solver.first_step == "whole" else solver.first_step
         rule_h = jnp.asarray(step, given.dtype)
@@ -162,15 +162,13 @@ def _first_step(
         dz, dq, tape = recorder.evaluate(tape, jnp.where(i == 0, 0, -1), True, s, y[0])
         return (dz, dq), tape
 
-    h, (dz, dq), tape = first_step(
-        evaluate, (start.z, start.q), solver, norm, 2 * known, start.tape
-    )
+    h, (dz, dq), tape = first_step(evaluate, problem, solver, 2 * known, start.tape)
     k, ends = put((start.k, start.ends), 0, (dz, dq))
     h = jnp.where(given == 0, h, given)
     return start._replace(h=h, k=k, ends=ends, known=known, tape=tape)
 
 
-def _attempt(recorder: Recorder, solver: AdaptiveSolver, norm: Norm, at: _Progress) -> _Progress:
+def _attempt(recorder: Recorder, solver: AdaptiveSolver, size: Size, at: _Progress) -> _Progress:
     """Tries one step of an FSAL pair."""
     tableau = TABLEAUX[solver.name]
     passes = at.s + at.h > 1
@@ -180,7 +178,7 @@ def _attempt(recorder: Recorder, solver: AdaptiveSolver, norm: Norm, at: _Progre
     start = Start(at.s, h, end, at.z, at.q, at.k, at.ends, at.known)
     step = take_step(evaluate, tableau, start, at.tape)
     tape = recorder.step(step.tape, at.accepted, at.s, h, at.z, step.k)
-    ratio = norm(scaled(step.error, solver, (at.z, at.q), (step.z, step.q)))
+    ratio = size(step.error, (at.z, at.q), (step.z, step.q))
     accept = ratio <= 1
     largest = jnp.maximum(at.largest, h)
     last = jax.tree.map(lambda rows: rows[-1], (step.k, step.ends))

@@ -3,27 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from typing import Any, NamedTuple, Protocol
 
 import jax
 import jax.numpy as jnp
+from jax import lax
 
 from harness.trial import (
     AdaptiveSolver,
     FixedSolver,
+    SolverSpec,
 )
 
 __all__ = [
     "Field",
     "InitialValue",
     "Inputs",
+    "Leaves",
     "NativeSolver",
     "Rates",
-    "Squares",
+    "StateLeaves",
     "Tree",
     "join",
+    "leaves_for",
+    "length_of",
     "rates_of",
-    "state_squares",
     "sums_of_squares",
     "time_dtype",
 ]
@@ -70,15 +75,56 @@ Rates = Callable[[jax.Array, Tree, Tree, Tree], tuple[Tree, Tree]]
 alone; differentiable in z and inputs, never in fixed."""
 
 
-Squares = Callable[[Tree], tuple[jax.Array, Sequence[int]]]
-"""State -> sum of squares and number of entries of each array that the error norm sees."""
+class Leaves(Protocol):
+    """What the error norm sees of a state."""
+
+    def seen(self, y: Tree) -> Tree:
+        """The part that it sees, before it is scaled by the tolerances; linear."""
+
+    def squares(self, y: Tree) -> tuple[jax.Array, Sequence[int]]:
+        """Of that part: sum of squares and number of entries of each array."""
 
 
-def state_squares(y: Tree) -> tuple[jax.Array, Sequence[int]]:
-    """Of a state (z, q) the error norm sees z and a, the first row of q if it has any."""
-    z, q = y
-    leaves = [z, *q[:1]]
-    return sums_of_squares(leaves), [leaf.size for leaf in leaves]
+@dataclass(frozen=True)
+class StateLeaves:
+    """Of a state (z, q) the error norm sees z and a, the first row of q if it has any.
+
+    Arguments:
+        regularizers: It sees the batch mean of each further row, too, which is what FFJORD's
+            released code integrates.
+    """
+
+    regularizers: bool = False
+
+    def seen(self, y: Tree) -> Tree:
+        """See `Leaves`."""
+        z, q = y
+        means = jnp.mean(q[1:], axis=1) if self.regularizers else q[:0, 0]
+        return z, q[:1], means
+
+    def squares(self, y: Tree) -> tuple[jax.Array, Sequence[int]]:
+        """See `Leaves`."""
+        z, q, *means = y
+        leaves = [z, *q[:1], *(means[0] if means else ())]
+        return sums_of_squares(leaves), [leaf.size for leaf in leaves]
+
+
+def leaves_for(solver: SolverSpec) -> StateLeaves:
+    """What the solver's error norm sees of a flow's state."""
+    return StateLeaves(isinstance(solver, AdaptiveSolver) and solver.regularizers_in_norm)
+
+
+def unit_length(inputs: Tree, fixed: Tree) -> jax.Array:
+    """The length of a solve whose own time is t."""
+    del inputs, fixed
+    return jnp.ones(())
+
+
+def length_of(inputs: Inputs, fixed: Inputs) -> jax.Array:
+    """Length of a block's solve in the time t of the block."""
+    every = join(inputs, fixed)
+    assert every.T is not None and every.span is not None  # noqa: S101, PT018
+    return lax.stop_gradient(every.T * every.span)
 
 
 def sums_of_squares(leaves: Sequence[jax.Array]) -> jax.Array:
@@ -94,16 +140,19 @@ class InitialValue(NamedTuple):
         y0: Initial state (z, q).
         inputs: Differentiable inputs of the right-hand side.
         fixed: Its other inputs.
-        squares: What the error norm sees; by default that of a flow's state.
+        leaves: What the error norm sees.
         h0: Replaces the solver's rule for the first step at no cost, unless it is 0.
+        length: (inputs, fixed) -> what s from 0 to 1 is in the time t of the block; the rule for
+            the first step works in t.
     """
 
     rates: Rates
     y0: tuple[Tree, Tree]
     inputs: Tree
     fixed: Tree
-    squares: Squares = state_squares
+    leaves: Leaves = StateLeaves()
     h0: jax.Array | None = None
+    length: Callable[[Tree, Tree], jax.Array] = unit_length
 
 
 NativeSolver = AdaptiveSolver | FixedSolver

@@ -84,6 +84,10 @@ class AdjointLeaves:
 
     sizes: tuple[int, ...]
 
+    def seen(self, u: Tensor, q: Tensor) -> Rates:
+        """See `harness_torch.solve.problem.Leaves`."""
+        return u, q
+
     def __call__(self, u: Tensor, q: Tensor) -> Sequence[Tensor]:
         """See `harness_torch.solve.problem.Leaves`."""
         return *u.unbind(), *torch.split(q, list(self.sizes))

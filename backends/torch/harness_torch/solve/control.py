@@ -18,7 +18,7 @@ from torch import Tensor
 
 from harness.solvers import TABLEAUX, Tableau
 from harness.trial import AdaptiveSolver
-from harness_torch.solve.problem import Leaves, Rates
+from harness_torch.solve.problem import InitialValue, Leaves, Rates
 
 __all__ = ["Norm", "end_weights", "error_norm", "first_step", "next_step", "scaled"]
 
@@ -50,6 +50,18 @@ def scaled(error: Tensor, solver: AdaptiveSolver, *states: Tensor) -> Tensor:
     return error / size.mul_(solver.rtol).add_(solver.atol)
 
 
+def scaled_norm(solver: AdaptiveSolver, leaves: Leaves) -> Callable[..., float]:
+    """(state, other states...) -> size of the state relative to the tolerances at the others."""
+    norm = error_norm(solver.norm, leaves)
+
+    def size(state: Rates, *others: Rates) -> float:
+        u, q = leaves.seen(*state)
+        us, qs = zip(*(leaves.seen(*other) for other in others), strict=True)
+        return norm(scaled(u, solver, *us), scaled(q, solver, *qs))
+
+    return size
+
+
 def next_step(h: float, ratio: float, tableau: Tableau) -> float:
     """The step to try after one of size `h` with this error ratio; accepted if at most 1."""
     if ratio == 0:
@@ -61,28 +73,34 @@ def next_step(h: float, ratio: float, tableau: Tableau) -> float:
 @torch.no_grad()
 def first_step(
     evaluate: Callable[[float, Tensor], Rates],
-    u: Tensor,
-    q: Tensor,
+    problem: InitialValue,
     rates: Rates,
     solver: AdaptiveSolver,
-    norm: Norm,
 ) -> float:
     """The first step in units of s; at most 1, unless the solve may step past it. NaN if the field
     is not finite.
 
     The heuristic is that of Hairer, Norsett & Wanner, Solving Ordinary Differential Equations I,
-    II.4; it costs one evaluation.
+    II.4; it costs one evaluation. It is not invariant under a scaling of time, so it works in t,
+    as both libraries do: on rates that are divided by the length of the solve in t, with a result
+    that is, too.
+
+    Arguments:
+        evaluate: (s, u) -> rates.
+        problem: What is integrated.
+        rates: Those at its start.
+        solver: Method and tolerances.
     """
     if solver.first_step == "whole":
         return 1.0
     if isinstance(solver.first_step, float):
         return solver.first_step
-    du, dq = rates
-    d0 = norm(scaled(u, solver, u), scaled(q, solver, q))
-    d1 = norm(scaled(du, solver, u), scaled(dq, solver, q))
+    (du, dq), y, length = rates, (problem.u, problem.q), float(problem.length)
+    size = scaled_norm(solver, problem.leaves)
+    d0, d1 = size(y, y), size(rates, y) / length
     h0 = 1e-6 if d0 < 1e-5 or d1 < 1e-5 else 0.01 * d0 / d1
-    du1, dq1 = evaluate(h0, u + h0 * du)
-    d2 = norm(scaled(du1 - du, solver, u), scaled(dq1 - dq, solver, q)) / h0
+    du1, dq1 = evaluate(h0 / length, problem.u + (h0 / length) * du)
+    d2 = size((du1 - du, dq1 - dq), y) / length / h0
     if not (math.isfinite(d0) and math.isfinite(d1) and math.isfinite(d2)):
         return math.nan
     largest = max(d1, d2)
@@ -90,7 +108,7 @@ def first_step(
         h1 = max(1e-6, h0 * 1e-3)
     else:
         h1 = math.pow(0.01 / largest, 1 / TABLEAUX[solver.name].order)
-    return min(100 * h0, h1, 1.0 if solver.end == "stop" else math.inf)
+    return min(min(100 * h0, h1) / length, 1.0 if solver.end == "stop" else math.inf)
 
 
 def end_weights(tableau: Tableau, x: float) -> tuple[float, ...]:

@@ -22,7 +22,7 @@ from harness_torch.solve.backprop import back_through
 from harness_torch.solve.counts import Counts, Watched
 from harness_torch.solve.engines import FirstSteps, How
 from harness_torch.solve.native_engine import Native, integrate
-from harness_torch.solve.problem import Field, InitialValue, Inputs
+from harness_torch.solve.problem import Field, InitialValue, Inputs, Leaves
 from harness_torch.solve.tape import Wanted
 
 __all__ = ["solve_block"]
@@ -36,14 +36,15 @@ def solve_block(
 
     Arguments:
         how: Who takes the steps, and the gradient mode.
-        problem: What is integrated; its h0 is `first`'s.
+        problem: What is integrated; its h0 is `first`'s, its length that of the inputs.
         first: First steps, in units of the solve's s.
         counts: Receives the counts.
 
     Returns:
         z and q at s = 1.
     """
-    problem = problem._replace(h0=first.forward)
+    inputs: Inputs = problem.inputs
+    problem = problem._replace(h0=first.forward, length=inputs.length)
     native = isinstance(how.stepper, Native)
     if how.mode is None or (how.mode == "direct" and not native):
         # A library's solve is differentiable as it is.
@@ -54,8 +55,8 @@ def solve_block(
         counts.add_forward(solution)
         return solution.u, solution.q
     function = _Adjoint if how.mode == "adjoint" else _Discrete
-    inputs: Inputs = problem.inputs
-    settings = _Settings(how, problem.field, first, counts, tuple(inputs.arrays))
+    names = tuple(inputs.arrays)
+    settings = _Settings(how, problem.field, problem.leaves, first, counts, names)
     crossing = _Crossing(inputs.probe, inputs.start, inputs.span, problem.u, problem.q, inputs.T)
     end: tuple[Tensor, Tensor] = function.apply(settings, *crossing, *inputs.arrays.values())  # type: ignore[no-untyped-call]
     return end
@@ -85,6 +86,7 @@ class _Settings(NamedTuple):
 
     how: How
     field: Field
+    leaves: Leaves
     first: FirstSteps
     counts: Counts
     names: tuple[str, ...]
@@ -94,7 +96,8 @@ class _Settings(NamedTuple):
         at, arrays = _Crossing.split(tensors)
         by_name = dict(zip(self.names, arrays, strict=True))
         inputs = Inputs(by_name, at.T, at.probe, at.start, at.span)
-        return InitialValue(self.field, inputs, at.z, at.q, h0=self.first.forward)
+        h0, length = self.first.forward, inputs.length
+        return InitialValue(self.field, inputs, at.z, at.q, self.leaves, h0, length)
 
     def wanted(self, ctx: Any) -> Wanted:  # noqa: ANN401
         """What gets a gradient, by autograd's flags."""

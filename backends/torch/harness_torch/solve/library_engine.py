@@ -33,7 +33,7 @@ _CALLBACKS = ("callback_step", "callback_accept_step", "callback_reject_step")
 
 def solve(problem: InitialValue, solver: SolverSpec) -> Solution:
     """See `harness_torch.solve.engines.Engine`; differentiable in u, q and the inputs."""
-    field, inputs, u, q, leaves, h0 = problem
+    field, inputs, u, q, leaves, h0, _ = problem
     watched = _Watched(field.bind(inputs))
     options: dict[str, Any] = {}
     if isinstance(solver, FixedSolver):
@@ -43,7 +43,7 @@ def solve(problem: InitialValue, solver: SolverSpec) -> Solution:
         norm = error_norm(solver.norm, leaves)
         if h0 is None:
             rates = watched.evaluate(0.0, u)
-            h0 = first_step(watched.evaluate, u, q, rates, solver, norm)
+            h0 = first_step(watched.evaluate, problem, rates, solver)
             watched.evaluations -= 1  # torchdiffeq evaluates f(y0) again
         options = _adaptive_options(norm, solver.max_steps) | {"first_step": h0}
         if solver.end == "stop":

@@ -24,12 +24,10 @@ from harness.errors import BackendError
 from harness.solvers import TABLEAUX
 from harness.trial import AdaptiveSolver, FixedSolver, SolverSpec
 from harness_torch.solve.control import (
-    Norm,
     end_weights,
-    error_norm,
     first_step,
     next_step,
-    scaled,
+    scaled_norm,
 )
 from harness_torch.solve.counts import Solution
 from harness_torch.solve.problem import InitialValue
@@ -79,8 +77,7 @@ def integrate(
         return _fixed(method, u, q, solver.steps, steps)
     if not isinstance(solver, AdaptiveSolver):
         raise BackendError(f"solver '{solver.name}' has no tableau")
-    norm = error_norm(solver.norm, problem.leaves)
-    return _adaptive(method, evaluator, u, q, solver, norm, problem.h0, steps)
+    return _adaptive(method, evaluator, problem._replace(u=u, q=q), solver, steps)
 
 
 def _fixed(
@@ -101,20 +98,18 @@ def _fixed(
 def _adaptive(
     method: RungeKutta,
     evaluator: Evaluator,
-    u: Tensor,
-    q: Tensor,
+    problem: InitialValue,
     solver: AdaptiveSolver,
-    norm: Norm,
-    h0: float | None,
     steps: list[Step] | None,
 ) -> Solution:
     """The loop for an FSAL pair; every pair of harness.solvers is one."""
-    tableau = method.tableau
+    tableau, (u, q), h0 = method.tableau, (problem.u, problem.q), problem.h0
     errors = tableau.error or ()
+    size = scaled_norm(solver, problem.leaves)
     rates = method.start(0.0, u)
     heuristic = h0 is None and solver.first_step in ("heuristic", "warm")
     if h0 is None:
-        h0 = first_step(evaluator.value, u, q, rates, solver, norm)
+        h0 = first_step(evaluator.value, problem, rates, solver)
     s, h, proposed, largest, accepted, rejected = 0.0, h0, h0, 0.0, 0, 0
     failure = None if math.isfinite(h) else "non-finite"
     while s < 1 and failure is None:
@@ -129,8 +124,7 @@ def _adaptive(
             end, h = 1.0, 1 - s
         u1 = method.attempt(s, h, end, u)
         q1 = method.integrated(h, weights, q)
-        error_u, error_q = method.combined(h, errors, u, q)
-        ratio = norm(scaled(error_u, solver, u, u1), scaled(error_q, solver, q, q1))
+        ratio = size(method.combined(h, errors, u, q), (u, q), (u1, q1))
         if ratio <= 1:
             if end > 1:
                 weights = end_weights(tableau, (1 - s) / h)

@@ -5,10 +5,12 @@ from __future__ import annotations
 import abc
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple, Protocol
 
 import torch
 from torch import Tensor
+
+from harness.trial import AdaptiveSolver, SolverSpec
 
 __all__ = [
     "BoundField",
@@ -18,7 +20,8 @@ __all__ = [
     "Leaves",
     "Rates",
     "Reversed",
-    "state_leaves",
+    "StateLeaves",
+    "leaves_for",
     "time_like",
 ]
 
@@ -49,6 +52,11 @@ class Inputs(NamedTuple):
     start: Tensor
     span: Tensor
 
+    @property
+    def length(self) -> Tensor:
+        """Length of the solve in the time t of the block."""
+        return self.T * self.span
+
 
 class Field(abc.ABC):
     """A right-hand side as a function of its inputs, (inputs, s, u) -> (du/ds, dq/ds).
@@ -69,8 +77,14 @@ class Field(abc.ABC):
         return self.bind(inputs)(s, u)
 
 
-Leaves = Callable[[Tensor, Tensor], Sequence[Tensor]]
-"""(u, q) -> the leaves that the error norm sees."""
+class Leaves(Protocol):
+    """What the error norm sees of a state (u, q)."""
+
+    def seen(self, u: Tensor, q: Tensor) -> Rates:
+        """The part that it sees, before it is scaled by the tolerances; linear."""
+
+    def __call__(self, u: Tensor, q: Tensor) -> Sequence[Tensor]:
+        """The leaves of that part."""
 
 
 def time_like(s: float, u: Tensor) -> Tensor:
@@ -78,9 +92,33 @@ def time_like(s: float, u: Tensor) -> Tensor:
     return torch.full((), s, dtype=u.dtype, device=u.device)
 
 
-def state_leaves(u: Tensor, q: Tensor) -> Sequence[Tensor]:
-    """Of a flow's state the error norm sees z and a, the first row of q if it has any."""
-    return u, *q[:1]
+@dataclass(frozen=True)
+class StateLeaves:
+    """Of a flow's state the error norm sees z and a, the first row of q if it has any.
+
+    Arguments:
+        regularizers: It sees the batch mean of each further row, too, which is what FFJORD's
+            released code integrates.
+    """
+
+    regularizers: bool = False
+
+    def seen(self, u: Tensor, q: Tensor) -> Rates:
+        """See `Leaves`."""
+        if not self.regularizers or len(q) < 2:
+            return u, q[:1]
+        return u, torch.cat([q[0], q[1:].mean(dim=1)])
+
+    def __call__(self, u: Tensor, q: Tensor) -> Sequence[Tensor]:
+        """See `Leaves`."""
+        if q.dim() > 1:
+            return u, *q[:1]
+        return u, q[: len(u)], *q[len(u) :]
+
+
+def leaves_for(solver: SolverSpec) -> StateLeaves:
+    """What the solver's error norm sees of a flow's state."""
+    return StateLeaves(isinstance(solver, AdaptiveSolver) and solver.regularizers_in_norm)
 
 
 class InitialValue(NamedTuple):
@@ -94,14 +132,16 @@ class InitialValue(NamedTuple):
             rows without the density.
         leaves: What the error norm sees.
         h0: Replaces the solver's rule for the first step at no cost; None leaves it to the rule.
+        length: What s from 0 to 1 is in the time t of the block; the rule works in t.
     """
 
     field: Field
     inputs: Any
     u: Tensor
     q: Tensor
-    leaves: Leaves = state_leaves
+    leaves: Leaves = StateLeaves()
     h0: float | None = None
+    length: Tensor | float = 1.0
 
 
 @dataclass(frozen=True)
