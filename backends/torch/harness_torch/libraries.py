@@ -30,9 +30,7 @@ def unsupported_solver(solver: SolverSpec, engine: EngineName = "native") -> str
     ):
         return f"torchdiffeq, whose interpolation 'end: interpolate' means, has no {solver.name}"
     if engine == "library" and isinstance(solver, AdaptiveSolver) and solver.regularizers_in_norm:
-        return (
-            "torchdiffeq scales a state before its norm sees it, so no 'regularizers_in_norm'"
-        )
+        return "torchdiffeq scales a state before its norm sees it, so no 'regularizers_in_norm'"
     return None
 
 
