@@ -9,16 +9,18 @@ PYTEST := $(BIN)/python -m pytest --quiet
 # in one piece in a tenth less, and what the tests compile runs briefly, once.
 QUICK_XLA := XLA_FLAGS='--xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false \
     --xla_cpu_parallel_codegen_split_count=1'
-KIT := $(QUICK_XLA) JAX_ENABLE_COMPILATION_CACHE=false $(PYTEST) -p harness.conformance.plugin --pyargs harness.conformance --backend
+KIT_ENVIRONMENT := $(QUICK_XLA) JAX_ENABLE_COMPILATION_CACHE=false
+KIT := $(KIT_ENVIRONMENT) $(PYTEST) -p harness.conformance.plugin --pyargs harness.conformance --backend
 
 # Tests that start trials in processes of their own, and those with a framework or a clock.
 RUNS := tests/executors tests/records/test_mlflow.py tests/training/test_kill.py tests/measuring/test_kill_measuring.py
-OTHERS := tests/backend_torch tests/backend_jax tests/parity tests/benchmarks
+OTHERS := tests/backend_torch tests/backend_jax tests/parity tests/original tests/benchmarks
 
 # Two at a time, the longest first. torch and jax never share a process.
-TESTS := test-kit-jax-1 test-kit-jax-2 test-jax test-parity test-torch test-run test-core test-kit-torch
+TESTS := test-kit-jax-1 test-kit-jax-2 test-original-jax test-jax test-parity test-torch test-run \
+    test-original-torch test-core test-kit-torch
 
-.PHONY: quickstart smoke setup check test $(TESTS) fix bench bench-compare bench-warm clean
+.PHONY: quickstart smoke setup check test $(TESTS) original-table fix bench bench-compare bench-warm clean
 
 quickstart: setup
 	$(BIN)/harness run suites/quickstart.yaml
@@ -61,6 +63,16 @@ test-kit-torch: setup
 
 test-kit-jax-1 test-kit-jax-2: test-kit-jax-%: setup
 	$(KIT) jax --share $*/2
+
+# Against what the released code made of 99 small cases; `make original-table` prints both tables.
+test-original-torch: setup
+	$(PYTEST) tests/original --original-backend torch --original-table build/original-torch.json
+
+test-original-jax: setup
+	$(KIT_ENVIRONMENT) $(PYTEST) tests/original --original-backend jax --original-table build/original-jax.json
+
+original-table: test-original-torch test-original-jax
+	$(BIN)/python tests/original/reader/original_table.py build/original-torch.json build/original-jax.json
 
 test-parity: setup
 	$(PYTEST) tests/parity
