@@ -117,7 +117,7 @@ def amortized_sizes(posterior: Posterior, block: Block) -> tuple[int, ...]:
     out], then a bias [out]; the layer is its own plus h U V + bias. `hyper`: a bias [out], then
     weights [in + 1, out] whose first row belongs to the time; they are the layer, which must be of
     kind `concat` and has no arrays of its own. (The released code applies the nonlinearity after
-    the last `hyper` layer too; here no net does.)
+    the last `hyper` layer, too: `Posterior.nonlinear_output`.)
     """
     sizes = []
     for layer in block.layers:

@@ -79,7 +79,7 @@ POSTERIORS: dict[str, tuple[Case, dict[str, Any]]] = {
         Case("concatsquash", "tanh", "hutchinson", "bosh3", "checkpoint", "linear"),
         {"blocks": 2},
     ),
-    # With the likelihood of 256 levels.
+    # With the likelihood of 256 levels, and a nonlinearity after the last layer.
     "hyper": (Case("concat", "tanh", "exact", "rk4_classic", "direct", "linear"), {}),
 }
 
@@ -91,7 +91,7 @@ def test_autoencoder(
     open_model: OpenModel,
 ) -> None:
     case, fields = POSTERIORS[amortization]
-    posterior = Posterior(3, amortization, rank=2)
+    posterior = Posterior(3, amortization, rank=2, nonlinear_output=amortization == "hyper")
     trial = make_trial(case, backend.name, posterior=posterior, **fields)
     model = open_model(trial)
     tolerance = 1e-9 if case.adaptive else 1e-12

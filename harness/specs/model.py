@@ -69,6 +69,8 @@ class Posterior:
         amortization: What an example gives to the dynamics: nothing, biases, biases and a change
             of low rank to every weight, or all weights.
         rank: Of `low_rank`.
+        nonlinear_output: Of `hyper`: the nonlinearity comes after the last layer, too, as in
+            FFJORD's released code.
     """
 
     __pydantic_config__ = STRICT
@@ -76,6 +78,7 @@ class Posterior:
     latent: Count = 64
     amortization: Literal["bias", "hyper", "low_rank", "plain"] = "low_rank"
     rank: Count = 64
+    nonlinear_output: bool = False
 
 
 @dataclass(frozen=True)

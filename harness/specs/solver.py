@@ -33,6 +33,8 @@ class AdaptiveSolver:
         atol: Absolute tolerance.
         first_step: `heuristic`; `whole`, the interval; `warm`, in training the largest step that
             the same solve accepted in the step before, else the heuristic; or a number.
+        backward_first_step: Of an adjoint solve: the first step of the `forward` solve, or the
+            `heuristic` anew, as in FFJORD's released code.
         norm: `mixed` or `rms_all`.
         regularizers_in_norm: The error norm of a forward solve sees the batch mean of each
             regularizer's integral, too, as in FFJORD's released code.
@@ -48,6 +50,7 @@ class AdaptiveSolver:
     first_step: (
         Literal["heuristic", "warm", "whole"] | Annotated[float, Bound(above=0, at_most=1)]
     ) = "heuristic"
+    backward_first_step: Literal["forward", "heuristic"] = "forward"
     norm: Literal["mixed", "rms_all"] = "mixed"
     regularizers_in_norm: bool = False
     max_steps: Count = 1000

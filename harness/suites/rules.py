@@ -80,6 +80,12 @@ def model_complaints(model: ModelSpec) -> Iterator[Complaint]:
             f"amortization 'hyper' gives all weights of concat layers, not of {model.layer}",
             "write 'layer: concat', or amortization: low_rank",
         )
+    if posterior and posterior.nonlinear_output and posterior.amortization != "hyper":
+        yield Complaint(
+            ("model", "posterior", "nonlinear_output"),
+            f"'nonlinear_output' is of amortization 'hyper', not of '{posterior.amortization}'",
+            "remove it, or write amortization: hyper",
+        )
 
 
 def _training(training: Training) -> Iterator[Complaint]:

@@ -17,8 +17,6 @@ def test_the_backend_gives_the_released_codes_values(
     reason: Unsupported | None = backend.supports(case.trial)
     if reason is not None:
         pytest.skip(f"{backend.name}: {reason.reason}")
-    if case.apart is not None:
-        pytest.skip(f"apart: {case.apart}")
     backend.prepare(case.trial, 1)
     found = list(differences(case, backend))
     assert found

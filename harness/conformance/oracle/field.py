@@ -167,7 +167,9 @@ class Field:
     change: Change | None = None
 
     def net(self, t: Any, h: Number, start: int = 0, stop: int | None = None) -> Number:  # noqa: ANN401
-        """Layers start..stop of the net; the nonlinearity follows all but the last of them all."""
+        """Layers start..stop of the net; the nonlinearity follows all but the last of them
+        all, and that, too, where the posterior says so.
+        """
         h = np.asarray(h, complex)
         layers = self.block.layers
         for index in range(start, len(layers) if stop is None else stop):
@@ -182,9 +184,14 @@ class Field:
             h = _layer(self.model.layer, layers[index], own, time, h) if own else shared
             if self.change is not None:
                 h = self.change(index, time, before, h)
-            if index < len(layers) - 1:
+            if index < len(layers) - 1 or self._nonlinear_output:
                 h = self._nonlinearity(h)
         return h
+
+    @property
+    def _nonlinear_output(self) -> bool:
+        posterior = self.model.posterior
+        return posterior is not None and posterior.nonlinear_output
 
     def _nonlinearity(self, x: Number) -> Number:
         if self.model.nonlinearity == "swish":

@@ -101,7 +101,7 @@ def _case(entry: Mapping[str, Any], file: Mapping[str, np.ndarray], backend: str
     return Case(
         entry["id"],
         entry["kind"],
-        _trial(entry["spec"], backend),
+        _trial(entry["spec"], backend, adapted="adapted" in entry),
         DataInfo("original", tuple(data["event_shape"]), data["likelihood"]),
         {name: np.array(file[key]) for name, key in entry["arrays"].items()},
         None if x is None else np.array(file[x]),
@@ -122,7 +122,7 @@ def _released(name: str) -> str:
     return f"{call}/{RELEASED[last]}" if last in RELEASED else name
 
 
-def _trial(spec: Mapping[str, Any], backend: str) -> Trial:
+def _trial(spec: Mapping[str, Any], backend: str, *, adapted: bool) -> Trial:
     regularizer = {RELEASED.get(k, k): v for k, v in spec.get("regularizer", {}).items()}
     whole = {
         **spec,
@@ -134,4 +134,8 @@ def _trial(spec: Mapping[str, Any], backend: str) -> Trial:
     if isinstance(trial.solver, AdaptiveSolver):
         # As the preset of the released code has it.
         trial = replace(trial, solver=replace(trial.solver, regularizers_in_norm=True))
+    posterior = trial.model.posterior
+    if posterior is not None and posterior.amortization == "hyper" and not adapted:
+        posterior = replace(posterior, nonlinear_output=True)
+        trial = replace(trial, model=replace(trial.model, posterior=posterior))
     return trial

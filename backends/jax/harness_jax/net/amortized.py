@@ -17,7 +17,7 @@ from harness.errors import BackendError
 from harness.trial import Posterior
 from harness_jax.net.affine import Affine, Map
 
-__all__ = ["LowRank", "PerExample", "amortized"]
+__all__ = ["Identity", "LowRank", "PerExample", "amortized"]
 
 
 class PerExample(NamedTuple):
@@ -42,6 +42,22 @@ class PerExample(NamedTuple):
     def cotangent(self, u: jax.Array) -> jax.Array:
         """A^T u, [..., batch, out] -> [..., batch, in]."""
         return _times(u, jnp.swapaxes(self.matrix, 1, 2))
+
+
+class Identity:
+    """What follows the last nonlinearity of a net that ends with one."""
+
+    def apply(self, h: jax.Array) -> jax.Array:
+        """The input."""
+        return h
+
+    def tangent(self, v: jax.Array) -> jax.Array:
+        """The tangents."""
+        return v
+
+    def cotangent(self, u: jax.Array) -> jax.Array:
+        """The cotangents."""
+        return u
 
 
 class LowRank(NamedTuple):
@@ -104,7 +120,7 @@ def amortized(
         raise BackendError("the dynamics of this posterior need what an example gives to them")
     parts = _split(condition, amortized_sizes(posterior, block))
     if posterior.amortization == "hyper":
-        return _hyper(block, parts)
+        return _hyper(block, parts, posterior.nonlinear_output)
     changes: list[tuple[jax.Array, ...]] = []
     for shape, part in zip(block.layers, parts, strict=True):
         inside, out, rank = shape.inputs[0], shape.outputs[0], posterior.rank
@@ -120,15 +136,25 @@ def amortized(
     return at
 
 
-def _hyper(block: Block, parts: Sequence[jax.Array]) -> Callable[[jax.Array], Sequence[Map]]:
-    """Layers whose every weight is an example's."""
+def _hyper(
+    block: Block, parts: Sequence[jax.Array], nonlinear_output: bool
+) -> Callable[[jax.Array], Sequence[Map]]:
+    """Layers whose every weight is an example's; after them the identity, if a nonlinearity is to
+    come after the last of them.
+    """
+    end = [Identity()] if nonlinear_output else []
     layers = []
     for shape, part in zip(block.layers, parts, strict=True):
         inside, out = shape.inputs[0], shape.outputs[0]
         bias, weight = _split(part, (out, (inside + 1) * out))
         matrix = weight.reshape(-1, inside + 1, out)
         layers.append((bias, matrix[:, 0], matrix[:, 1:]))
-    return lambda t: [PerExample(matrix, bias + t * time) for bias, time, matrix in layers]
+
+    def at(t: jax.Array) -> Sequence[Map]:
+        own = [PerExample(matrix, bias + t * time) for bias, time, matrix in layers]
+        return [*own, *end]
+
+    return at
 
 
 def _split(numbers: jax.Array, sizes: Sequence[int]) -> list[jax.Array]:

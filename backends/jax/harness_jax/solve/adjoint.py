@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import jax
 import jax.numpy as jnp
 
-from harness.trial import SolverSpec
+from harness.trial import AdaptiveSolver, SolverSpec
 from harness_jax.solve.counts import Stats
 from harness_jax.solve.engines import Engine, FirstSteps
 from harness_jax.solve.packing import Packing, packing_of
@@ -50,6 +50,8 @@ def solve_adjoint(
         first: First step of the backward solve, and a row of `new_ledger`.
     """
     rates = problem.rates
+    # Whether the backward solve applies the rule where no first step is given.
+    anew = isinstance(solver, AdaptiveSolver) and solver.backward_first_step == "heuristic"
 
     @jax.custom_vjp
     def run(
@@ -64,7 +66,8 @@ def solve_adjoint(
         backward_h0 = first.backward
         if backward_h0 is None:
             backward_h0 = jnp.zeros_like(stats.first_step)
-        backward_h0 = jnp.where(backward_h0 == 0, stats.first_step, backward_h0)
+        if not anew:
+            backward_h0 = jnp.where(backward_h0 == 0, stats.first_step, backward_h0)
         return ((z, q), stats), ((z, q[:1]), backward_h0, inputs, fixed)
 
     def backward(saved: Tree, cotangents: Tree) -> tuple[Tree, ...]:
@@ -79,8 +82,9 @@ def solve_adjoint(
             (fixed, a_q),
             AdjointLeaves(packing),
             h0,
+            lambda inputs, rest: problem.length(inputs, rest[0]),
         )
-        ((_, a_z), (*_, rows)), stats = engine.solve(adjoint, solver, rule=False)
+        ((_, a_z), (*_, rows)), stats = engine.solve(adjoint, solver, rule=anew)
         gradient = packing.unpack(rows)
         entries = [stats.evaluations, stats.failure, stats.largest]
         dtype = new_ledger(1).dtype

@@ -14,10 +14,10 @@ from harness.architecture.autoencoder import amortized_sizes
 from harness.architecture.transforms import Block, LayerShape
 from harness.errors import BackendError
 from harness.trial import Posterior
-from harness_torch.net.affine import Linear, Term
+from harness_torch.net.affine import Linear, Map, Term
 from harness_torch.net.layers import Layers
 
-__all__ = ["LowRank", "PerExample", "amortized"]
+__all__ = ["Identity", "LowRank", "PerExample", "amortized"]
 
 
 class PerExample(NamedTuple):
@@ -42,6 +42,22 @@ class PerExample(NamedTuple):
     def cotangent(self, u: Tensor) -> Tensor:
         """A^T u, [..., batch, out] -> [..., batch, in]."""
         return _times(u, self.matrix.mT)
+
+
+class Identity:
+    """What follows the last nonlinearity of a net that ends with one."""
+
+    def apply(self, h: Tensor) -> Tensor:
+        """The input."""
+        return h
+
+    def tangent(self, v: Tensor) -> Tensor:
+        """The tangents."""
+        return v
+
+    def cotangent(self, u: Tensor) -> Tensor:
+        """The cotangents."""
+        return u
 
 
 class LowRank(NamedTuple):
@@ -102,7 +118,7 @@ def amortized(
         raise BackendError("the dynamics of this posterior need what an example gives to them")
     parts = torch.split(condition, list(amortized_sizes(posterior, block)), dim=1)
     if posterior.amortization == "hyper":
-        return _Hyper(block.layers, parts)
+        return _Hyper(block.layers, parts, posterior.nonlinear_output)
     if shared is None:
         raise ValueError("amortized dynamics without layers to change")
     return _Changed(posterior, block.layers, shared, parts)
@@ -143,9 +159,14 @@ class _Changed:
 
 
 class _Hyper:
-    """Layers whose every weight is an example's."""
+    """Layers whose every weight is an example's; after them the identity, if a nonlinearity is to
+    come after the last of them.
+    """
 
-    def __init__(self, shapes: Sequence[LayerShape], parts: Sequence[Tensor]) -> None:
+    def __init__(
+        self, shapes: Sequence[LayerShape], parts: Sequence[Tensor], nonlinear_output: bool
+    ) -> None:
+        self._end = [Identity()] if nonlinear_output else []
         self._parts = []
         for shape, part in zip(shapes, parts, strict=True):
             inside, out = shape.inputs[0], shape.outputs[0]
@@ -153,13 +174,15 @@ class _Hyper:
             matrix = weight.reshape(-1, inside + 1, out)
             self._parts.append((bias, matrix[:, 0], matrix[:, 1:]))
 
-    def at(self, t: Tensor) -> list[PerExample]:
+    def at(self, t: Tensor) -> list[Map]:
         """See `Layers.at`."""
-        return [PerExample(matrix, bias + t * time) for bias, time, matrix in self._parts]
+        layers = [PerExample(matrix, bias + t * time) for bias, time, matrix in self._parts]
+        return [*layers, *self._end]
 
     def series(self, t: Tensor, order: int) -> list[list[Term]]:
         """See `Layers.series`: only the shift depends on the time, and linearly."""
         first: list[Term] = [(None, time) for _, time, _ in self._parts]
+        first += [(None, None) for _ in self._end]
         none: list[Term] = [(None, None)] * len(first)
         return [first, *[none] * (order - 1)]
 

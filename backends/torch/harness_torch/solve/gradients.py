@@ -17,6 +17,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from harness.solvers import TABLEAUX
+from harness.trial import AdaptiveSolver, SolverSpec
 from harness_torch.solve.adjoint import AdjointField, AdjointInputs, AdjointLeaves
 from harness_torch.solve.backprop import back_through
 from harness_torch.solve.counts import Counts, Watched
@@ -177,7 +178,8 @@ class _Adjoint(torch.autograd.Function):
                 torch.stack([z, a_z]),
                 torch.cat([q[0], a_q[0], q.new_zeros(sum(sizes[2:]))]),
                 AdjointLeaves(sizes),
-                ctx.first_step if first is None else first,
+                _backward_h0(settings.how.solver, ctx.first_step, first),
+                inputs.length,
             ),
             settings.how.solver,
         )
@@ -187,3 +189,11 @@ class _Adjoint(torch.autograd.Function):
         parts = torch.split(solution.q, list(sizes))[2:]
         found = [part.view_as(x) for part, x in zip(parts, leaves, strict=True)]
         return settings.gradients(ctx, solution.u[1], a_q, found)
+
+
+def _backward_h0(solver: SolverSpec, forward: float | None, warm: float | None) -> float | None:
+    """First step of an adjoint solve; None leaves it to the solver's rule."""
+    if warm is not None:
+        return warm
+    anew = isinstance(solver, AdaptiveSolver) and solver.backward_first_step == "heuristic"
+    return None if anew else forward
