@@ -10,7 +10,7 @@ starting with the first step that the forward solve started with:
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import jax
@@ -53,6 +53,9 @@ def solve_adjoint(
     # Whether the backward solve applies the rule where no first step is given.
     anew = isinstance(solver, AdaptiveSolver) and solver.backward_first_step == "heuristic"
 
+    def seen_means(q: jax.Array) -> jax.Array:
+        return jnp.mean(q[1:], axis=1) if problem.leaves.means else q[:0, 0]
+
     @jax.custom_vjp
     def run(
         y0: Tree, inputs: Inputs, fixed: Inputs, h0: Tree, first: FirstSteps
@@ -68,16 +71,16 @@ def solve_adjoint(
             backward_h0 = jnp.zeros_like(stats.first_step)
         if not anew:
             backward_h0 = jnp.where(backward_h0 == 0, stats.first_step, backward_h0)
-        return ((z, q), stats), ((z, q[:1]), backward_h0, inputs, fixed)
+        return ((z, q), stats), ((z, q[:1], seen_means(q)), backward_h0, inputs, fixed)
 
     def backward(saved: Tree, cotangents: Tree) -> tuple[Tree, ...]:
-        (z, a), h0, inputs, fixed = saved
+        (z, a, means), h0, inputs, fixed = saved
         (a_z, a_q), _ = cotangents
         packing = packing_of(inputs)
         rows = packing.pack(jax.tree.map(jnp.zeros_like, inputs))
         adjoint = InitialValue(
-            _adjoint_rates(rates, packing),
-            ((z, a_z), (a, a_q[:1], rows)),
+            _adjoint_rates(rates, packing, seen_means),
+            ((z, a_z), (a, a_q[:1], means, rows)),
             inputs,
             (fixed, a_q),
             AdjointLeaves(packing),
@@ -95,28 +98,36 @@ def solve_adjoint(
     return run(problem.y0, problem.inputs, problem.fixed, problem.h0, first)
 
 
-def _adjoint_rates(rates: Rates, packing: Packing) -> Rates:
-    """The adjoint ODE over u = 1 - s; its state is ((z, a_z), (a, a_a, adjoints of inputs))."""
+def _adjoint_rates(
+    rates: Rates, packing: Packing, seen_means: Callable[[jax.Array], jax.Array]
+) -> Rates:
+    """The adjoint ODE over u = 1 - s; its state is ((z, a_z), (a, a_a, means of the regularizers
+    if the error norm sees them, adjoints of inputs)).
+    """
 
     def augmented(u: jax.Array, state: Tree, inputs: Inputs, rest: Tree) -> tuple[Tree, Tree]:
         fixed, a_q = rest
         z, a_z = state
         (dz, dq), vjp = jax.vjp(lambda z, inputs: rates(1 - u, z, inputs, fixed), z, inputs)
         vjp_z, vjp_inputs = vjp((a_z, a_q))
-        return (-dz, vjp_z), (-dq[:1], jnp.zeros_like(a_q[:1]), packing.pack(vjp_inputs))
+        da = -dq[:1], jnp.zeros_like(a_q[:1])
+        return (-dz, vjp_z), (*da, -seen_means(dq), packing.pack(vjp_inputs))
 
     return augmented
 
 
 @dataclass(frozen=True)
 class AdjointLeaves:
-    """What the error norm of the adjoint solve sees: z, a_z, a, a_a and the adjoint of each input.
+    """What the error norm of an adjoint solve sees: z, a_z, a, a_a, the means of regularizers where
+    asked for, and the adjoint of each input.
 
     Arguments:
         packing: How the adjoints of the inputs lie in rows.
+        means: See `Leaves`; no further solve comes from this one.
     """
 
     packing: Packing
+    means: bool = False
 
     def seen(self, y: Tree) -> Tree:
         """See `harness_jax.solve.problem.Leaves`."""
@@ -124,7 +135,7 @@ class AdjointLeaves:
 
     def squares(self, y: Tree) -> tuple[jax.Array, Sequence[int]]:
         """See `harness_jax.solve.problem.Leaves`."""
-        (z, a_z), (a, a_a, rows) = y
-        leaves = [z, a_z, a, a_a]
+        (z, a_z), (a, a_a, means, rows) = y
+        leaves = [z, a_z, a, a_a, *means]
         sums = jnp.concatenate([sums_of_squares(leaves), self.packing.squares(rows)])
         return sums, [*(leaf.size for leaf in leaves), *self.packing.sizes]

@@ -78,6 +78,10 @@ alone; differentiable in z and inputs, never in fixed."""
 class Leaves(Protocol):
     """What the error norm sees of a state."""
 
+    @property
+    def means(self) -> bool:
+        """Whether it sees batch means of the regularizers' integrals."""
+
     def seen(self, y: Tree) -> Tree:
         """The part that it sees, before it is scaled by the tolerances; linear."""
 
@@ -90,16 +94,16 @@ class StateLeaves:
     """Of a state (z, q) the error norm sees z and a, the first row of q if it has any.
 
     Arguments:
-        regularizers: It sees the batch mean of each further row, too, which is what FFJORD's
-            released code integrates.
+        means: It sees the batch mean of each further row, too, which is what FFJORD's released
+            code integrates.
     """
 
-    regularizers: bool = False
+    means: bool = False
 
     def seen(self, y: Tree) -> Tree:
         """See `Leaves`."""
         z, q = y
-        means = jnp.mean(q[1:], axis=1) if self.regularizers else q[:0, 0]
+        means = jnp.mean(q[1:], axis=1) if self.means else q[:0, 0]
         return z, q[:1], means
 
     def squares(self, y: Tree) -> tuple[jax.Array, Sequence[int]]:

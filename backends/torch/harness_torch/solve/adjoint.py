@@ -42,10 +42,13 @@ class AdjointField(Field):
     Arguments:
         field: The block's field.
         wanted: What gets a gradient.
+        means: The batch means of the regularizers' integrals follow a_a in q: the error norm is to
+            see them.
     """
 
     field: Field
     wanted: Wanted
+    means: bool = False
 
     def bind(self, inputs: AdjointInputs) -> BoundField:
         """See `Field.bind`."""
@@ -68,7 +71,9 @@ class AdjointField(Field):
                 materialize_grads=True,
             )
             da = dq[0].detach()
-            rates = torch.cat([-da, torch.zeros_like(da), *(x.reshape(-1) for x in vjp)])
+            means = [-dq[1:].detach().mean(dim=1)] if self.means else []
+            flat = (x.reshape(-1) for x in vjp)
+            rates = torch.cat([-da, torch.zeros_like(da), *means, *flat])
             return torch.stack([-dz.detach(), vjp_z]), rates
 
         return adjoint_field
@@ -76,13 +81,16 @@ class AdjointField(Field):
 
 @dataclass(frozen=True)
 class AdjointLeaves:
-    """What the error norm of the adjoint solve sees: z, a_z, a, a_a and the adjoint of each input.
+    """What the error norm of an adjoint solve sees: z, a_z, a, a_a, the means of regularizers where
+    asked for, and the adjoint of each input.
 
     Arguments:
         sizes: Entries of each part of q.
+        means: See `Leaves`; no further solve comes from this one.
     """
 
     sizes: tuple[int, ...]
+    means: bool = False
 
     def seen(self, u: Tensor, q: Tensor) -> Rates:
         """See `harness_torch.solve.problem.Leaves`."""

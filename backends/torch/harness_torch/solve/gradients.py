@@ -170,13 +170,15 @@ class _Adjoint(torch.autograd.Function):
         field, inputs, z, q, *_ = settings.problem(ctx.saved_tensors)
         wanted, first = settings.wanted(ctx), settings.first.backward
         leaves = wanted.of(inputs)
-        sizes = (a_q.shape[1], a_q.shape[1], *(x.numel() for x in leaves))
+        means = q[1:].mean(dim=1) if settings.leaves.means else q.new_zeros(0)
+        state = (q.shape[1], q.shape[1], *[1] * len(means))
+        sizes = (*state, *(x.numel() for x in leaves))
         solution = settings.how.stepper(
             InitialValue(
-                AdjointField(field, wanted),
+                AdjointField(field, wanted, settings.leaves.means),
                 AdjointInputs(inputs, a_q),
                 torch.stack([z, a_z]),
-                torch.cat([q[0], a_q[0], q.new_zeros(sum(sizes[2:]))]),
+                torch.cat([q[0], a_q[0], means, q.new_zeros(sum(sizes[len(state) :]))]),
                 AdjointLeaves(sizes),
                 _backward_h0(settings.how.solver, ctx.first_step, first),
                 inputs.length,
@@ -186,7 +188,7 @@ class _Adjoint(torch.autograd.Function):
         settings.counts.backward = solution.evaluations
         settings.counts.largest_backward = solution.largest_step
         settings.counts.failure = settings.counts.failure or solution.failure
-        parts = torch.split(solution.q, list(sizes))[2:]
+        parts = torch.split(solution.q, list(sizes))[len(state) :]
         found = [part.view_as(x) for part, x in zip(parts, leaves, strict=True)]
         return settings.gradients(ctx, solution.u[1], a_q, found)
 

@@ -80,6 +80,10 @@ class Field(abc.ABC):
 class Leaves(Protocol):
     """What the error norm sees of a state (u, q)."""
 
+    @property
+    def means(self) -> bool:
+        """Whether it sees batch means of the regularizers' integrals."""
+
     def seen(self, u: Tensor, q: Tensor) -> Rates:
         """The part that it sees, before it is scaled by the tolerances; linear."""
 
@@ -97,15 +101,15 @@ class StateLeaves:
     """Of a flow's state the error norm sees z and a, the first row of q if it has any.
 
     Arguments:
-        regularizers: It sees the batch mean of each further row, too, which is what FFJORD's
-            released code integrates.
+        means: It sees the batch mean of each further row, too, which is what FFJORD's released
+            code integrates.
     """
 
-    regularizers: bool = False
+    means: bool = False
 
     def seen(self, u: Tensor, q: Tensor) -> Rates:
         """See `Leaves`."""
-        if not self.regularizers or len(q) < 2:
+        if not self.means or len(q) < 2:
             return u, q[:1]
         return u, torch.cat([q[0], q[1:].mean(dim=1)])
 
