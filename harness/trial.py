@@ -79,7 +79,7 @@ __all__ = [
     "identity_of",
 ]
 
-SEMANTICS_VERSION = 1
+SEMANTICS_VERSION = 2
 """Raised when the same spec begins to mean another computation; part of every identity."""
 
 
@@ -202,14 +202,21 @@ def issubclass_safe(kind: Any, parent: type) -> bool:  # noqa: ANN401
     return isinstance(kind, type) and issubclass(kind, parent)
 
 
+def _is_required(field: dataclasses.Field[Any]) -> bool:
+    missing = dataclasses.MISSING
+    return field.default is missing and field.default_factory is missing
+
+
 def _decode_union(kinds: tuple[Any, ...], value: Any) -> Any:  # noqa: ANN401
     if isinstance(value, list):
         return decode(next(kind for kind in kinds if typing.get_origin(kind) is tuple), value)
     if isinstance(value, dict):
         for kind in kinds:
             fields = dataclasses.fields(kind) if dataclasses.is_dataclass(kind) else ()
-            if value.keys() == {f.name for f in fields}:
+            needed = {f.name for f in fields if _is_required(f)}
+            # What a record of an earlier version does not say had the default's meaning.
+            if needed <= value.keys() <= {f.name for f in fields} and fields:
                 return decode(kind, value)
-        raise TypeError(f"no spec has exactly the fields {sorted(value)}")
+        raise TypeError(f"no spec has the fields {sorted(value)}")
     real = any(_is_real(kind) for kind in kinds)
     return _number(float if real else None, value)

@@ -118,7 +118,7 @@ def _adjoint_rates(
 
 @dataclass(frozen=True)
 class AdjointLeaves:
-    """What the error norm of an adjoint solve sees: z, a_z, a, a_a, the means of regularizers where
+    """What the error norm of an adjoint solve sees: z, a_z, a, a_a, the means of regularizers if
     asked for, and the adjoint of each input.
 
     Arguments:
