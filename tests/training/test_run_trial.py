@@ -23,8 +23,8 @@ from harness.records.status import Status
 from harness.specs.resources import Resources
 from harness.streams.stream import Stream
 from harness.training.checkpoint import Checkpoint
-from harness.training.loop import Cadence
-from harness.training.run_trial import run_trial
+from harness.training.lines import Cadence
+from harness.training.run_trial import RunOptions, run_trial
 from harness.trial import DatasetRef, ModelSpec, Optimizer, Posterior, Schedule, Trial
 
 pytestmark = pytest.mark.usefixtures("process_unchanged")
@@ -71,9 +71,9 @@ def test_a_trial_leaves_a_whole_record(tmp_path: Path) -> None:
         *("metrics.jsonl", "environment.json", "progress.json", "checkpoint"),
         *("model.safetensors", "samples.safetensors"),
     }
-    stages = list(dict.fromkeys(progress.stage for progress in seen))
+    phases = list(dict.fromkeys(progress.phase for progress in seen))
     order = "importing", "loading data", "compiling", "training", "testing", "sampling"
-    assert stages == list(order)
+    assert phases == list(order)
 
 
 def test_counts_follow_from_the_steps_whenever_they_are_fetched(tmp_path: Path) -> None:
@@ -275,7 +275,9 @@ def test_memory_that_ran_out_is_committed_only_when_it_is_final(
 
 def test_a_time_limit_leaves_a_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     trial = fake_trial(iterations=100_000)
-    status = run_trial(trial, tmp_path, Resources(timeout_minutes=0.01), backend=FakeBackend())
+    status = run_trial(
+        trial, tmp_path, Resources(timeout_minutes=0.01), RunOptions(backend=FakeBackend())
+    )
     assert status is Status.TIMEOUT
     assert result_of(tmp_path, trial)["message"] == "stopped after 0.01 minutes"
     found = Checkpoint.read(_attempt(tmp_path, trial))
