@@ -1,4 +1,4 @@
-"""What a finished training has been measured by so far: whole or absent, like a checkpoint."""
+"""The measurements of a finished training so far, in one file that is whole or absent."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Measurements:
     """Measurements of the arrays that a training has left.
 
     Arguments:
-        digest: Of these arrays: measurements of others are of no use.
+        digest: Of these arrays; measurements of others are of no use.
         metrics: Entries of the record by name; those of the test come first.
         nfe: Entries of the record beside those of training.
         seconds: Durations by name of the record's `timing`.
@@ -63,7 +63,7 @@ class Measurements:
         self.seconds.setdefault(name, []).append(seconds)
 
     def timing(self) -> dict[str, Any]:
-        """Entries of the record's `timing`: the test's duration, else quartiles."""
+        """Entries of the record's `timing`: the duration of the test, quartiles of the others."""
         return {
             name: values[0] if name == "test_s" else quartiles(values)
             for name, values in self.seconds.items()
@@ -119,5 +119,5 @@ _PLAIN = ("digest", "metrics", "nfe", "seconds", "notes", "forward", "draws")
 
 
 def digest_of(packed: bytes) -> str:
-    """Stands for packed arrays."""
+    """SHA-256 of packed arrays: equal where the arrays are."""
     return hashlib.sha256(packed).hexdigest()

@@ -1,10 +1,8 @@
-"""The training loop: batches, steps, validation, the best arrays, lines and checkpoints."""
+"""The training loop: batches and steps, with validations, lines and checkpoints in between."""
 
 from __future__ import annotations
 
 import math
-import resource
-import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,16 +13,17 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from harness.architecture.noise import draw, noise_slots
-from harness.datasets.base import Dataset, Rows
-from harness.interface import Arrays, Batch, Control, Model, Pending, StepReport
+from harness.datasets.base import Dataset
+from harness.interface import Batch, Control, Model, Pending, StepReport
 from harness.measuring.evaluator import Evaluator, SolveFailed
 from harness.measuring.measure import Trained
-from harness.metrics.bits import bits_name, bits_per_dim
+from harness.process.memory import peak_host_bytes
 from harness.process.watch import Interrupted, TimedOut, Watch
 from harness.training.checkpoint import Checkpoint
 from harness.training.lines import Cadence, Lines
-from harness.training.schedule import drops_made, is_over, kl_weight, learning_rate
+from harness.training.schedule import is_over, kl_weight, learning_rate
 from harness.training.totals import NFE_KINDS, Totals
+from harness.training.validation import Validation
 from harness.trial import Trial
 
 __all__ = ["Surroundings", "TrainingLoop"]
@@ -78,10 +77,10 @@ class TrainingLoop:
     ) -> None:
         self.evaluator, self.surroundings = evaluator, surroundings
         self.totals = resumed.totals if resumed else Totals()
-        self.best: Arrays = resumed.best if resumed else {}
         self.compile_s = 0.0
         self._bitwise = resumed is None or resumed.goes_on_bitwise(surroundings.fingerprint)
         self._before_s = self.totals.elapsed_s
+        self._validation = Validation(evaluator, self.totals, resumed.best if resumed else {})
         self._begun: list[_Begun] = []
         self._last: tuple[StepReport, _Begun] | None = None
         self._first = True
@@ -128,11 +127,11 @@ class TrainingLoop:
     def trained(self) -> Trained:
         """The training, once it has come to its end."""
         totals = self.totals
-        best = self._trial.training.keep == "best" and bool(self.best)
+        best = self._trial.training.keep == "best" and bool(self._validation.best)
         return Trained(
             self.evaluator,
             self.surroundings.watch,
-            self.best if best else {},
+            self._validation.best if best else {},
             totals.best_val_nll if best else totals.val_nll,
             totals.val_rows,
             totals.step,
@@ -149,14 +148,13 @@ class TrainingLoop:
         """
         settings, totals = self._trial.training, self.totals
         watch, cadence = self.surroundings.watch, self.surroundings.cadence
-        val = self.evaluator.chunks("val", settings.validation_rows)
         watch.report(phase="compiling", step=totals.step, iterations=settings.iterations)
         self._compile()
         watch.report(phase="training")
         try:
             while True:
-                if val and self._validation_is_due():
-                    self._validate(val)
+                if self._validation.is_due():
+                    self._validate()
                 if totals.step == settings.iterations or self.stopped_early:
                     break
                 self._step()
@@ -227,7 +225,7 @@ class TrainingLoop:
 
     def _write_line(self) -> None:
         self._fetch()
-        if self._last is None:
+        if self._last is None:  # no step yet
             return
         totals, (report, begun) = self.totals, self._last
         loss, nll = report.loss - begun.log_volume, report.nll - begun.log_volume
@@ -255,48 +253,11 @@ class TrainingLoop:
         self._lines.write(self.totals.step, {"train_s": self.totals.train_s, **values})
         self.totals.shared |= not self.surroundings.alone()
 
-    def _validation_is_due(self) -> bool:
-        step, every = self.totals.step, self._trial.training.validate_every
-        at = step == self._trial.training.iterations or (
-            every > 0 and step > 0 and step % every == 0
-        )
-        return at and self.totals.val_step != step
-
-    def _validate(self, chunks: list[Rows]) -> None:
+    def _validate(self) -> None:
         self._fetch()
         with self._lines.paused():
-            self._score(chunks)
+            self._append(self._validation.run())
         self._save()
-
-    def _score(self, chunks: list[Rows]) -> None:
-        totals = self.totals
-        self._model.synchronize()
-        start = time.perf_counter()
-        try:
-            score = self.evaluator.score("val", chunks)
-        except SolveFailed as error:
-            raise SolveFailed(f"validation failed at step {totals.step}: {error}") from error
-        self._model.synchronize()
-        totals.val_s += time.perf_counter() - start
-        totals.val_nll, totals.val_step, totals.val_rows = score.nll, totals.step, score.n
-        self._judge(score.nll)
-        name = f"val_{self.evaluator.quantity}"
-        line = {name: score.nll}
-        if self._dataset.bits_per_dim:
-            bits = bits_per_dim(score.nll, self._dataset.info.event_shape)
-            line[bits_name(name)] = bits
-        self._append(line)
-
-    def _judge(self, val_nll: float) -> None:
-        """Keeps the best arrays; what a validation without gain leads to, patience says."""
-        training, totals = self._trial.training, self.totals
-        if totals.best_val_nll is None or val_nll < totals.best_val_nll:
-            totals.best_val_nll, totals.best_step, totals.stale = val_nll, totals.step, 0
-            if training.keep == "best":
-                self.best = self._model.arrays()
-        elif totals.step >= training.patience.after:
-            totals.stale += 1
-            totals.lr_drops = drops_made(training.patience, totals.stale, totals.lr_drops)
 
     def _save(self) -> None:
         """Writes a checkpoint."""
@@ -306,7 +267,7 @@ class TrainingLoop:
         Checkpoint(
             self._model.arrays(),
             self._model.state(),
-            self.best,
+            self._validation.best,
             self.totals,
             self.surroundings.fingerprint,
             self._bitwise,
@@ -317,7 +278,5 @@ class TrainingLoop:
     def _update_totals(self) -> None:
         """Brings the totals that follow the clock and the process up to date."""
         self.totals.elapsed_s = self._before_s + self.surroundings.watch.alive_s()
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        unit = 1 if sys.platform == "darwin" else 1024
-        self.totals.peak_host_bytes = max(self.totals.peak_host_bytes, peak * unit)
+        self.totals.peak_host_bytes = max(self.totals.peak_host_bytes, peak_host_bytes())
         self.totals.shared |= not self.surroundings.alone()

@@ -1,4 +1,4 @@
-"""What a trial has counted and timed so far; part of its checkpoint."""
+"""Counts, times and validation results of a training so far; part of its checkpoint."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ class Totals:
         self.rejected += sum(report.nfe.rejected)
 
     def time_step(self, seconds: float, first: bool) -> None:
-        """Takes in the duration of one training step; the first of an attempt stands apart."""
+        """Takes in the duration of one training step; the first of an attempt is kept apart."""
         self.train_s += seconds
         if not first:
             self.step_s.append(seconds)

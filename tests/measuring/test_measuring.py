@@ -1,4 +1,4 @@
-"""The stage after the test: samples, reconstructions, draws of the posterior, in a record."""
+"""The phases after the test: samples, reconstructions, draws of the posterior, in a record."""
 
 from __future__ import annotations
 
@@ -128,7 +128,7 @@ def _cut_then_finished(
 
 
 @pytest.mark.parametrize("at", [0, 1, 2])
-def test_a_stage_that_was_cut_goes_on_with_the_same_numbers(
+def test_a_phase_that_was_cut_goes_on_with_the_same_numbers(
     tmp_path: Path, table: Trial, monkeypatch: pytest.MonkeyPatch, at: int
 ) -> None:
     assert run_fake(tmp_path / "calm", table) is Status.OK

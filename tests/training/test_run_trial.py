@@ -257,6 +257,10 @@ def test_an_exception_becomes_an_error_without_paths(
     assert result["message"].startswith("RuntimeError: no such file ~/secret (log: trials/")
     log = (_attempt(tmp_path, trial) / "log.txt").read_text()
     assert "Traceback" in log
+    assert result["timing"]["first_step_s"] > 0.0
+    assert result["timing"]["build_s"] >= 0.0
+    assert result["environment"]["gradient"] == "adjoint"
+    assert result["memory"]["peak_host_bytes"] > 1e7
     home = str(Path.home())
     assert home == "/" or home not in log
 
@@ -300,4 +304,11 @@ def test_digest_of_other_data_is_an_error(tmp_path: Path) -> None:
     trial = fake_trial()
     other = replace(trial, dataset=replace(trial.dataset, digest="sha256:0"))
     assert run_fake(tmp_path, other) is Status.ERROR
-    assert "no longer the one" in result_of(tmp_path, other)["message"]
+    result = result_of(tmp_path, other)
+    assert "no longer the one" in result["message"]
+    # What was known by then is recorded.
+    assert result["environment"]["cores"] == 1
+    assert result["timing"]["import_s"] >= 0.0
+    assert result["timing"]["data_s"] is None
+    assert result["timing"]["mode"] == "shared"
+    assert result["nfe"] == {"test": None, "sample": None}
