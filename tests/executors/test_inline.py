@@ -85,6 +85,7 @@ def test_crashes_memory_and_exceptions_by_cause(
         ("memory", 9, Status.OUT_OF_MEMORY, 2),
         ("raise", 9, Status.ERROR, 1),
         ("exit", 9, Status.ERROR, 1),
+        ("stop", 1, Status.OK, 2),
     )
     trials = [fake_trial(seed=seed) for seed in range(len(expected))]
     seeds = {
