@@ -14,15 +14,13 @@ from typing import Any
 
 import pandas as pd
 import pytest
-from fake_backend import FakeBackend
-from fakes import fake_trial, write_spec
+from fakes import fake_trial, run_fake, write_spec
 from mlflow.tracking import MlflowClient
 
 from harness.records import frame
 from harness.records import mlflow as tracking
 from harness.records.folder import TrialFolder
 from harness.specs.resources import Resources
-from harness.training.run_trial import run_trial
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +35,7 @@ def records(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         trial = fake_trial(seed=seed)
         write_spec(root, trial)
         for _ in range(2):
-            run_trial(trial, root, Resources(), backend=FakeBackend(), may_retry=True)
+            run_fake(root, trial, may_retry=True)
     # An empty database, since making its tables takes MLflow seconds.
     MlflowClient(tracking.tracking_uri(root)).search_experiments()
     yield root
@@ -123,7 +121,7 @@ def test_a_record_that_was_replaced_leaves_the_mirror(root: Path) -> None:
     trial = fake_trial(seed=0)
     tracking.sync(root, trial_ids=[trial.id])
     TrialFolder(root, trial.id).set_aside(attempts=True)
-    run_trial(trial, root, Resources(), backend=FakeBackend())
+    run_fake(root, trial)
     assert tracking.sync(root, trial_ids=[trial.id]) == 1
     stages = _query(root, "select lifecycle_stage from runs order by lifecycle_stage")
     assert stages == [("active",), ("deleted",)]
