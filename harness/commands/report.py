@@ -18,7 +18,7 @@ def report(
     source: Literal["records", "mlflow"] = "records",
     command: str | None = None,
 ) -> Path:
-    """Writes the report of a plan's trials.
+    """Writes the report of a plan's trials; the records of no other trial are read.
 
     Arguments:
         plan: The trials to report.
@@ -32,7 +32,7 @@ def report(
 
     Raises:
         HarnessError: A package that draws reports is not installed.
-        RecordError: A record is damaged.
+        RecordError: The record of one of them is damaged.
     """
     try:
         from harness_reports import write_report
@@ -47,9 +47,9 @@ def report(
     if source == "mlflow":
         from harness.records import mlflow as tracking
 
-        records, history = tracking.load(root), tracking.history(root, ids)
+        records, history = tracking.load(root, trial_ids=ids), tracking.history(root, ids)
     else:
-        records, history = frame.load(root), frame.history(root, ids)
+        records, history = frame.load(root, ids), frame.history(root, ids)
     return write_report(
         plan,
         records,

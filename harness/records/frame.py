@@ -5,7 +5,7 @@ Every table and figure starts from these two, whether they come from the run fol
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -24,11 +24,12 @@ _FIRST = ("trial_id", *LABELS, "status", "message")
 _NOT_CURVES = frozenset({"step", "timestamp_ms"})
 
 
-def load(root: Path | str) -> pd.DataFrame:
-    """Reads all committed records under a run root.
+def load(root: Path | str, trial_ids: Collection[str] | None = None) -> pd.DataFrame:
+    """Reads the committed records under a run root.
 
     Arguments:
         root: The run root, which holds `trials/<trial_id>/`.
+        trial_ids: Only these trials, no file of another is opened; None means all.
 
     Returns:
         One row a trial, sorted by id. Columns: `trial_id`; the labels of the trial (`dataset`,
@@ -44,7 +45,7 @@ def load(root: Path | str) -> pd.DataFrame:
     folder = Path(root)
     return frame_of(
         row(read_spec(TrialFolder(folder, result["trial_id"]).spec)[0], result)
-        for result in read_results(folder)
+        for result in read_results(folder, trial_ids)
     )
 
 

@@ -53,7 +53,6 @@ def tracking_uri(root: Path) -> str:
 def sync(
     root: Path,
     uri: str | None = None,
-    suite: str | None = None,
     trial_ids: Collection[str] | None = None,
 ) -> int:
     """Brings the mirror up to date with the committed records; does nothing twice.
@@ -61,8 +60,7 @@ def sync(
     Arguments:
         root: The run root.
         uri: The tracking store; None means `tracking_uri(root)`.
-        suite: Only trials of this suite; None means all.
-        trial_ids: Only these; None means all.
+        trial_ids: Only these trials, no record of another is read; None means all.
 
     Returns:
         Number of records that were written.
@@ -72,13 +70,12 @@ def sync(
             far is kept, and the next call goes on.
         RecordError: A record is damaged.
     """
-    records = [record for record in _records(root, trial_ids) if suite in (None, *record.suites)]
+    records = list(_records(root, trial_ids))
     if not records:
         return 0
     with _lock(root), _guarded(uri or tracking_uri(root)) as client:
         experiment = _experiment(client)
-        ids = [record.trial_id for record in records] if trial_ids is not None else None
-        existing = _runs(client, experiment, ids)
+        existing = _runs(client, experiment, trial_ids)
         written = 0
         for record in records:
             for attempt_id in record.replaced:
@@ -92,12 +89,15 @@ def sync(
         return written
 
 
-def load(root: Path, uri: str | None = None) -> pd.DataFrame:
+def load(
+    root: Path, uri: str | None = None, trial_ids: Collection[str] | None = None
+) -> pd.DataFrame:
     """Rebuilds the table of `harness.load` from the mirror.
 
     Arguments:
         root: The run root that the records came from.
         uri: The tracking store; None means `tracking_uri(root)`.
+        trial_ids: Only these trials; None means all.
 
     Raises:
         TrackingError: MLflow is not installed or does not answer.
@@ -105,7 +105,7 @@ def load(root: Path, uri: str | None = None) -> pd.DataFrame:
     from harness.records.frame import frame_of
 
     with _guarded(uri or tracking_uri(root)) as client:
-        return frame_of(_row(run) for run in _newest(client).values())
+        return frame_of(_row(run) for run in _newest(client, trial_ids).values())
 
 
 def history(root: Path, trial_ids: Collection[str], uri: str | None = None) -> pd.DataFrame:
@@ -122,14 +122,13 @@ def history(root: Path, trial_ids: Collection[str], uri: str | None = None) -> p
     from harness.records.frame import history_of
 
     with _guarded(uri or tracking_uri(root)) as client:
-        runs = _newest(client)
+        runs = _newest(client, trial_ids)
         return history_of(
             (trial_id, name, point.step, point.value, point.timestamp)
-            for trial_id in trial_ids
-            if trial_id in runs
-            for name in runs[trial_id].data.metrics
+            for trial_id, run in runs.items()
+            for name in run.data.metrics
             if not _is_final(name)
-            for point in client.get_metric_history(runs[trial_id].info.run_id, name)
+            for point in client.get_metric_history(run.info.run_id, name)
         )
 
 
@@ -151,10 +150,8 @@ class _Record:
 
 
 def _records(root: Path, trial_ids: Collection[str] | None) -> Iterator[_Record]:
-    for result in read_results(root):
+    for result in read_results(root, trial_ids):
         trial_id = str(result["trial_id"])
-        if trial_ids is not None and trial_id not in trial_ids:
-            continue
         folder = TrialFolder(root, trial_id)
         trial, _ = read_spec(folder.spec)
         replaced = tuple(str(old["attempt_id"]) for old in folder.replaced())
@@ -237,14 +234,16 @@ def _row(run: Any) -> dict[str, Scalar]:  # noqa: ANN401
     return {**label(trial), "seed": trial.seed, "spec": tags["spec"], **texts, **numbers}
 
 
-def _newest(client: Any) -> dict[str, Any]:  # noqa: ANN401
+def _newest(client: Any, trial_ids: Collection[str] | None) -> dict[str, Any]:  # noqa: ANN401
     """The run of each trial; of several records of one trial, the one that finished last."""
-    found: dict[str, Any] = {}
-    runs = _runs(client, _experiment(client), None)
-    complete = [run for group in runs.values() for run in group if "synced" in run.data.tags]
-    for run in sorted(complete, key=lambda run: run.data.metrics["finished_ms"]):
-        found[run.data.tags["trial_id"]] = run
-    return found
+    complete = [
+        run
+        for runs in _runs(client, _experiment(client), trial_ids).values()
+        for run in runs
+        if "synced" in run.data.tags
+    ]
+    complete.sort(key=lambda run: run.data.metrics["finished_ms"])
+    return {run.data.tags["trial_id"]: run for run in complete}
 
 
 def _runs(
@@ -252,23 +251,30 @@ def _runs(
     experiment: str,
     trial_ids: Collection[str] | None,
 ) -> dict[tuple[str, str], list[Any]]:
-    """All runs by trial and attempt; few trials are asked for one by one."""
+    """Runs by trial and attempt; a few trials are asked for one by one, many with all others."""
+    wanted = None if trial_ids is None else frozenset(trial_ids)
     filters = [""]
-    if trial_ids is not None and len(trial_ids) <= _FEW:
-        filters = [f"tags.trial_id = '{trial_id}'" for trial_id in trial_ids]
-    found: dict[tuple[str, str], list[Any]] = {}
+    if wanted is not None and len(wanted) <= _FEW:
+        filters = [f"tags.trial_id = '{trial_id}'" for trial_id in wanted]
+    groups: dict[tuple[str, str], list[Any]] = {}
     for text in filters:
-        token: str | None = None
-        while True:
-            page = client.search_runs([experiment], text, max_results=1000, page_token=token)
-            for run in page:
-                tags = run.data.tags
-                key = tags.get("trial_id", ""), tags.get("attempt_id", "")
-                found.setdefault(key, []).append(run)
-            token = page.token
-            if not token:
-                break
-    return found
+        for run in _search(client, experiment, text):
+            tags = run.data.tags
+            trial_id = tags.get("trial_id", "")
+            if wanted is None or trial_id in wanted:
+                groups.setdefault((trial_id, tags.get("attempt_id", "")), []).append(run)
+    return groups
+
+
+def _search(client: Any, experiment: str, text: str) -> Iterator[Any]:  # noqa: ANN401
+    """The runs that match a filter of MLflow, page by page."""
+    token: str | None = None
+    while True:
+        page = client.search_runs([experiment], text, max_results=1000, page_token=token)
+        yield from page
+        token = page.token
+        if not token:
+            return
 
 
 def _experiment(client: Any) -> str:  # noqa: ANN401

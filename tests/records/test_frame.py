@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -64,6 +65,19 @@ def test_a_damaged_record_is_named(tmp_path: Path) -> None:
     (folder / "result.json").write_text('{"trial_id": ')
     with pytest.raises(RecordError, match="0123456789abcdef"):
         harness.load(tmp_path)
+
+
+def test_no_file_of_a_trial_that_is_not_asked_for_is_read(
+    root: Path, frame: pd.DataFrame, tmp_path: Path
+) -> None:
+    wanted = list(frame["trial_id"])[:2]
+    for trial_id in wanted:
+        shutil.copytree(root / "trials" / trial_id, tmp_path / "trials" / trial_id)
+    damaged = tmp_path / "trials" / "0123456789abcdef"
+    damaged.mkdir()
+    (damaged / "result.json").write_text('{"trial_id": ')
+    found = harness.load(tmp_path, [*reversed(wanted), "absent"])
+    assert list(found["trial_id"]) == wanted
 
 
 def test_importing_harness_imports_no_pandas() -> None:
