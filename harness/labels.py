@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 from harness.trial import (
+    AXES,
+    HEAD_AXES,
     AdaptiveSolver,
     BatchNorm,
+    DatasetRef,
     EndTime,
     Evaluation,
     FixedSolver,
@@ -23,17 +27,11 @@ from harness.trial import (
     Trial,
 )
 
-__all__ = ["LABELS", "label", "regularizer_label", "solver_label"]
-
-LABELS = (
-    *("dataset", "backend", "solver", "regularizer", "model", "training", "evaluation"),
-    *("gradient", "engine", "precision", "seed"),
-)
-"""Names of the labels, in the order of columns."""
+__all__ = ["label", "regularizer_label", "solver_label", "title"]
 
 
 def label(trial: Trial) -> dict[str, str]:
-    """Returns one short text for each axis, in the order of `LABELS`.
+    """Returns one short text for each axis, in the order of `AXES`.
 
     Trials of one harness version with the same labels differ at most in the dataset's digest.
 
@@ -41,19 +39,13 @@ def label(trial: Trial) -> dict[str, str]:
         `{"dataset": "moons", "backend": "jax", "solver": "dopri5 rtol=1e-05 atol=1e-05",
         "regularizer": "none", "model": "concatsquash 64-64-64 tanh x1", ...}`
     """
-    return {
-        "dataset": trial.dataset.name,
-        "backend": trial.backend,
-        "solver": solver_label(trial.solver),
-        "regularizer": regularizer_label(trial.regularizer),
-        "model": _model(trial.model),
-        "training": _training(trial.training),
-        "evaluation": _evaluation(trial.evaluation),
-        "gradient": trial.gradient,
-        "engine": trial.engine,
-        "precision": trial.precision,
-        "seed": str(trial.seed),
-    }
+    return {axis: _TEXTS.get(axis, str)(getattr(trial, axis)) for axis in AXES}
+
+
+def title(trial: Trial) -> str:
+    """One line that names a trial: `moons jax dopri5 rtol=1e-05 atol=1e-05 none seed 0`."""
+    labels = label(trial)
+    return " ".join([*(labels[axis] for axis in HEAD_AXES), f"seed {trial.seed}"])
 
 
 def solver_label(solver: SolverSpec) -> str:
@@ -75,6 +67,10 @@ def regularizer_label(regularizer: Mapping[RegularizerName, float]) -> str:
     """`none`, or `name=weight` joined by `+`, sorted by name."""
     parts = [f"{name}={_number(weight)}" for name, weight in sorted(regularizer.items())]
     return "+".join(parts) or "none"
+
+
+def _dataset(dataset: DatasetRef) -> str:
+    return dataset.name
 
 
 def _model(model: ModelSpec) -> str:
@@ -151,3 +147,14 @@ def _list(values: Sequence[int], separator: str = ",") -> str:
 
 def _number(value: float) -> str:
     return f"{value:.12g}"
+
+
+_TEXTS: Mapping[str, Callable[[Any], str]] = {
+    "dataset": _dataset,
+    "solver": solver_label,
+    "regularizer": regularizer_label,
+    "model": _model,
+    "training": _training,
+    "evaluation": _evaluation,
+}
+"""The text of an axis; the other axes are words and numbers already."""

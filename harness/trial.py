@@ -44,6 +44,8 @@ from harness.specs.training import (
 )
 
 __all__ = [
+    "AXES",
+    "HEAD_AXES",
     "SEMANTICS_VERSION",
     "AdaptiveSolver",
     "BatchNorm",
@@ -115,6 +117,20 @@ class Trial:
     def evaluation_solver(self) -> SolverSpec:
         """The solver of validation, test and sampling."""
         return self.evaluation.solver or self.solver
+
+
+HEAD_AXES = ("dataset", "backend", "solver", "regularizer")
+"""The axes that name a trial in one line, followed by its seed."""
+
+AXES = (
+    *HEAD_AXES,
+    *(
+        each.name
+        for each in dataclasses.fields(Trial)
+        if each.name not in (*HEAD_AXES, "shards", "semantics_version")
+    ),
+)
+"""What a suite varies, the seed last: every field of a trial that a user chooses."""
 
 
 def encode(value: Any, kind: Any = None) -> Any:  # noqa: ANN401

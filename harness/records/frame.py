@@ -11,16 +11,15 @@ from typing import Any
 
 import pandas as pd
 
-from harness.labels import LABELS, label
+from harness.records.columns import Scalar, result_columns, trial_columns
 from harness.records.files import read_lines
-from harness.records.flat import Scalar, flatten_result
 from harness.records.folder import TrialFolder, read_results, read_spec
-from harness.trial import Trial, canonical
+from harness.trial import AXES, Trial
 
 __all__ = ["HISTORY_COLUMNS", "frame_of", "history", "history_of", "load", "row"]
 
 HISTORY_COLUMNS = ("trial_id", "metric", "step", "value", "timestamp_ms")
-_FIRST = ("trial_id", *LABELS, "status", "message")
+_FIRST = ("trial_id", *AXES, "status", "message")
 _NOT_CURVES = frozenset({"step", "timestamp_ms"})
 
 
@@ -50,21 +49,20 @@ def load(root: Path | str, trial_ids: Collection[str] | None = None) -> pd.DataF
 
 
 def row(trial: Trial, result: Mapping[str, Any]) -> dict[str, Scalar]:
-    """Flattens one record into the columns of `load`.
+    """One record in the columns of `load`.
 
     Arguments:
         trial: Its spec.
         result: What `result.json` holds.
     """
-    labels: dict[str, Scalar] = {**label(trial), "seed": trial.seed}
-    return {**labels, "spec": canonical(trial), **flatten_result(result)}
+    return {**trial_columns(trial), **result_columns(result)}
 
 
 def frame_of(rows: Iterable[Mapping[str, Scalar]]) -> pd.DataFrame:
-    """Builds the table of `load`; the order of columns does not depend on that of the rows."""
-    found = list(rows)
-    others = sorted({name for row in found for name in row} - set(_FIRST))
-    frame = pd.DataFrame(found, columns=[*_FIRST, *others])
+    """Builds the table of `load`; rows in another order give the same table."""
+    records = list(rows)
+    others = sorted({name for record in records for name in record} - set(_FIRST))
+    frame = pd.DataFrame(records, columns=[*_FIRST, *others])
     return frame.sort_values("trial_id", ignore_index=True)
 
 

@@ -1,4 +1,7 @@
-"""The axes of the grid: what each accepts, and how defaults, protocol and block combine."""
+"""The axes of the grid: what each accepts, and how defaults, protocol and block combine.
+
+The grid is walked in the order of `AXES`, the seed fastest; only there does a list multiply.
+"""
 
 from __future__ import annotations
 
@@ -15,6 +18,7 @@ from harness.reading.validation import Problems, validate
 from harness.solvers import ADAPTIVE_SOLVERS, FIXED_SOLVERS
 from harness.suites.presets import Preset
 from harness.trial import (
+    AXES,
     AdaptiveSolver,
     Bound,
     DatasetRef,
@@ -36,11 +40,6 @@ __all__ = ["AXES", "MERGED", "Axes", "merge", "read_axis"]
 Axes = Mapping[str, tuple[Any, ...]]
 """Checked values by axis."""
 
-AXES = (
-    *("dataset", "backend", "solver", "regularizer", "model", "training", "evaluation"),
-    *("gradient", "engine", "precision", "seed"),
-)
-"""In this order the grid is walked, the seed fastest; only here does a list multiply."""
 MERGED = ("model", "training", "evaluation")
 """Here a block's mapping is laid over that of `defaults`; elsewhere it replaces it."""
 

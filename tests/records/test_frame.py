@@ -16,7 +16,7 @@ import pytest
 import harness
 from harness.errors import RecordError
 from harness.planning.plan import Plan
-from harness.records.flat import flatten, flatten_result
+from harness.records.columns import flatten, result_columns
 from harness.records.frame import history
 
 CORE = "import harness, sys; print(sorted({'pandas', 'altair'} & set(sys.modules)))"
@@ -121,4 +121,4 @@ def test_flatten() -> None:
     nested = {"a": {"b": 1, "c": None}, "d": [1, 2], "e": True, "f": math.nan, "g": "x"}
     assert flatten(nested) == {"a.b": 1, "d": "1, 2", "e": "yes", "g": "x"}
     result = {"trial_id": "t", "status": "ok", "metrics": {"m": {"value": None, "unit": "nats"}}}
-    assert flatten_result(result) == {"trial_id": "t", "status": "ok", "metrics.m.unit": "nats"}
+    assert result_columns(result) == {"trial_id": "t", "status": "ok", "metrics.m.unit": "nats"}

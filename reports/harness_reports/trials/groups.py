@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from harness.records.flat import flatten
+from harness.records.columns import flatten
 from harness.statistics import Summary, summarize
 from harness.trial import canonical, encode
 from harness_reports.trials.entries import OPTIONAL, Entry
