@@ -7,10 +7,8 @@ from typing import Any
 
 from harness.trial import (
     AXES,
-    HEAD_AXES,
     AdaptiveSolver,
     BatchNorm,
-    DatasetRef,
     EndTime,
     Evaluation,
     FixedSolver,
@@ -27,7 +25,10 @@ from harness.trial import (
     Trial,
 )
 
-__all__ = ["label", "regularizer_label", "solver_label", "title"]
+__all__ = ["MAIN_AXES", "label", "regularizer_label", "solver_label", "trial_name"]
+
+MAIN_AXES = ("dataset", "backend", "solver", "regularizer", "seed")
+"""What suites usually vary: these axes name a trial in one line."""
 
 
 def label(trial: Trial) -> dict[str, str]:
@@ -39,13 +40,14 @@ def label(trial: Trial) -> dict[str, str]:
         `{"dataset": "moons", "backend": "jax", "solver": "dopri5 rtol=1e-05 atol=1e-05",
         "regularizer": "none", "model": "concatsquash 64-64-64 tanh x1", ...}`
     """
-    return {axis: _TEXTS.get(axis, str)(getattr(trial, axis)) for axis in AXES}
+    return {axis: _SHORT.get(axis, str)(getattr(trial, axis)) for axis in AXES}
 
 
-def title(trial: Trial) -> str:
-    """One line that names a trial: `moons jax dopri5 rtol=1e-05 atol=1e-05 none seed 0`."""
+def trial_name(trial: Trial) -> str:
+    """Returns the main axes in one line: `moons jax dopri5 rtol=1e-05 atol=1e-05 none seed 0`."""
     labels = label(trial)
-    return " ".join([*(labels[axis] for axis in HEAD_AXES), f"seed {trial.seed}"])
+    *axes, seed = MAIN_AXES
+    return " ".join([*(labels[axis] for axis in axes), f"{seed} {labels[seed]}"])
 
 
 def solver_label(solver: SolverSpec) -> str:
@@ -67,10 +69,6 @@ def regularizer_label(regularizer: Mapping[RegularizerName, float]) -> str:
     """`none`, or `name=weight` joined by `+`, sorted by name."""
     parts = [f"{name}={_number(weight)}" for name, weight in sorted(regularizer.items())]
     return "+".join(parts) or "none"
-
-
-def _dataset(dataset: DatasetRef) -> str:
-    return dataset.name
 
 
 def _model(model: ModelSpec) -> str:
@@ -125,6 +123,17 @@ def _evaluation(evaluation: Evaluation) -> str:
     return " ".join(parts)
 
 
+_SHORT: Mapping[str, Callable[[Any], str]] = {
+    "dataset": lambda dataset: str(dataset.name),
+    "solver": solver_label,
+    "regularizer": regularizer_label,
+    "model": _model,
+    "training": _training,
+    "evaluation": _evaluation,
+}
+"""How an axis is shortened; the values of the others are words and numbers already."""
+
+
 def _changed(spec: object, default: object, *names: str) -> list[str]:
     """`name=value` of the fields that differ from their defaults."""
     values = {name: getattr(spec, name) for name in names}
@@ -147,14 +156,3 @@ def _list(values: Sequence[int], separator: str = ",") -> str:
 
 def _number(value: float) -> str:
     return f"{value:.12g}"
-
-
-_TEXTS: Mapping[str, Callable[[Any], str]] = {
-    "dataset": _dataset,
-    "solver": solver_label,
-    "regularizer": regularizer_label,
-    "model": _model,
-    "training": _training,
-    "evaluation": _evaluation,
-}
-"""The text of an axis; the other axes are words and numbers already."""

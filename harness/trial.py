@@ -45,7 +45,6 @@ from harness.specs.training import (
 
 __all__ = [
     "AXES",
-    "HEAD_AXES",
     "SEMANTICS_VERSION",
     "AdaptiveSolver",
     "BatchNorm",
@@ -85,6 +84,14 @@ SEMANTICS_VERSION = 1
 """Raised when the same spec begins to mean another computation; part of every identity."""
 
 
+AXES = (
+    *("dataset", "backend", "solver", "regularizer", "model", "training", "evaluation"),
+    *("gradient", "engine", "precision", "seed"),
+)
+"""The fields of a trial that a suite chooses, in the order in which a grid is walked (the seed
+fastest) and tables have their columns; the other fields describe this version of the harness."""
+
+
 @dataclass(frozen=True)
 class Trial:
     """One point of the grid, fully resolved: it says everything that decides the numbers."""
@@ -117,20 +124,6 @@ class Trial:
     def evaluation_solver(self) -> SolverSpec:
         """The solver of validation, test and sampling."""
         return self.evaluation.solver or self.solver
-
-
-HEAD_AXES = ("dataset", "backend", "solver", "regularizer")
-"""The axes that name a trial in one line, followed by its seed."""
-
-AXES = (
-    *HEAD_AXES,
-    *(
-        each.name
-        for each in dataclasses.fields(Trial)
-        if each.name not in (*HEAD_AXES, "shards", "semantics_version")
-    ),
-)
-"""What a suite varies, the seed last: every field of a trial that a user chooses."""
 
 
 def encode(value: Any, kind: Any = None) -> Any:  # noqa: ANN401

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from harness.labels import label, title
+from harness.labels import label, trial_name
 from harness.records.columns import PARTS, Scalar, flatten, result_columns, trial_columns
 from harness.records.files import dumps
 from harness.records.folder import TrialFolder, read_results, read_spec
@@ -169,7 +169,9 @@ def _export(client: Any, experiment: str, record: _Record, root: Path, run_id: s
     if run_id is None:
         start = min(point.timestamp for point in points)
         identity = {name: tags[name] for name in ("trial_id", "attempt_id")}
-        run_id = client.create_run(experiment, start, identity, title(record.trial)).info.run_id
+        run_id = client.create_run(
+            experiment, start, identity, trial_name(record.trial)
+        ).info.run_id
     client.log_batch(run_id, params=[Param(name, str(value)) for name, value in params.items()])
     for some in _batches([RunTag(name, value) for name, value in tags.items()], _TAGS):
         client.log_batch(run_id, tags=some)

@@ -1,7 +1,4 @@
-"""The axes of the grid: what each accepts, and how defaults, protocol and block combine.
-
-The grid is walked in the order of `AXES`, the seed fastest; only there does a list multiply.
-"""
+"""The axes of the grid: what each accepts, and how defaults, protocol and block combine."""
 
 from __future__ import annotations
 
@@ -18,7 +15,6 @@ from harness.reading.validation import Problems, validate
 from harness.solvers import ADAPTIVE_SOLVERS, FIXED_SOLVERS
 from harness.suites.presets import Preset
 from harness.trial import (
-    AXES,
     AdaptiveSolver,
     Bound,
     DatasetRef,
@@ -35,7 +31,7 @@ from harness.trial import (
     Training,
 )
 
-__all__ = ["AXES", "MERGED", "Axes", "merge", "read_axis"]
+__all__ = ["MERGED", "Axes", "merge", "read_axis"]
 
 Axes = Mapping[str, tuple[Any, ...]]
 """Checked values by axis."""

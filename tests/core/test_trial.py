@@ -14,10 +14,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from harness.labels import label, title
 from harness.solvers import ADAPTIVE_SOLVERS, FIXED_SOLVERS
 from harness.trial import (
-    AXES,
     AdaptiveSolver,
     BatchNorm,
     Bound,
@@ -321,15 +319,3 @@ def test_bounds(bound: Bound, good: float, bad: float, text: str) -> None:
     assert bound.check(good) == good
     with pytest.raises(ValueError, match=f"must be {text}"):
         bound.check(bad)
-
-
-def test_axes_are_walked_and_printed_in_this_order() -> None:
-    # The order of a plan, so of a run, and of the columns of every table.
-    assert AXES[:4] == ("dataset", "backend", "solver", "regularizer")
-    assert AXES[4:7] == ("model", "training", "evaluation")
-    assert AXES[7:] == ("gradient", "engine", "precision", "seed")
-    assert tuple(label(BASE)) == AXES
-
-
-def test_a_trial_has_a_title() -> None:
-    assert title(BASE) == "moons torch dopri5 rtol=1e-05 atol=1e-05 none seed 0"

@@ -16,7 +16,7 @@ import pytest
 import harness
 from harness.errors import RecordError
 from harness.planning.plan import Plan
-from harness.records.columns import flatten, result_columns
+from harness.records.columns import flatten, metric_column, metric_of, result_columns
 from harness.records.frame import history
 
 CORE = "import harness, sys; print(sorted({'pandas', 'altair'} & set(sys.modules)))"
@@ -122,3 +122,10 @@ def test_flatten() -> None:
     assert flatten(nested) == {"a.b": 1, "d": "1, 2", "e": "yes", "g": "x"}
     result = {"trial_id": "t", "status": "ok", "metrics": {"m": {"value": None, "unit": "nats"}}}
     assert result_columns(result) == {"trial_id": "t", "status": "ok", "metrics.m.unit": "nats"}
+
+
+def test_columns_of_metrics_are_told_from_their_details() -> None:
+    assert metric_of(metric_column("test_nll")) == "test_nll"
+    assert metric_column("test_nll", "n") == "metrics.test_nll.n"
+    others = ("metrics.test_nll.n", "timing.train_s", "seed")
+    assert [metric_of(name) for name in others] == [None, None, None]

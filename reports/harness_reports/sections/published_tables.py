@@ -1,35 +1,22 @@
-"""The tables of published values with ours beside them: cells, footnotes, sources."""
+"""The tables of published values and our results: cells, footnotes, sources."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-from harness_reports.page.elements import Cell, Column, Link, Row, Table, Tone
+from harness_reports.page.elements import Cell, Column, Link, Row, Table, Tone, absent
 from harness_reports.page.numbers import common
-from harness_reports.published.beside import Line, Standing
+from harness_reports.published.judgement import BackendVerdict, Judgement
 from harness_reports.published.library import sources
 from harness_reports.published.values import METRICS, PublishedValue, Source
 from harness_reports.published.verdict import Verdict
+from harness_reports.trials.quantities import Quantity
 
 __all__ = ["LETTERS", "PublishedTables"]
 
 _SOURCES = "sources"
 LETTERS = "ᵃᵇᶜᵈᵉᶠᵍʰⁱʲᵏˡᵐⁿᵒᵖʳˢᵗᵘᵛʷˣʸᶻ"
-_ARROWS = {"lower": "\u00a0↓", "higher": "\u00a0↑", "neither": ""}
-_NAMES: Mapping[str, str] = {
-    "test_nll": "test NLL",
-    "gaussian_nll": "test NLL",
-    "test_bits_per_dim": "test NLL",
-    "test_neg_elbo": "negative ELBO",
-    "test_neg_elbo_bits_per_dim": "negative ELBO",
-    "cd": "CD",
-    "min_cd": "least CD",
-    "emd_3d_reading_approximate": "EMD in 3-D",
-    "min_emd_3d_reading_approximate": "least EMD in 3-D",
-    "mmd_l2_recon": "MMD-L2",
-    "cov_l2_recon": "COV-L2",
-}
 _MARKS: Mapping[str, str] = {
     "R": "mark R: read in a secondary source, the original was not seen",
     "D": "mark D: derived from what the source says",
@@ -38,20 +25,20 @@ _MARKS: Mapping[str, str] = {
 
 
 class PublishedTables:
-    """Tables that number their sources alike.
+    """Tables that give a source the same number.
 
     Arguments:
         backends: In the order of the plan.
-        cited: All lines of all tables, in order.
+        printed: What all tables print, in order.
     """
 
-    def __init__(self, backends: Sequence[str], cited: Iterable[Line]) -> None:
+    def __init__(self, backends: Sequence[str], printed: Iterable[Judgement]) -> None:
         self._backends = backends
-        names = dict.fromkeys(value.source for line in cited for value in line.row)
+        names = dict.fromkeys(value.source for judgement in printed for value in judgement.row)
         self._numbers = {name: number for number, name in enumerate(names, 1)}
 
-    def verdicts(self, held: Mapping[str, Sequence[Line]]) -> Table:
-        """What the trials are held against, by dataset."""
+    def verdicts(self, judged: Mapping[str, Sequence[Judgement]]) -> Table:
+        """The verdicts on the trials, by dataset."""
         notes = _Notes()
         columns = (
             Column("dataset", heading=True),
@@ -59,40 +46,41 @@ class PublishedTables:
             Column("model"),
             *self._columns("published"),
         )
-        found: list[Row] = []
-        for members in held.values():
-            for index, line in enumerate(members):
-                value = line.value
+        rows: list[Row] = []
+        for members in judged.values():
+            for index, judgement in enumerate(members):
+                value = judgement.value
                 trainer = [f"trained by {value.trained_by}"] if value.trained_by else []
                 head = (
-                    Cell(line.configuration.dataset),
-                    Cell(f"{_NAMES.get(value.metric, value.metric)}, {_unit(value.metric)}"),
+                    Cell(judgement.configuration.dataset),
+                    Cell(_quantity(value.metric)),
                     Cell(notes.after(value.model, [*trainer, *_remarks(value)])),
                 )
-                cells = self._cells(line, members)
-                found.append(Row((*head, *cells), opens_group=bool(found) and index == 0))
-        return Table("verdicts", "Verdicts", columns, tuple(found), notes.text())
+                cells = self._cells(judgement, members)
+                rows.append(Row((*head, *cells), opens_group=bool(rows) and index == 0))
+        return Table("verdicts", "Verdicts", columns, tuple(rows), notes.text())
 
-    def all_models(self, dataset: str, metric: str, members: Sequence[Line]) -> Table:
+    def all_models(self, dataset: str, metric: str, members: Sequence[Judgement]) -> Table:
         """One quantity of one dataset: all published models, the target first."""
         notes = _Notes()
+        quantity = Quantity(METRICS[metric])
         columns = (
             Column("model", heading=True, wide=True),
-            *self._columns("published", _unit(metric)),
+            *self._columns("published", _joined(quantity.unit, quantity.arrow)),
         )
-        ours = [line.value.setup is not None for line in members]
-        found = tuple(
+        known = [judgement.value.setup is not None for judgement in members]
+        rows = tuple(
             Row(
                 (
-                    Cell(notes.after(_model(line.value), _remarks(line.value))),
-                    *self._cells(line, members),
+                    Cell(notes.after(_model(judgement.value), _remarks(judgement.value))),
+                    *self._cells(judgement, members),
                 ),
-                opens_group=index > 0 and ours[index - 1] and not ours[index],
+                opens_group=index > 0 and known[index - 1] and not known[index],
             )
-            for index, line in enumerate(members)
+            for index, judgement in enumerate(members)
         )
-        caption = f"{dataset}: {_NAMES.get(metric, metric)}, all published models"
-        return Table(f"published-{dataset}-{metric}", caption, columns, found, notes.text())
+        caption = f"{dataset}: {quantity.name}, all published models"
+        return Table(f"published-{dataset}-{metric}", caption, columns, rows, notes.text())
 
     def sources(self) -> Table:
         """Where the printed values were read."""
@@ -102,11 +90,17 @@ class PublishedTables:
             Column("what of it was seen"),
         )
         known = sources()
-        found = tuple(
-            Row((Cell(f"[{number}]"), Cell(_reference(known[name])), Cell(_seen(known[name]))))
+        rows = tuple(
+            Row(
+                (
+                    Cell(f"[{number}]"),
+                    Cell(_reference(known[name])),
+                    Cell(_sentence(known[name].seen)),
+                )
+            )
             for name, number in self._numbers.items()
         )
-        return Table(_SOURCES, "Sources", columns, found)
+        return Table(_SOURCES, "Sources", columns, rows)
 
     def _columns(self, name: str, unit: str | None = None) -> tuple[Column, ...]:
         return (
@@ -116,12 +110,12 @@ class PublishedTables:
             Column("verdict", wide=True),
         )
 
-    def _cells(self, line: Line, members: Sequence[Line]) -> tuple[Cell, ...]:
+    def _cells(self, judgement: Judgement, members: Sequence[Judgement]) -> tuple[Cell, ...]:
         return (
-            Cell(str(line.value)),
-            self._source(line.row),
-            *(_ours(standing, line.value) for standing in line.standings.values()),
-            _verdict(line, several=_has_rivals(line, members)),
+            Cell(str(judgement.value)),
+            self._source(judgement.row),
+            *(_ours(own, judgement.value) for own in judgement.verdicts.values()),
+            _verdict(judgement, several=_has_rivals(judgement, members)),
         )
 
     def _source(self, row: Sequence[PublishedValue]) -> Cell:
@@ -139,8 +133,8 @@ class _Notes:
 
     def after(self, name: str, texts: Iterable[str]) -> str:
         """The name and the letters of the texts."""
-        found = [self._letters.setdefault(t, LETTERS[len(self._letters)]) for t in texts]
-        return f"{name}\u00a0{''.join(sorted(found, key=LETTERS.index))}" if found else name
+        letters = [self._letters.setdefault(t, LETTERS[len(self._letters)]) for t in texts]
+        return f"{name}\u00a0{''.join(sorted(letters, key=LETTERS.index))}" if letters else name
 
     def text(self) -> str | None:
         """All of them, in one paragraph; None if there are none."""
@@ -148,35 +142,35 @@ class _Notes:
         return " ".join(notes) or None
 
 
-def _ours(standing: Standing, value: PublishedValue) -> Cell:
-    summary = standing.summary
+def _ours(own: BackendVerdict, value: PublishedValue) -> Cell:
+    summary = own.summary
     if summary is None:
-        return Cell(standing.absence, tone="muted")
-    n = str(summary.n) if summary.n == standing.planned else f"{summary.n} of {standing.planned}"
+        return absent(own.absence)
+    n = str(summary.n) if summary.n == own.planned else f"{summary.n} of {own.planned}"
     return Cell(f"{common(summary, value.decimals + 1)}\u00a0({n})")
 
 
-def _has_rivals(line: Line, members: Sequence[Line]) -> bool:
-    """True if other settings on the same dataset stand beside the same value."""
-    own = line.configuration
+def _has_rivals(judgement: Judgement, members: Sequence[Judgement]) -> bool:
+    """True if the same value judges other settings on the same dataset."""
+    own = judgement.configuration
     return any(
-        other.row is line.row
+        other.row is judgement.row
         and other.configuration.dataset == own.dataset
         and other.configuration.name != own.name
         for other in members
     )
 
 
-def _verdict(line: Line, *, several: bool) -> Cell:
-    """One text where the backends agree; the settings where several stand beside one value."""
-    verdicts = {backend: standing.verdict for backend, standing in line.standings.items()}
+def _verdict(judgement: Judgement, *, several: bool) -> Cell:
+    """One text where the backends agree; with the settings where one value judges several."""
+    verdicts = {backend: own.verdict for backend, own in judgement.verdicts.items()}
     texts = {backend: str(verdict) for backend, verdict in verdicts.items()}
     tones = {_tone(verdict) for verdict in verdicts.values()}
     tone = tones.pop() if len(tones) == 1 else ""
     text = "; ".join(f"{backend} {text}" for backend, text in texts.items())
     if len(set(texts.values())) == 1:
         text = next(iter(texts.values()))
-    return Cell(f"{text} ({line.configuration.name})" if several else text, tone=tone)
+    return Cell(f"{text} ({judgement.configuration.name})" if several else text, tone=tone)
 
 
 def _tone(verdict: Verdict) -> Tone:
@@ -193,13 +187,21 @@ def _model(value: PublishedValue) -> str:
     return value.model if value.trained_by is None else f"{value.model}, run by {value.trained_by}"
 
 
-def _unit(metric: str) -> str:
-    definition = METRICS[metric]
-    return f"{definition.unit}{_ARROWS[definition.better]}"
+def _quantity(metric: str) -> str:
+    """`test NLL, nats ↓`."""
+    quantity = Quantity(METRICS[metric])
+    if quantity.further_unit:
+        return f"{quantity.name}, {_joined(quantity.further_unit, quantity.arrow)}"
+    return _joined(quantity.name, quantity.arrow)
+
+
+def _joined(text: str, arrow: str) -> str:
+    """With a blank that never breaks a line."""
+    return f"{text}\u00a0{arrow}" if arrow else text
 
 
 def _remarks(value: PublishedValue) -> Iterator[str]:
-    """What must be known of a value before comparing."""
+    """What a reader must know of a value before comparing."""
     if value.spread_kind == "sd_over_runs":
         runs = f"{value.runs} runs" if value.runs else "runs"
         yield f"±: standard deviation over {runs}"
@@ -215,10 +217,6 @@ def _remarks(value: PublishedValue) -> Iterator[str]:
 def _reference(source: Source) -> str:
     parts = (source.venue, source.arxiv and f"arXiv {source.arxiv}")
     return f"{source.authors}: {source.title}. {', '.join(part for part in parts if part)}"
-
-
-def _seen(source: Source) -> str:
-    return _sentence(source.seen)
 
 
 def _sentence(text: str) -> str:
