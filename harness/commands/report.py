@@ -1,4 +1,4 @@
-"""From a plan and what is recorded to the report, by the package `harness_reports`."""
+"""Reads the records of a plan and has the package `harness_reports` write their report."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def report(
         root: The run root.
         out: Folder of the report; `<root>/reports/<suite>` by default.
         source: Read the records, or their mirror in MLflow.
-        command: The command line that asked for it, shown in the report.
+        command: The command line that makes it, shown in the report.
 
     Returns:
         Path of the HTML file.

@@ -124,7 +124,7 @@ def test_flatten() -> None:
     assert result_columns(result) == {"trial_id": "t", "status": "ok", "metrics.m.unit": "nats"}
 
 
-def test_columns_of_metrics_are_told_from_their_details() -> None:
+def test_only_the_value_of_a_metric_is_in_its_column() -> None:
     assert metric_of(metric_column("test_nll")) == "test_nll"
     assert metric_column("test_nll", "n") == "metrics.test_nll.n"
     others = ("metrics.test_nll.n", "timing.train_s", "seed")

@@ -38,7 +38,7 @@ def records(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         write_spec(root, trial)
         for _ in range(2):
             run_trial(trial, root, Resources(), backend=FakeBackend(), may_retry=True)
-    # An empty database, since making its tables takes MLflow seconds.
+    # An empty database, since MLflow is slow to make its tables.
     MlflowClient(tracking.tracking_uri(root)).search_experiments()
     yield root
     os.sched_setaffinity(0, cores)

@@ -14,7 +14,7 @@ from harness_reports.published.judgement import Judgement, dataset_of, published
 from harness_reports.published.library import published
 from harness_reports.published.values import DATASETS, METRICS, VARIANTS
 from harness_reports.report import page_of
-from harness_reports.sections.published_tables import LETTERS
+from harness_reports.sections.footnotes import LETTERS
 from harness_reports.sections.published_verdicts import (
     PublishedVerdicts,
     published_section,
@@ -109,7 +109,7 @@ def test_backends_that_differ_are_named() -> None:
     assert cell.tone == ""
 
 
-def test_the_configuration_that_meets_the_set_up_is_set_beside() -> None:
+def test_the_configuration_that_meets_the_set_up_is_judged() -> None:
     good, other = Case(POWER, {"test_nll": -0.46}), Case(reduced(POWER), {"test_nll": -0.2})
     for cases in ((good, other), (other, good)):
         assert verdict("test_nll", *cases).startswith("reproduced: 0.000")
@@ -164,7 +164,7 @@ def test_published_emds_compare_only_with_the_same_reading(ours: str, words: str
     assert verdict(metric, both).startswith("reproduced: 0.000")
 
 
-def test_a_kernel_discrepancy_never_stands_beside_an_mmd_of_the_tables() -> None:
+def test_a_kernel_discrepancy_is_never_compared_with_an_mmd_of_the_tables() -> None:
     found = tables(Case(reduced(POWER), {"mmd_kernel": 0.5}))
     assert all(row[5:7] == ["not run", "not run"] for row in found["verdicts"])
 
@@ -240,7 +240,7 @@ def test_models_whose_set_up_is_known_are_judged_too() -> None:
 
 
 def judged(*cases: Case) -> dict[str, str]:
-    """Ours beside the models of MNIST that were reproduced."""
+    """Our results by the models of MNIST that they reproduce."""
     found = tables(*cases)["published-mnist-test_bits_per_dim"]
     return {row[0]: row[3] for row in found if row[-1].startswith("reproduced")}
 
@@ -261,7 +261,7 @@ def test_every_split_of_frey_faces_compares(name: str) -> None:
     assert {own.verdict.kind for own in found.verdicts.values()} == {"reproduced"}
 
 
-def test_splits_have_a_row_each_told_apart_by_their_names() -> None:
+def test_splits_have_a_row_each_under_their_names() -> None:
     metric = "test_neg_elbo_bits_per_dim"
     names = ["freyfaces", "freyfaces-231"]
     trials = [replace(FREY, dataset=DatasetRef(name, "d")) for name in names]

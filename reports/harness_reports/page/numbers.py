@@ -1,4 +1,4 @@
-"""How numbers are printed: fixed digits for each quantity, a real minus sign, always with n."""
+"""How numbers are printed: fixed digits for each quantity, and a real minus sign."""
 
 from __future__ import annotations
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from harness_reports.page.elements import Cell, Column, Link, Row, Table, Tone, absent
 from harness_reports.page.numbers import common
@@ -11,17 +11,12 @@ from harness_reports.published.judgement import BackendVerdict, Judgement
 from harness_reports.published.library import sources
 from harness_reports.published.values import METRICS, PublishedValue, Source
 from harness_reports.published.verdict import Verdict
+from harness_reports.sections.footnotes import Footnotes, remarks, sentence
 from harness_reports.trials.quantities import Quantity
 
-__all__ = ["LETTERS", "PublishedTables"]
+__all__ = ["PublishedTables"]
 
 _SOURCES = "sources"
-LETTERS = "ᵃᵇᶜᵈᵉᶠᵍʰⁱʲᵏˡᵐⁿᵒᵖʳˢᵗᵘᵛʷˣʸᶻ"
-_MARKS: Mapping[str, str] = {
-    "R": "mark R: read in a secondary source, the original was not seen",
-    "D": "mark D: derived from what the source says",
-    "M+": "mark M+: recalled from memory; independent checks agree, but it judges nothing",
-}
 
 
 class PublishedTables:
@@ -39,7 +34,7 @@ class PublishedTables:
 
     def verdicts(self, judged: Mapping[str, Sequence[Judgement]]) -> Table:
         """The verdicts on the trials, by dataset."""
-        notes = _Notes()
+        notes = Footnotes()
         columns = (
             Column("dataset", heading=True),
             Column("quantity", heading=True),
@@ -54,7 +49,7 @@ class PublishedTables:
                 head = (
                     Cell(judgement.configuration.dataset),
                     Cell(_quantity(value.metric)),
-                    Cell(notes.after(value.model, [*trainer, *_remarks(value)])),
+                    Cell(notes.after(value.model, [*trainer, *remarks(value)])),
                 )
                 cells = self._cells(judgement, members)
                 rows.append(Row((*head, *cells), opens_group=bool(rows) and index == 0))
@@ -62,7 +57,7 @@ class PublishedTables:
 
     def all_models(self, dataset: str, metric: str, members: Sequence[Judgement]) -> Table:
         """One quantity of one dataset: all published models, the target first."""
-        notes = _Notes()
+        notes = Footnotes()
         quantity = Quantity(METRICS[metric])
         columns = (
             Column("model", heading=True, wide=True),
@@ -72,7 +67,7 @@ class PublishedTables:
         rows = tuple(
             Row(
                 (
-                    Cell(notes.after(_model(judgement.value), _remarks(judgement.value))),
+                    Cell(notes.after(_model(judgement.value), remarks(judgement.value))),
                     *self._cells(judgement, members),
                 ),
                 opens_group=index > 0 and known[index - 1] and not known[index],
@@ -95,7 +90,7 @@ class PublishedTables:
                 (
                     Cell(f"[{number}]"),
                     Cell(_reference(known[name])),
-                    Cell(_sentence(known[name].seen)),
+                    Cell(sentence(known[name].seen)),
                 )
             )
             for name, number in self._numbers.items()
@@ -123,23 +118,6 @@ class PublishedTables:
         where = row[0].table if re.fullmatch(r"Table \d+", row[0].table) else row[0].published_as
         numbers = dict.fromkeys(self._numbers[value.source] for value in row)
         return Cell(where, links=tuple(Link(f"[{number}]", _SOURCES) for number in numbers))
-
-
-class _Notes:
-    """Footnotes of one table, lettered in the order of their first use."""
-
-    def __init__(self) -> None:
-        self._letters: dict[str, str] = {}
-
-    def after(self, name: str, texts: Iterable[str]) -> str:
-        """The name and the letters of the texts."""
-        letters = [self._letters.setdefault(t, LETTERS[len(self._letters)]) for t in texts]
-        return f"{name}\u00a0{''.join(sorted(letters, key=LETTERS.index))}" if letters else name
-
-    def text(self) -> str | None:
-        """All of them, in one paragraph; None if there are none."""
-        notes = (f"{letter}\u00a0{_sentence(text)}" for text, letter in self._letters.items())
-        return " ".join(notes) or None
 
 
 def _ours(own: BackendVerdict, value: PublishedValue) -> Cell:
@@ -200,24 +178,6 @@ def _joined(text: str, arrow: str) -> str:
     return f"{text}\u00a0{arrow}" if arrow else text
 
 
-def _remarks(value: PublishedValue) -> Iterator[str]:
-    """What a reader must know of a value before comparing."""
-    if value.spread_kind == "sd_over_runs":
-        runs = f"{value.runs} runs" if value.runs else "runs"
-        yield f"±: standard deviation over {runs}"
-    if value.spread_kind == "two_sd_over_test_points":
-        yield "±: two standard deviations of the mean over test points"
-    if value.flipped:
-        yield "published with the other sign"
-    if value.mark in _MARKS:
-        yield _MARKS[value.mark]
-    yield from value.notes
-
-
 def _reference(source: Source) -> str:
     parts = (source.venue, source.arxiv and f"arXiv {source.arxiv}")
     return f"{source.authors}: {source.title}. {', '.join(part for part in parts if part)}"
-
-
-def _sentence(text: str) -> str:
-    return f"{text[0].upper()}{text[1:].rstrip('.')}."

@@ -23,7 +23,7 @@ RESULTS_NOTE = (
 
 
 def results_table(entries: Iterable[Entry]) -> Table:
-    """The results of one dataset; the command line prints the same table.
+    """The results of one dataset: mean and spread over seeds, the Gaussian, evaluations.
 
     Arguments:
         entries: All trials of one dataset.

@@ -50,7 +50,7 @@ class Pair:
 
     @property
     def groups(self) -> tuple[Group, Group]:
-        """Both."""
+        """Both groups."""
         return self.first, self.second
 
     @property

@@ -76,12 +76,12 @@ class Quantity:
 
     @property
     def curve(self) -> str:
-        """Its name in the curves of training; `val_<name>` is that of the validation split."""
+        """Its name in the curves: `nll` on training batches, `val_nll` on the validation split."""
         return self.metric.name.removeprefix(_SPLIT)
 
     @property
     def curve_name(self) -> str:
-        """Its name where the split is no part of it."""
+        """Its name in a heading without the split, as in `NLL`."""
         return self.name.removeprefix(_SPLIT.replace("_", " "))
 
     def in_bits(self) -> Quantity:
