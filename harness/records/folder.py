@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -142,13 +142,22 @@ def read_spec(path: Path) -> tuple[Trial, Resources]:
     return trial, resources
 
 
-def read_results(root: Path) -> Iterator[dict[str, Any]]:
-    """Yields all committed results under a run root, by trial id.
+def read_results(root: Path, trial_ids: Collection[str] | None = None) -> Iterator[dict[str, Any]]:
+    """Yields committed results under a run root, by trial id.
+
+    Arguments:
+        root: The run root.
+        trial_ids: Only these trials, no file of another is opened; None means all.
 
     Raises:
         RecordError: One is damaged.
     """
-    return _read_all(root, "trials/*/result.json")
+    if trial_ids is None:
+        trial_ids = [path.parent.name for path in root.glob("trials/*/result.json")]
+    for trial_id in sorted(set(trial_ids)):
+        result = TrialFolder(root, trial_id).read_result()
+        if result is not None:
+            yield result
 
 
 def _read_all(folder: Path, pattern: str) -> Iterator[dict[str, Any]]:
