@@ -44,6 +44,7 @@ from harness.specs.training import (
 )
 
 __all__ = [
+    "AXES",
     "SEMANTICS_VERSION",
     "AdaptiveSolver",
     "BatchNorm",
@@ -81,6 +82,14 @@ __all__ = [
 
 SEMANTICS_VERSION = 2
 """Raised when the same spec begins to mean another computation; part of every identity."""
+
+
+AXES = (
+    *("dataset", "backend", "solver", "regularizer", "model", "training", "evaluation"),
+    *("gradient", "engine", "precision", "seed"),
+)
+"""The fields of a trial that a suite chooses, in the order in which a grid is walked (the seed
+fastest) and tables have their columns; the other fields describe this version of the harness."""
 
 
 @dataclass(frozen=True)

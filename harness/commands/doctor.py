@@ -1,4 +1,4 @@
-"""Is this machine ready? Versions, frameworks, hardware, data, folders: one line each."""
+"""Is this machine ready? Versions, frameworks, hardware, data and folders, a line for each."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from pathlib import Path
 from harness import backends
 from harness.datasets.folders import DATA_DIR, data_dir
 from harness.errors import HarnessError
+from harness.process.cores import usable_cores
 from harness.records.version import __version__
 from harness.suites.catalogue import catalogue
 
@@ -86,9 +87,12 @@ def _parts() -> Iterator[Check]:
 
 
 def _hardware() -> Check:
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     gpu = "an NVIDIA driver" if shutil.which("nvidia-smi") else "no NVIDIA driver"
-    return Check("hardware", True, f"{cores} cores for this process, {gpu}, {platform.machine()}")
+    return Check(
+        "hardware",
+        True,
+        f"{len(usable_cores())} cores for this process, {gpu}, {platform.machine()}",
+    )
 
 
 def _root(root: Path) -> Check:

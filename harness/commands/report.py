@@ -1,4 +1,4 @@
-"""From a plan and what is recorded to the report, by the package `harness_reports`."""
+"""Reads the records of a plan and has the package `harness_reports` write their report."""
 
 from __future__ import annotations
 
@@ -18,21 +18,21 @@ def report(
     source: Literal["records", "mlflow"] = "records",
     command: str | None = None,
 ) -> Path:
-    """Writes the report of a plan's trials.
+    """Writes the report of a plan's trials; the records of no other trial are read.
 
     Arguments:
         plan: The trials to report.
         root: The run root.
         out: Folder of the report; `<root>/reports/<suite>` by default.
         source: Read the records, or their mirror in MLflow.
-        command: The command line that asked for it, shown in the report.
+        command: The command line that makes it, shown in the report.
 
     Returns:
         Path of the HTML file.
 
     Raises:
         HarnessError: A package that draws reports is not installed.
-        RecordError: A record is damaged.
+        RecordError: The record of one of them is damaged.
     """
     try:
         from harness_reports import write_report
@@ -47,9 +47,9 @@ def report(
     if source == "mlflow":
         from harness.records import mlflow as tracking
 
-        records, history = tracking.load(root), tracking.history(root, ids)
+        records, history = tracking.load(root, trial_ids=ids), tracking.history(root, ids)
     else:
-        records, history = frame.load(root), frame.history(root, ids)
+        records, history = frame.load(root, ids), frame.history(root, ids)
     return write_report(
         plan,
         records,

@@ -1,4 +1,4 @@
-"""What commands print: plain text, one line a thing, fit for a terminal and for grep."""
+"""What commands print: plain text in single lines, fit for a terminal and for grep."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _AXES = ("dataset", "backend", "solver", "regularizer", "seed")
 
 
 def status_text(found: Sequence[TrialStatus]) -> str:
-    """One line a trial, then how many have which status."""
+    """A line for each trial, then how many have which status."""
     rows = []
     for entry in found:
         axes = label(entry.trial)
@@ -93,15 +93,15 @@ def show_json(found: TrialRecord) -> dict[str, Any]:
 
 def catalogue_text(found: Mapping[str, Sequence[Entry]]) -> str:
     """A heading for each kind, its names below; `-` marks what is not ready on this machine."""
-    blocks = []
+    lists = []
     for kind, entries in found.items():
         rows = [("  " if e.ready else "- ", e.name, e.summary) for e in entries]
-        blocks.append(f"{kind}\n{columns(rows)}")
-    return "\n\n".join(blocks)
+        lists.append(f"{kind}\n{columns(rows)}")
+    return "\n\n".join(lists)
 
 
 def data_text(facts: DataFacts) -> str:
-    """Facts of a loaded dataset, one a line."""
+    """Facts of a loaded dataset, a line for each."""
     sizes = ", ".join(
         f"{split} {f'{rows:,}' if rows else 'endless'}" for split, rows in facts.sizes.items()
     )
@@ -125,7 +125,7 @@ def data_text(facts: DataFacts) -> str:
 
 
 def doctor_text(checks: Sequence[Check]) -> str:
-    """One line a check."""
+    """A line for each check."""
     marks = {True: "ok", False: "MISSING", None: "--"}
     return columns([(marks[check.ok], check.name, check.detail) for check in checks])
 

@@ -74,11 +74,13 @@ class Board:
         """An attempt will run as soon as there is room."""
         self._attempts[planned.trial.id] = planned, attempt
 
-    def ended(self, planned: PlannedTrial, status: Status | None) -> None:
-        """A trial has a result, or was interrupted."""
+    def stopped(self, planned: PlannedTrial) -> None:
+        """A trial was asked to stop and has no result."""
         self._attempts.pop(planned.trial.id, None)
-        if status is None:
-            return
+
+    def ended(self, planned: PlannedTrial, status: Status) -> None:
+        """A trial has a result."""
+        self._attempts.pop(planned.trial.id, None)
         self._ended[planned.trial.id] = status
         if status is not Status.OK or self._live is None:
             count = f"{len(self._ended)}/{self._total}"
@@ -95,7 +97,7 @@ class Board:
             self._live.update(self._table(), refresh=True)
         elif time.monotonic() - self._plain_at > _PLAIN_EVERY_S:
             self._plain_at = time.monotonic()
-            running = [f"{name} {found.stage} {_steps(found)}" for name, found in self._running()]
+            running = [f"{name} {found.phase} {_steps(found)}" for name, found in self._running()]
             self.note(self._totals() + "".join(f"\n  {line}" for line in running))
 
     def _running(self) -> list[tuple[str, Progress]]:
@@ -115,14 +117,14 @@ class Board:
 
     def _table(self) -> Table:
         table = Table(box=None, pad_edge=False)
-        for heading in ("trial", "stage"):
+        for heading in ("trial", "phase"):
             table.add_column(heading, no_wrap=True, overflow="ellipsis")
         for heading in ("step", "loss", "NFE", "left"):
             table.add_column(heading, justify="right", no_wrap=True)
         for name, found in self._running():
             table.add_row(
                 name,
-                found.stage,
+                found.phase,
                 _steps(found),
                 "" if found.loss is None else f"{found.loss:.4g}",
                 "" if found.nfe is None else f"{found.nfe:.0f}",

@@ -11,23 +11,27 @@ import signal
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
-from harness.executors import retries as policy
 from harness.executors.observer import Observer, Stop
-from harness.executors.retries import Retries, commit_failure
+from harness.executors.retries import Cause, Deadline, Ended, Retries
 from harness.planning.plan import PlannedTrial
 from harness.records.folder import TrialFolder
-from harness.records.status import Status
-from harness.training.run_trial import OUT_OF_MEMORY_EXIT, new_attempt_id, run_trial
+from harness.training.run_trial import (
+    INTERRUPTED_EXIT,
+    OUT_OF_MEMORY_EXIT,
+    RunOptions,
+    new_attempt_id,
+    run_trial,
+)
 
 __all__ = ["run_inline"]
 
 _POLL_S = 0.2
+_CAUSES = {INTERRUPTED_EXIT: Cause.ASKED, OUT_OF_MEMORY_EXIT: Cause.MEMORY}
 
 
 def run_inline(
@@ -43,19 +47,18 @@ def run_inline(
     Arguments:
         trials: The trials; their spec.json is written.
         root: The run root.
-        observer: Told of every trial.
+        observer: Follows the trials.
         stop: Says when to stop.
         exclusive: Run while no other trial runs on this machine.
     """
     if len(trials) == 1:
         _run_here(trials[0], root, observer, stop, exclusive)
         return
-    retries = Retries()
+    retries = Retries(root, observer, stop)
     for planned in trials:
         if stop.requested:
             return
-        status = _Child(planned, root, observer, stop, retries, exclusive).run()
-        observer.ended(planned, status)
+        _Child(planned, root, observer, stop, retries, exclusive).run()
 
 
 def _run_here(
@@ -63,20 +66,17 @@ def _run_here(
 ) -> None:
     attempt_id = new_attempt_id()
     observer.submitted(planned, TrialFolder(root, planned.trial.id).attempt(attempt_id))
-    status = None
-    with _settings_restored():
-        try:
-            status = run_trial(
-                planned.trial,
-                root,
-                planned.resources,
-                progress=lambda _: observer.refresh(),
-                attempt_id=attempt_id,
-                exclusive=exclusive,
-            )
-        except KeyboardInterrupt:
-            stop.requests += 1
-    observer.ended(planned, status)
+    options = RunOptions(
+        progress=lambda _: observer.refresh(), attempt_id=attempt_id, exclusive=exclusive
+    )
+    try:
+        with _settings_restored():
+            status = run_trial(planned.trial, root, planned.resources, options)
+    except KeyboardInterrupt:
+        stop.requests += 1
+        observer.stopped(planned)
+    else:
+        observer.ended(planned, status)
 
 
 @contextmanager
@@ -111,39 +111,27 @@ class _Child:
         self._exclusive = exclusive
         self._folder = TrialFolder(root, planned.trial.id)
 
-    def run(self) -> Status | None:
-        """Returns the committed status, None if the trial was interrupted."""
-        trial_id = self._planned.trial.id
-        while True:
+    def run(self) -> None:
+        """Runs attempts until the trial has a result or a stop is requested."""
+        attempt_id = new_attempt_id()
+        while self._retries.settle(self._planned, attempt_id, self._attempt(attempt_id)):
             attempt_id = new_attempt_id()
-            self._observer.submitted(self._planned, self._folder.attempt(attempt_id))
-            with tempfile.TemporaryFile() as output:
-                process = self._start(attempt_id, output)
-                late = self._wait(process, attempt_id)
-                output.seek(0)
-                said = output.read().decode(errors="replace").strip().splitlines()
-            code = process.returncode
-            result = self._folder.read_result()
-            if result is not None:
-                return Status(result["status"])
-            if self._stop.requested:
-                return None
-            if late:
-                minutes = self._planned.resources.timeout_minutes
-                failure = Status.TIMEOUT, f"killed: it hung beyond its {minutes:.3g} minutes"
-            elif code == OUT_OF_MEMORY_EXIT and self._retries.after_memory(trial_id):
-                continue
-            elif code < 0:
-                name = signal.Signals(-code).name
-                if self._retries.after_crash(trial_id):
-                    self._observer.note(f"{trial_id}: its process died ({name}); it is resumed")
-                    continue
-                failure = Status.KILLED, f"its process died of {name}, again after retries"
-            else:
-                last = said[-1] if said else f"its process ended with exit code {code}"
-                failure = Status.ERROR, last
-            commit_failure(self._folder, attempt_id, *failure)
-            return failure[0]
+
+    def _attempt(self, attempt_id: str) -> Ended:
+        attempt = self._folder.attempt(attempt_id)
+        self._observer.submitted(self._planned, attempt)
+        with tempfile.TemporaryFile() as output:
+            process = self._start(attempt_id, output)
+            hung = self._wait(process, Deadline(self._planned, attempt))
+            output.seek(0)
+            lines = output.read().decode(errors="replace").strip().splitlines()
+        code = process.returncode
+        last = lines[-1] if lines else f"its process ended with exit code {code}"
+        if hung:
+            return Ended(Cause.HUNG, last)
+        if code < 0:
+            return Ended(Cause.DIED, signal.Signals(-code).name)
+        return Ended(_CAUSES.get(code, Cause.RAISED), last)
 
     def _start(self, attempt_id: str, output: IO[bytes]) -> subprocess.Popen[bytes]:
         command = [sys.executable, "-m", "harness.training", str(self._folder.spec)]
@@ -159,11 +147,8 @@ class _Child:
             command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, process_group=0
         )
 
-    def _wait(self, process: subprocess.Popen[bytes], attempt_id: str) -> bool:
+    def _wait(self, process: subprocess.Popen[bytes], deadline: Deadline) -> bool:
         """Waits for the process; True if it had to be killed because it hung."""
-        limit_s = self._planned.resources.timeout_minutes * 60 + policy.GRACE_S
-        attempt = self._folder.attempt(attempt_id)
-        began: float | None = None
         asked = False
         while process.poll() is None:
             self._observer.refresh()
@@ -172,10 +157,7 @@ class _Child:
             elif self._stop.requested and not asked:
                 process.terminate()
                 asked = True
-            # Its time begins when it has its cores.
-            if began is None and (attempt / "progress.json").exists():
-                began = time.monotonic()
-            if began is not None and time.monotonic() - began > limit_s:
+            if deadline.is_over():
                 _kill(process)
                 process.wait()
                 return True

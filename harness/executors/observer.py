@@ -1,4 +1,4 @@
-"""What an executor tells of its trials, and how it is told to stop."""
+"""How the trials of a run are followed, and how the run is stopped."""
 
 from __future__ import annotations
 
@@ -19,11 +19,14 @@ class Observer(Protocol):
     def submitted(self, planned: PlannedTrial, attempt: Path) -> None:
         """An attempt will run as soon as there is room."""
 
-    def ended(self, planned: PlannedTrial, status: Status | None) -> None:
-        """A trial has a committed result, or none if it was interrupted."""
+    def ended(self, planned: PlannedTrial, status: Status) -> None:
+        """A trial has a committed result."""
+
+    def stopped(self, planned: PlannedTrial) -> None:
+        """A trial was asked to stop and has no result; its checkpoint has everything."""
 
     def note(self, text: str) -> None:
-        """Something else worth a line."""
+        """Something worth a line."""
 
     def refresh(self) -> None:
         """Called a few times a second."""

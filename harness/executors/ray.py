@@ -20,10 +20,9 @@ from pathlib import Path
 from typing import Any
 
 from harness.errors import HarnessError
-from harness.executors import retries as policy
 from harness.executors.observer import Observer, Stop
-from harness.executors.retries import Retries, commit_failure
-from harness.executors.worker import INTERRUPTED, run_one
+from harness.executors.retries import Cause, Deadline, Ended, Retries
+from harness.executors.worker import STOPPED, run_one
 from harness.planning.plan import PlannedTrial
 from harness.process.cores import usable_cores
 from harness.records.folder import TrialFolder
@@ -44,9 +43,8 @@ class _Running:
 
     planned: PlannedTrial
     attempt_id: str
-    may_retry: bool
-    began: float | None = None
-    late: bool = False
+    deadline: Deadline
+    hung: bool = False
 
 
 def run_ray(
@@ -64,7 +62,7 @@ def run_ray(
     Arguments:
         trials: The trials; their spec.json is written.
         root: The run root, absolute.
-        observer: Told of every trial.
+        observer: Follows the trials.
         stop: Says when to stop.
         address: A Ray cluster to join; None starts one on this machine.
         cpus: Cores of the local cluster; None means all.
@@ -147,7 +145,7 @@ class _Driver:
         self._exclusive = exclusive
         # max_calls=1: a fresh process a trial, since it pins cores and imports a framework.
         self._task = ray.remote(max_calls=1, max_retries=0)(run_one)
-        self._retries = Retries()
+        self._retries = Retries(root, observer, stop)
         self._queues: dict[_Need, deque[PlannedTrial]] = {}
         self._running: dict[Any, _Running] = {}
 
@@ -158,7 +156,7 @@ class _Driver:
         while (any(self._queues.values()) or self._running) and not self._stop.requested:
             self._fill()
             self._collect(_POLL_S)
-            self._kill_late()
+            self._kill_hung()
             self._observer.refresh()
         if self._running:
             self._drain()
@@ -189,8 +187,9 @@ class _Driver:
         reference = task.remote(
             str(folder.spec), str(self._root), attempt_id, self._exclusive, may_retry
         )
-        self._running[reference] = _Running(planned, attempt_id, may_retry)
-        self._observer.submitted(planned, folder.attempt(attempt_id))
+        attempt = folder.attempt(attempt_id)
+        self._running[reference] = _Running(planned, attempt_id, Deadline(planned, attempt))
+        self._observer.submitted(planned, attempt)
 
     def _collect(self, timeout_s: float) -> None:
         if not self._running:
@@ -198,71 +197,32 @@ class _Driver:
         ready, _ = self._ray.wait(list(self._running), num_returns=1, timeout=timeout_s)
         for reference in ready:
             running = self._running.pop(reference)
-            status = self._outcome(reference, running)
-            if status is not None:
-                self._observer.ended(running.planned, status)
-            elif self._stop.requested:
-                self._observer.ended(running.planned, None)
-            else:
+            ended = self._ended(reference, running)
+            if self._retries.settle(running.planned, running.attempt_id, ended):
                 # To the front: what it has done so far is in the cache of the file system.
                 self._queues[_need(running.planned)].appendleft(running.planned)
 
-    def _outcome(self, reference: Any, running: _Running) -> Status | None:  # noqa: ANN401
-        """The committed status of a task that ended; None if the trial has to go on."""
+    def _ended(self, reference: Any, running: _Running) -> Ended:  # noqa: ANN401
         exceptions = self._ray.exceptions
-        folder = TrialFolder(self._root, running.planned.trial.id)
-        said: str | None = None
-        error: Exception | None = None
+        said, error = None, None
         try:
             said = self._ray.get(reference)
-        except exceptions.RayError as found:
-            error = found
-        result = folder.read_result()
-        if result is not None:
-            return Status(result["status"])
-        if self._stop.requested or said == INTERRUPTED:
-            return None
-        failure = self._failure(running, said, error)
-        if failure is None:
-            return None
-        commit_failure(folder, running.attempt_id, *failure)
-        return failure[0]
-
-    def _failure(
-        self, running: _Running, said: str | None, error: Exception | None
-    ) -> tuple[Status, str] | None:
-        """How a trial without a result ended for good; None if it is tried again."""
-        exceptions = self._ray.exceptions
-        trial_id = running.planned.trial.id
-        if running.late:
-            minutes = running.planned.resources.timeout_minutes
-            return Status.TIMEOUT, f"killed: it hung beyond its {minutes:.3g} minutes"
+        except exceptions.RayError as raised:
+            error = raised
+        if said == STOPPED:
+            return Ended(Cause.ASKED, said)
+        if running.hung:
+            return Ended(Cause.HUNG, "")
         if said == Status.OUT_OF_MEMORY.value or isinstance(error, exceptions.OutOfMemoryError):
-            if self._retries.after_memory(trial_id):
-                self._observer.note(f"{trial_id}: out of memory; it is tried once more")
-                return None
-            return Status.OUT_OF_MEMORY, "its process was killed for want of memory, twice"
+            return Ended(Cause.MEMORY, "")
         if isinstance(error, exceptions.RayTaskError):
-            return Status.ERROR, str(error).strip().splitlines()[-1]
-        name = type(error).__name__ if error is not None else "no result"
-        if self._retries.after_crash(trial_id):
-            self._observer.note(f"{trial_id}: its process or node died ({name}); it is resumed")
-            return None
-        return Status.KILLED, f"its process or node died again after retries ({name})"
+            return Ended(Cause.RAISED, str(error).strip().splitlines()[-1])
+        return Ended(Cause.DIED, "no result" if error is None else type(error).__name__)
 
-    def _kill_late(self) -> None:
+    def _kill_hung(self) -> None:
         for reference, running in self._running.items():
-            if running.late:
-                continue
-            folder = TrialFolder(self._root, running.planned.trial.id)
-            # Its time begins when it has its cores, not while it waits for a node.
-            if running.began is None:
-                if (folder.attempt(running.attempt_id) / "progress.json").exists():
-                    running.began = time.monotonic()
-                continue
-            limit_s = running.planned.resources.timeout_minutes * 60 + policy.GRACE_S
-            if time.monotonic() - running.began > limit_s:
-                running.late = True
+            if not running.hung and running.deadline.is_over():
+                running.hung = True
                 self._ray.cancel(reference, force=True)
 
     def _drain(self) -> None:

@@ -7,71 +7,185 @@ chance; a numerical failure is a result and has none.
 from __future__ import annotations
 
 import json
+import time
 from collections import Counter
-from typing import Any
+from dataclasses import dataclass
+from enum import Enum
+from pathlib import Path
+from typing import Any, NamedTuple
 
-from harness.process.watch import lost_seconds
-from harness.records.folder import TrialFolder, result_head
+from harness.executors.observer import Observer, Stop
+from harness.planning.plan import PlannedTrial
+from harness.process.watch import began, lost_seconds
+from harness.records.folder import TrialFolder
+from harness.records.result import Result
 from harness.records.status import Status
 
-__all__ = ["CRASHES", "GRACE_S", "MEMORY", "Retries", "commit_failure"]
+__all__ = [
+    "CRASHES",
+    "GRACE_S",
+    "MEMORY",
+    "Again",
+    "Cause",
+    "Deadline",
+    "Ended",
+    "Failure",
+    "Retries",
+]
 
 CRASHES = 3
-"""So often a trial whose process died is resumed."""
+"""How often a trial whose process died is resumed."""
 MEMORY = 1
-"""So often a trial that ran out of memory is tried again."""
+"""How often a trial that ran out of memory is tried again."""
 GRACE_S = 30.0
-"""A trial stops by itself at its time limit; one that hangs is killed so much later."""
+"""A trial stops of its own accord at its time limit; one that hangs is killed so much later."""
 
 
-class Retries:
-    """Counts the retries of all trials of a run, by cause."""
+class Cause(Enum):
+    """Why the process of an attempt ended without a result."""
 
-    def __init__(self) -> None:
-        self._crashes: Counter[str] = Counter()
-        self._memory: Counter[str] = Counter()
-
-    def after_crash(self, trial_id: str) -> bool:
-        """Counts a crash; True if the trial is to be resumed."""
-        self._crashes[trial_id] += 1
-        return self._crashes[trial_id] <= CRASHES
-
-    def after_memory(self, trial_id: str) -> bool:
-        """Counts memory that ran out; True if the trial is to be tried again."""
-        self._memory[trial_id] += 1
-        return self._memory[trial_id] <= MEMORY
-
-    def has_memory_retry(self, trial_id: str) -> bool:
-        """True if the trial may still run out of memory without a record of it."""
-        return self._memory[trial_id] < MEMORY
+    ASKED = "somebody asked it to stop"
+    DIED = "it was killed, or its machine was lost"
+    HUNG = "it was killed because it hung beyond the time limit"
+    MEMORY = "memory ran out"
+    RAISED = "it raised an exception or left early"
 
 
-def commit_failure(folder: TrialFolder, attempt_id: str, status: Status, message: str) -> None:
-    """Commits the result of a trial whose process cannot do it any more.
+class Ended(NamedTuple):
+    """How the process of an attempt ended, should there be no result.
 
     Arguments:
-        folder: The trial.
-        attempt_id: Its last attempt.
+        cause: Why.
+        detail: The signal or error that it died of, or what it said last.
+    """
+
+    cause: Cause
+    detail: str
+
+
+@dataclass(frozen=True)
+class Again:
+    """The trial is tried again; the note says why."""
+
+    note: str
+
+
+@dataclass(frozen=True)
+class Failure:
+    """The trial is given up.
+
+    Arguments:
         status: How it ended.
         message: Why.
     """
-    result: dict[str, Any] = result_head(folder, attempt_id, status, message)
-    result |= {
-        "metrics": {},
-        "timing": {
-            "lost_s": sum((lost_seconds(path) for path in folder.attempts()), 0.0),
-            "mode": "shared",
-        },
-        "nfe": {},
-        "memory": {},
-        "environment": _environment(folder, attempt_id),
-    }
-    folder.commit_result(result)
+
+    status: Status
+    message: str
+
+    def commit(self, folder: TrialFolder, attempt_id: str) -> None:
+        """Commits the result of a trial whose process cannot do it any more.
+
+        Arguments:
+            folder: The trial.
+            attempt_id: Its last attempt.
+        """
+        lost_s = sum((lost_seconds(path) for path in folder.attempts()), 0.0)
+        Result(
+            self.status,
+            self.message,
+            timing={"lost_s": lost_s, "mode": "shared"},
+            environment=_environment(folder.attempt(attempt_id)),
+        ).commit(folder, attempt_id)
 
 
-def _environment(folder: TrialFolder, attempt_id: str) -> dict[str, Any]:
+class Retries:
+    """What becomes of trials when their attempts end, by whatever executor; counts by cause.
+
+    Arguments:
+        root: The run root.
+        observer: Hears what becomes of the trials.
+        stop: Says whether the run is being stopped.
+    """
+
+    def __init__(self, root: Path, observer: Observer, stop: Stop) -> None:
+        self._root, self._observer, self._stop = root, observer, stop
+        self._counts: Counter[tuple[str, Cause]] = Counter()
+
+    def settle(self, planned: PlannedTrial, attempt_id: str, ended: Ended) -> bool:
+        """Takes in the end of an attempt; returns True if the trial is to be tried again.
+
+        Otherwise it has a committed result, or the run is being stopped.
+        """
+        folder = TrialFolder(self._root, planned.trial.id)
+        result = folder.read_result()
+        if result is not None:
+            self._observer.ended(planned, Status(result["status"]))
+            return False
+        if self._stop.requested:
+            self._observer.stopped(planned)
+            return False
+        decision = self.decide(planned, ended)
+        if isinstance(decision, Again):
+            self._observer.note(f"{planned.trial.id}: {decision.note}")
+            return True
+        decision.commit(folder, attempt_id)
+        self._observer.ended(planned, decision.status)
+        return False
+
+    def decide(self, planned: PlannedTrial, ended: Ended) -> Again | Failure:
+        """Decides whether a trial without a result is tried again, and counts it."""
+        key = planned.trial.id, ended.cause
+        self._counts[key] += 1
+        match ended.cause:
+            case Cause.ASKED:
+                return Again("its process was asked to stop; it is resumed")
+            case Cause.DIED:
+                if self._counts[key] <= CRASHES:
+                    return Again(f"its process or node died ({ended.detail}); it is resumed")
+                message = f"its process or node died again after retries ({ended.detail})"
+                return Failure(Status.KILLED, message)
+            case Cause.HUNG:
+                minutes = planned.resources.timeout_minutes
+                message = f"killed: it hung beyond its {minutes:.3g} minutes"
+                return Failure(Status.TIMEOUT, message)
+            case Cause.MEMORY:
+                if self._counts[key] <= MEMORY:
+                    return Again("out of memory; it is tried once more")
+                message = "its process was killed for want of memory, twice"
+                return Failure(Status.OUT_OF_MEMORY, message)
+            case Cause.RAISED:
+                return Failure(Status.ERROR, ended.detail)
+
+    def has_memory_retry(self, trial_id: str) -> bool:
+        """True if the trial may still run out of memory without a record of it."""
+        return self._counts[trial_id, Cause.MEMORY] < MEMORY
+
+
+class Deadline:
+    """Says when an attempt hangs: some time after the limit at which it ought to stop.
+
+    Its time begins when it has its cores, not while it waits for them.
+
+    Arguments:
+        planned: The trial.
+        attempt: Folder of the attempt.
+    """
+
+    def __init__(self, planned: PlannedTrial, attempt: Path) -> None:
+        self._limit_s = planned.resources.timeout_minutes * 60 + GRACE_S
+        self._attempt = attempt
+        self._began: float | None = None
+
+    def is_over(self) -> bool:
+        """True if the attempt hangs; to be asked from its start on, a few times a second."""
+        if self._began is None and began(self._attempt):
+            self._began = time.monotonic()
+        return self._began is not None and time.monotonic() - self._began > self._limit_s
+
+
+def _environment(attempt: Path) -> dict[str, Any]:
     try:
-        value = json.loads((folder.attempt(attempt_id) / "environment.json").read_bytes())
+        value = json.loads((attempt / "environment.json").read_bytes())
     except (OSError, ValueError):
         # It died before it knew.
         return {}

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-__all__ = ["INTERRUPTED", "run_one"]
+__all__ = ["STOPPED", "run_one"]
 
-INTERRUPTED = "interrupted"
+STOPPED = "stopped"
 
 
 def run_one(spec: str, root: str, attempt_id: str, exclusive: bool, may_retry: bool) -> str:
@@ -17,28 +17,23 @@ def run_one(spec: str, root: str, attempt_id: str, exclusive: bool, may_retry: b
 
     Arguments:
         spec: Path of spec.json, on a file system that all nodes share.
-        root: The run root, likewise.
+        root: The run root, on the same file system.
         attempt_id: Name of the attempt.
         exclusive: Run while no other trial runs on this node.
         may_retry: Commit nothing if memory runs out.
 
     Returns:
-        The status, or `INTERRUPTED`.
+        The status, or `STOPPED`.
     """
     from harness.records.folder import read_spec
-    from harness.training.run_trial import run_trial
+    from harness.training.run_trial import RunOptions, run_trial
 
     trial, resources = read_spec(Path(spec))
+    options = RunOptions(
+        attempt_id=attempt_id, capture=True, exclusive=exclusive, may_retry=may_retry
+    )
     try:
-        status = run_trial(
-            trial,
-            Path(root),
-            resources,
-            attempt_id=attempt_id,
-            capture=True,
-            exclusive=exclusive,
-            may_retry=may_retry,
-        )
+        status = run_trial(trial, Path(root), resources, options)
     except KeyboardInterrupt:
-        return INTERRUPTED
+        return STOPPED
     return status.value

@@ -1,8 +1,7 @@
-"""Evaluating a model: likelihood or ELBO of a split, samples, the density of a plane.
+"""Evaluating a model: likelihood or ELBO of rows, samples, reconstructions.
 
 The evaluation batch is part of a trial's identity, since all rows of a batch share their steps;
-the last, shorter batch is kept. Probes come from streams keyed by split and batch, so the same
-rows meet the same probes at every validation.
+the last, shorter batch is kept.
 """
 
 from __future__ import annotations
@@ -11,6 +10,7 @@ import math
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -27,15 +27,32 @@ from harness.interface import (
 )
 from harness.trial import TraceName, Trial
 
-__all__ = ["Evaluator", "Score", "SolveFailed"]
-
-GRID = 100
-"""Points a side of the density picture."""
-_MARGIN = 0.1
+__all__ = ["Evaluator", "NoiseKey", "Score", "SolveFailed"]
 
 
 class SolveFailed(Exception):
     """A solve did not finish; the message says which and why."""
+
+
+class NoiseKey(NamedTuple):
+    """Names the noise of one call; equal keys give equal noise, in every attempt and backend.
+
+    So the rows of a split meet the same probes at every validation.
+
+    Arguments:
+        purpose: What the noise is for: a split, `reconstruct`, `importance`, `sample`, ...
+        chunk: Number of the batch of rows; None where the purpose has one batch.
+        draw: Number of the draw, where the same rows get several.
+    """
+
+    purpose: str
+    chunk: int | None = None
+    draw: int = 0
+
+    @property
+    def name(self) -> str:
+        """Name of the batch, which the names of its streams begin with."""
+        return self.purpose if self.chunk is None else f"{self.purpose}/{self.chunk}"
 
 
 @dataclass(frozen=True)
@@ -83,25 +100,27 @@ class Evaluator:
 
     def warm_up(self) -> None:
         """Evaluates one batch of every size that validation and test have."""
-        batch, limits = (
-            self.trial.evaluation.batch,
-            {
-                "val": self.trial.training.validation_rows,
-                "test": self.trial.evaluation.rows,
-            },
-        )
-        sizes: set[int] = set()
-        for split, rows in self.dataset.sizes().items():
-            if split in limits:
-                limit = limits[split]
-                n = rows if limit is None else min(limit, rows)
-                sizes |= {min(n, batch), n % batch} - {0}
-        for size in sorted(sizes):
+        for size in sorted(self._batch_sizes()):
             x = self.dataset.rows("test", size).x
+            # Where there are fewer rows, resize repeats them: the shape is what counts here, the
+            # values are thrown away.
             x = np.resize(x, (size, *self.dataset.info.event_shape))
             # Training will say the same of these arrays, with a step number.
             with suppress(SolveFailed):
-                self._values(x, "warm-up/")
+                self.log_likelihood(x, NoiseKey("warm-up"))
+
+    def _batch_sizes(self) -> set[int]:
+        batch, rows = self.trial.evaluation.batch, self.dataset.sizes()
+        limits: dict[Split, int | None] = {
+            "val": self.trial.training.validation_rows,
+            "test": self.trial.evaluation.rows,
+        }
+        sizes: set[int] = set()
+        for split, limit in limits.items():
+            if split in rows:
+                n = rows[split] if limit is None else min(limit, rows[split])
+                sizes |= {min(n, batch), n % batch} - {0}
+        return sizes
 
     def score(self, name: str, chunks: Sequence[Rows]) -> Score:
         """Scores the rows of a split.
@@ -110,9 +129,9 @@ class Evaluator:
             SolveFailed: A solve did not finish or the score is not finite.
         """
         parts, forward = [], []
-        for index, rows in enumerate(chunks):
-            found, evaluations = self._values(rows.x, f"{name}/{index}/")
-            parts.append(found + rows.log_volume)
+        for chunk, rows in enumerate(chunks):
+            log_likelihood, evaluations = self.log_likelihood(rows.x, NoiseKey(name, chunk))
+            parts.append(log_likelihood + rows.log_volume)
             forward.append(evaluations)
         values = np.concatenate(parts)
         nll = -float(np.mean(values))
@@ -131,7 +150,7 @@ class Evaluator:
         Raises:
             SolveFailed: A solve did not finish.
         """
-        base = self._base(count, 0, 0, "sample/")
+        base = self._base(count, 0, NoiseKey("sample"))
         return self._sampled(base, self.trial.evaluation.batch)
 
     def sampling(self, index: int, count: int) -> tuple[Float, int]:
@@ -143,7 +162,7 @@ class Evaluator:
         Raises:
             SolveFailed: A solve did not finish.
         """
-        base = self._base(count, self.trial.seed, index, "samplings/")
+        base = self._base(count, self.trial.seed, NoiseKey("samplings", draw=index))
         samples, forward = self._sampled(base, count)
         return samples, sum(forward)
 
@@ -153,7 +172,7 @@ class Evaluator:
         Raises:
             SolveFailed: A solve did not finish.
         """
-        base = self._base(count, self.trial.seed, 0, "prior/")
+        base = self._base(count, self.trial.seed, NoiseKey("prior"))
         return self._sampled(base, self.trial.evaluation.batch)[0]
 
     def reconstructions(self, chunks: Sequence[Rows]) -> Float:
@@ -163,8 +182,8 @@ class Evaluator:
             SolveFailed: A solve did not finish.
         """
         reports = (
-            self._evaluated(rows.x, f"reconstruct/{index}/", "reconstruct")
-            for index, rows in enumerate(chunks)
+            self._evaluated(rows.x, NoiseKey("reconstruct", chunk), "reconstruct")
+            for chunk, rows in enumerate(chunks)
         )
         return np.concatenate([np.asarray(r.values["reconstruct"], np.float64) for r in reports])
 
@@ -177,16 +196,39 @@ class Evaluator:
         Raises:
             SolveFailed: A solve did not finish.
         """
-        return np.concatenate(
-            [
-                self._values(rows.x, f"importance/{number}/", index=index)[0] + rows.log_volume
-                for number, rows in enumerate(chunks)
-            ]
-        )
+        parts = []
+        for chunk, rows in enumerate(chunks):
+            log_weights, _ = self.log_likelihood(rows.x, NoiseKey("importance", chunk, index))
+            parts.append(log_weights + rows.log_volume)
+        return np.concatenate(parts)
 
-    def _base(self, count: int, seed: int, index: int, prefix: str) -> Array:
+    def log_likelihood(
+        self, x: Float, key: NoiseKey, trace: TraceName | None = None
+    ) -> tuple[Float, int]:
+        """Log-likelihood of rows, of an autoencoder their ELBO; and the evaluations.
+
+        Arguments:
+            x: [n, *event_shape] in model space.
+            key: The noise; an exact trace needs none.
+            trace: Instead of the trace of the trial's evaluation.
+
+        Returns:
+            [n] nats, log-volume left out; evaluations summed over blocks.
+
+        Raises:
+            SolveFailed: The solve did not finish.
+        """
+        density = self.trial.model.posterior is None
+        quantity: Quantity = "log_prob" if density else "elbo_terms"
+        report = self._evaluated(x, key, quantity, trace)
+        names = ("log_prob",) if density else ("elbo_terms/reconstruction", "elbo_terms/kl")
+        terms = [np.asarray(report.values[name], dtype=np.float64) for name in names]
+        values: Float = np.sum(terms, axis=0)
+        return (values if density else -values), sum(report.nfe.forward)
+
+    def _base(self, count: int, seed: int, key: NoiseKey) -> Array:
         slots = noise_slots(self.trial, self.dataset.info.event_shape, "sample", count)
-        return draw(slots, seed, index, self.trial.precision, prefix)["base"]
+        return draw(slots, seed, key.draw, self.trial.precision, f"{key.name}/")["base"]
 
     def _sampled(self, base: Array, size: int) -> tuple[Float, tuple[int, ...]]:
         """Maps base samples to model space, `size` a solve; and the evaluations of each."""
@@ -203,67 +245,19 @@ class Evaluator:
             forward.append(sum(report.nfe.forward))
         return np.concatenate(parts), tuple(forward)
 
-    def grid(self, test: Sequence[Rows]) -> Arrays:
-        """Log-density of 2-D data on a grid over the box of its test rows, exact trace.
-
-        Returns:
-            `grid_axis_x`, `grid_axis_y` [g] and `grid_log_prob` [g, g] (rows are y) in data space.
-
-        Raises:
-            SolveFailed: A solve did not finish.
-        """
-        x = np.concatenate([rows.x for rows in test])
-        low, high = x.min(axis=0), x.max(axis=0)
-        margin = _MARGIN * (high - low)
-        axes = [np.linspace(a, b, GRID) for a, b in zip(low - margin, high + margin, strict=True)]
-        points = np.stack(np.meshgrid(*axes), axis=-1).reshape(-1, 2)
-        size = self.trial.evaluation.batch
-        parts = [
-            self._values(points[start : start + size], "grid/", "exact")[0]
-            for start in range(0, len(points), size)
-        ]
-        # Preprocessing of 2-D data is a shift and a scale per axis, so axes map to axes.
-        data_axes = self.dataset.to_data(np.stack(axes, axis=-1))
-        stretch = (data_axes[-1] - data_axes[0]) / [axis[-1] - axis[0] for axis in axes]
-        log_prob = np.concatenate(parts) - float(np.sum(np.log(np.abs(stretch))))
-        return {
-            "grid_axis_x": data_axes[:, 0].astype(np.float32),
-            "grid_axis_y": data_axes[:, 1].astype(np.float32),
-            "grid_log_prob": log_prob.reshape(GRID, GRID).astype(np.float32),
-        }
-
-    def _values(
-        self, x: Float, prefix: str, trace: TraceName | None = None, index: int = 0
-    ) -> tuple[Float, int]:
-        """Log-likelihood, or ELBO, of each row [n]; and evaluations, summed over blocks."""
-        density = self.trial.model.posterior is None
-        quantity: Quantity = "log_prob" if density else "elbo_terms"
-        report = self._evaluated(x, prefix, quantity, trace, index)
-        names = ("log_prob",) if density else ("elbo_terms/reconstruction", "elbo_terms/kl")
-        terms = [np.asarray(report.values[name], dtype=np.float64) for name in names]
-        values: Float = np.sum(terms, axis=0)
-        return (values if density else -values), sum(report.nfe.forward)
-
     def _evaluated(
-        self,
-        x: Float,
-        prefix: str,
-        quantity: Quantity,
-        trace: TraceName | None = None,
-        index: int = 0,
+        self, x: Float, key: NoiseKey, quantity: Quantity, trace: TraceName | None = None
     ) -> EvaluationReport:
-        """A quantity of rows, with noise `index` of the slots of a prefix."""
         self.check()
         shape = self.dataset.info.event_shape
         noise: Arrays = {}
         if trace is None:
             slots = noise_slots(self.trial, shape, "evaluate", len(x))
-            noise = draw(slots, self.trial.seed, index, self.trial.precision, prefix)
+            noise = draw(slots, self.trial.seed, key.draw, self.trial.precision, f"{key.name}/")
         control = Control(self.trial.evaluation_solver, trace or self.trial.evaluation.trace)
         report = self.model.evaluate(
             Batch(x.astype(self.trial.dtype), noise), control, (quantity,)
         )
         if report.failure:
-            name = prefix.rstrip("/")
-            raise SolveFailed(f"a solve for '{name}' did not finish: {report.failure}")
+            raise SolveFailed(f"a solve for '{key.name}' did not finish: {report.failure}")
         return report

@@ -1,23 +1,21 @@
-"""What a finished training is measured by: test score, baselines, pictures, samples."""
+"""Measuring a finished training: the test first, then pictures, then the later phases."""
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
-
 from harness.architecture.arrays import parameter_count
 from harness.datasets.base import Rows
 from harness.errors import DataError
 from harness.interface import Arrays
-from harness.measuring.evaluator import Evaluator, Score, SolveFailed
-from harness.measuring.measured import Measured, Metrics, digest_of
-from harness.measuring.phases import Stage
+from harness.measuring.evaluator import Evaluator, Score
+from harness.measuring.measurements import Measurements, Metrics, digest_of
+from harness.measuring.phases import Phases
+from harness.measuring.pictures import write_pictures
 from harness.measuring.tally import Tally
 from harness.metrics.bits import bits_name, bits_per_dim
 from harness.metrics.gaussian import remembered_gaussian_nll
@@ -33,7 +31,7 @@ class Trained(NamedTuple):
 
     Arguments:
         evaluator: Its model and data.
-        watch: Time limit, requests to stop, sign of life.
+        watch: Time limit, requests to stop, progress.
         kept: The arrays that the trial keeps; empty if they are those of the model.
         val_nll: Their score at validation, None if there was none.
         val_rows: Rows of that validation.
@@ -50,7 +48,7 @@ class Trained(NamedTuple):
     stale: int | None
 
 
-def measure(trained: Trained, attempt: Path, earlier: Sequence[Path]) -> Measured:
+def measure(trained: Trained, attempt: Path, earlier: Sequence[Path]) -> Measurements:
     """Evaluates the arrays that the trial keeps and writes them, with samples, to the attempt.
 
     Arguments:
@@ -69,7 +67,7 @@ def measure(trained: Trained, attempt: Path, earlier: Sequence[Path]) -> Measure
         evaluator.model.load_arrays(trained.kept)
     arrays = pack(evaluator.model.arrays(), {"trial_id": trial.id})
     replace(attempt / "model.safetensors", arrays)
-    measured = Measured.newest(earlier, digest_of(arrays))
+    measured = Measurements.newest(earlier, digest_of(arrays))
 
     def save() -> None:
         measured.write(attempt)
@@ -77,16 +75,16 @@ def measure(trained: Trained, attempt: Path, earlier: Sequence[Path]) -> Measure
 
     test = evaluator.chunks("test", trial.evaluation.rows)
     if not measured.metrics:
-        watch.report(stage="testing")
+        watch.report(phase="testing")
         _test(measured, trained, test)
     save()
-    watch.report(stage="sampling")
-    _write_pictures(measured, evaluator, test, attempt)
-    Stage(evaluator, measured, watch, save).run(test)
+    watch.report(phase="sampling")
+    write_pictures(measured, evaluator, test, attempt)
+    Phases(evaluator, measured, watch, save).run(test)
     return measured
 
 
-def _test(measured: Measured, trained: Trained, test: Sequence[Rows]) -> None:
+def _test(measured: Measurements, trained: Trained, test: Sequence[Rows]) -> None:
     evaluator, trial = trained.evaluator, trained.evaluator.trial
     model, dataset = evaluator.model, evaluator.dataset
     model.synchronize()
@@ -138,23 +136,3 @@ def _add_bits(metrics: Metrics, event_shape: tuple[int, ...]) -> None:
             value = bits_per_dim(metrics[name]["value"], event_shape)
             n = metrics[name]["n"]
             metrics[bits_name(name)] = {"value": value, "unit": "bits/dim", "n": n}
-
-
-def _write_pictures(
-    measured: Measured, evaluator: Evaluator, test: Sequence[Rows], attempt: Path
-) -> None:
-    """Samples, and the density of a plane; they are for pictures, so no trial fails for them."""
-    trial, dataset = evaluator.trial, evaluator.dataset
-    arrays: Arrays = {}
-    try:
-        if trial.evaluation.samples:
-            samples, forward = evaluator.sample(trial.evaluation.samples)
-            measured.nfe["sample"] = {"forward": Tally.of(forward).summary()}
-            arrays["samples"] = dataset.to_data(samples).astype(np.float32)
-        if dataset.info.event_shape == (2,):
-            arrays |= evaluator.grid(test)
-    except SolveFailed as error:
-        measured.notes["pictures"] = str(error)
-    if arrays:
-        shape = json.dumps(dataset.image_shape)
-        replace(attempt / "samples.safetensors", pack(arrays, {"image_shape": shape}))

@@ -1,88 +1,45 @@
-"""The second stage of a trial, after its test: metrics of samples, reconstructions, draws.
+"""The phases of measuring that follow the test: metrics of samples, of images, of draws.
 
-Long by nature, so it is taken up after each set of samples and each draw: both are pure functions
-of the seed and their number, and a trial that was killed ends with the numbers of one that was
-not. Metrics are computed on the host.
+They are long, so a trial that was killed goes on after the last set of samples or the last draw:
+both are pure functions of the seed and their number, and the trial ends with the numbers of one
+that was not killed. Metrics are computed on the host.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from importlib import metadata
 
 import numpy as np
 
-from harness.datasets.base import Dataset, Rows
+from harness.datasets.base import Rows
 from harness.errors import MetricError
 from harness.measuring.evaluator import Evaluator, SolveFailed
-from harness.measuring.measured import Measured
+from harness.measuring.measurements import Measurements
 from harness.metrics.definitions import DEFINITIONS, IMAGE_METRICS
 from harness.metrics.floor import floor_rows, reference_rows
-from harness.metrics.paddingflow import distances, floor_entries, planned_rows, protocol_cost
+from harness.metrics.paddingflow import distances, floor_entries, planned_rows
 from harness.metrics.sets import Float
 from harness.process.watch import Watch
-from harness.trial import SampleMetrics, Trial
+from harness.trial import SampleMetrics
 
-__all__ = ["Stage", "require_measurable"]
-
-_LIBRARIES = {
-    "sample_metrics": ("POT", "scipy", "scikit-learn"),
-    "image_metrics": ("scikit-learn",),
-}
+__all__ = ["Phases"]
 
 
-def require_measurable(trial: Trial, dataset: Dataset, at_hand: int | None) -> None:
-    """Raises before a training whose samples could not be measured.
-
-    Arguments:
-        trial: The trial.
-        dataset: Its data.
-        at_hand: Bytes of host memory it may count on; None if that is not known.
-
-    Raises:
-        MetricError: A library is missing, the data are no table, or memory does not suffice.
-    """
-    for name, packages in _LIBRARIES.items():
-        for package in packages if getattr(trial.evaluation, name) else ():
-            try:
-                metadata.distribution(package)
-            except metadata.PackageNotFoundError:
-                raise MetricError(
-                    f"'{name}' needs {package}, which is not installed. "
-                    "Run: pip install 'cnf-harness[metrics]'"
-                ) from None
-    wanted, shape = trial.evaluation.sample_metrics, dataset.info.event_shape
-    if wanted is None:
-        return
-    if len(shape) != 1:
-        raise MetricError(
-            f"'sample_metrics' compares rows of numbers; an example of '{dataset.info.name}' has "
-            f"the shape {list(shape)}. Remove it from the evaluation"
-        )
-    needed = protocol_cost(wanted, shape[0], dataset.sizes()["test"]).bytes
-    if at_hand is not None and needed > at_hand:
-        raise MetricError(
-            f"the sample metrics would take {needed / 1e9:,.1f} GB of host memory, and "
-            f"{at_hand / 1e9:,.1f} GB are at hand. Lower exact_emd_rows, or give the trial more "
-            "cores of the machine"
-        )
-
-
-class Stage:
+class Phases:
     """Measures the arrays of a finished training beyond their test.
 
     Arguments:
         evaluator: The model and its data.
-        measured: What has been found so far; what is found is added.
-        watch: Time limit, requests to stop, sign of life.
+        measured: The measurements so far, to which these are added.
+        watch: Time limit, requests to stop, progress.
         save: Makes `measured` durable.
     """
 
     def __init__(
         self,
         evaluator: Evaluator,
-        measured: Measured,
+        measured: Measurements,
         watch: Watch,
         save: Callable[[], None],
     ) -> None:
@@ -96,8 +53,8 @@ class Stage:
             test: The test rows in evaluation batches.
 
         Raises:
-            TimedOut: The time is over; what was found is durable.
-            Interrupted: A stop was requested; likewise.
+            TimedOut: The time is over; what was measured is durable.
+            Interrupted: A stop was requested; what was measured is durable.
         """
         evaluation = self._evaluator.trial.evaluation
         try:
@@ -119,7 +76,7 @@ class Stage:
         self._floors(references, planned)
         while measured.samplings.count < wanted.samplings:
             index = measured.samplings.count
-            self._watch.report(stage=f"sampling {index + 1}/{wanted.samplings}")
+            self._watch.report(phase=f"sampling {index + 1}/{wanted.samplings}")
             evaluator.model.synchronize()
             start = time.perf_counter()
             try:
@@ -143,7 +100,7 @@ class Stage:
         measured = self._measured
         if "cd_floor" in measured.metrics or "floor" in measured.notes:
             return
-        self._watch.report(stage="floors")
+        self._watch.report(phase="floors")
         try:
             rows = floor_rows(self._evaluator.dataset.rows("train").x, len(references))
         except MetricError as error:
@@ -158,7 +115,7 @@ class Stage:
         measured, evaluator = self._measured, self._evaluator
         if "cov_l2_recon" in measured.metrics:
             return
-        self._watch.report(stage="reconstructing")
+        self._watch.report(phase="reconstructing")
         references = np.concatenate([rows.x for rows in test])
         sets = {
             "recon": evaluator.reconstructions(test),
@@ -186,7 +143,7 @@ class Stage:
         """NLL by importance weights: -(logsumexp over draws - ln K), a bound on the NLL."""
         measured, evaluator = self._measured, self._evaluator
         while measured.draws < draws:
-            self._watch.report(stage=f"draw {measured.draws + 1}/{draws}")
+            self._watch.report(phase=f"draw {measured.draws + 1}/{draws}")
             weights = evaluator.log_weights(test, measured.draws)
             first = measured.draws == 0
             measured.log_weights = (

@@ -1,8 +1,8 @@
-"""Counts and times, summed up."""
+"""Sums of counts and quartiles of times, as records have them."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -43,7 +43,7 @@ class Tally:
         return tally
 
 
-def quartiles(values: list[float]) -> dict[str, float | int]:
-    """`{"median", "q25", "q75", "n"}`."""
+def quartiles(values: Sequence[float]) -> dict[str, float]:
+    """Median and quartiles of values, `{"median", "q25", "q75", "n"}`."""
     q25, median, q75 = np.quantile(values, [0.25, 0.5, 0.75])
     return {"median": float(median), "q25": float(q25), "q75": float(q75), "n": len(values)}

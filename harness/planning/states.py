@@ -12,14 +12,15 @@ from harness import backends
 from harness.datasets import registry as datasets
 from harness.errors import RecordError
 from harness.records.folder import TrialFolder
+from harness.records.status import Status
 from harness.records.version import __version__
 from harness.trial import Trial
 
 __all__ = ["FINAL", "State", "States"]
 
 State = Literal["to_run", "finished", "skipped"]
-FINAL = frozenset({"ok", "diverged"})
-"""Statuses that are results: a flow that diverges does so again, so it is not run again."""
+FINAL = frozenset(status.value for status in Status if status.is_final)
+"""Statuses that are results (`harness.records.status.Status.is_final`), as records have them."""
 
 
 class States:

@@ -47,7 +47,7 @@ class Lease:
 
     Arguments:
         cores: The cores it is pinned to.
-        own: False if there were not enough free cores, so that others may use these as well.
+        own: False if there were not enough free cores, so that others may use these too.
     """
 
     cores: tuple[int, ...]
@@ -146,7 +146,7 @@ def _is_locked(path: Path) -> bool:
 def pin(cores: tuple[int, ...], device: Literal["cpu", "gpu"]) -> None:
     """Binds this process to `cores` and fixes thread counts; call before numpy and frameworks.
 
-    torch reads the thread variables; XLA's pools follow the affinity and nothing else.
+    torch reads the thread variables; XLA's pools follow the affinity alone.
     """
     count = str(len(cores))
     os.environ.update(OMP_NUM_THREADS=count, MKL_NUM_THREADS=count, OPENBLAS_NUM_THREADS=count)

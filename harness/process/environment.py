@@ -1,7 +1,7 @@
 """Where a trial ran, as an allow-list: nothing here names a user, a machine or a folder of theirs.
 
-Two fingerprints sum it up: the numerics fingerprint (same: bitwise equal results) and the hardware
-fingerprint (same: timings may be compared).
+Two fingerprints sum it up. Attempts with equal numerics fingerprints compute the same bits;
+timings may be compared where the hardware fingerprints are equal.
 """
 
 from __future__ import annotations
@@ -16,10 +16,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any, Literal
 
-from harness.interface import Backend
 from harness.records.files import scrub
 from harness.records.version import __version__
-from harness.trial import Trial
 
 __all__ = ["describe", "fingerprint", "with_choices"]
 
@@ -30,11 +28,12 @@ _ISA = (
 _VARIABLES = ("CUDA_", "CUBLAS_", "JAX_", "MKL_", "OMP_", "OPENBLAS_", "XLA_")
 _LIBRARIES = ("numpy", "safetensors")
 _COMPANIONS = {"jax": ("jaxlib",)}
+_SCALARS = (str, int, float, bool)
 
 
 def describe(
-    trial: Trial,
-    backend: Backend,
+    precision: str,
+    framework: Iterable[str],
     prepared: Mapping[str, Any],
     cores: int,
     device: Literal["cpu", "gpu"],
@@ -42,8 +41,8 @@ def describe(
     """Gathers what the results and the timings of a trial depend on beside its spec.
 
     Arguments:
-        trial: The trial.
-        backend: Its backend.
+        precision: Of the trial.
+        framework: Distributions that its backend computes with.
         prepared: What `Backend.prepare` returned.
         cores: Number of cores the trial is pinned to.
         device: Where the model is.
@@ -51,46 +50,54 @@ def describe(
     Returns:
         JSON values; `numerics_fingerprint` and `hardware_fingerprint` among them.
     """
+    hardware = _hardware(prepared, device)
+    numerics = _numerics(framework, prepared, cores)
+    found = {
+        **hardware,
+        **numerics,
+        "os": platform.system(),
+        "kernel": platform.release(),
+        **_checkout(),
+        "hardware_fingerprint": fingerprint({**hardware, "cores": cores}),
+        "numerics_fingerprint": fingerprint(
+            {
+                **numerics,
+                # Which of several equal GPUs a trial was given changes nothing.
+                "variables": _without(numerics["variables"], "CUDA_VISIBLE_DEVICES"),
+                "cpu_model": hardware["cpu_model"],
+                "isa": hardware["isa"],
+                "precision": precision,
+            }
+        ),
+    }
+    return {name: scrub(value) for name, value in found.items()}
+
+
+def _hardware(prepared: Mapping[str, Any], device: Literal["cpu", "gpu"]) -> dict[str, Any]:
+    """What two machines must share for timings to be compared."""
     model, isa = _processor()
-    variables = _variables()
-    hardware = {
+    return {
         "cpu_model": model,
         "isa": isa,
         "machine": platform.machine(),
         "cores_total": os.cpu_count(),
         "memory_total_bytes": _memory(),
+        # Both frameworks give the GPU's name as the driver has it, under words of their own.
+        "gpu": prepared.get("device_kind", prepared.get("device")) if device == "gpu" else None,
     }
-    numerics = {
+
+
+def _numerics(framework: Iterable[str], prepared: Mapping[str, Any], cores: int) -> dict[str, Any]:
+    """What two processes must share, beside the processor, to compute the same bits."""
+    return {
         **{name: value for name, value in prepared.items() if isinstance(value, _SCALARS)},
-        **_versions((*_LIBRARIES, *backend.framework)),
+        **_versions((*_LIBRARIES, *framework)),
         "python": platform.python_version(),
         "harness": __version__,
         "cores": cores,
         "threads": prepared.get("threads", cores),
-        "variables": variables,
+        "variables": _variables(),
     }
-    # Both frameworks give the GPU's name as the driver has it, under words of their own.
-    gpu = prepared.get("device_kind", prepared.get("device")) if device == "gpu" else None
-    found = {
-        **hardware,
-        "gpu": gpu,
-        **numerics,
-        "os": platform.system(),
-        "kernel": platform.release(),
-        **_checkout(),
-        "hardware_fingerprint": fingerprint({**hardware, "gpu": gpu, "cores": cores}),
-        "numerics_fingerprint": fingerprint(
-            {
-                **numerics,
-                # Which of several equal GPUs a trial was given changes nothing.
-                "variables": {k: v for k, v in variables.items() if k != "CUDA_VISIBLE_DEVICES"},
-                "cpu_model": model,
-                "isa": isa,
-                "precision": trial.precision,
-            }
-        ),
-    }
-    return {name: scrub(value) for name, value in found.items()}
 
 
 def with_choices(
@@ -102,9 +109,6 @@ def with_choices(
     return {**environment, **chosen, "numerics_fingerprint": fingerprint(numerics)}
 
 
-_SCALARS = (str, int, float, bool)
-
-
 def fingerprint(values: Mapping[str, Any]) -> str:
     """First 12 hex digits of the SHA-256 of JSON values."""
     text = json.dumps(values, sort_keys=True, separators=(",", ":"))
@@ -112,7 +116,7 @@ def fingerprint(values: Mapping[str, Any]) -> str:
 
 
 def _processor() -> tuple[str, str]:
-    """Name of the processor and those of its instruction sets that change results."""
+    """Name of the processor, and its instruction sets that change results."""
     try:
         text = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
     except OSError:
@@ -124,6 +128,10 @@ def _processor() -> tuple[str, str]:
     flags = set((fields.get("flags") or fields.get("features") or "").split())
     name = fields.get("model name") or fields.get("cpu part") or platform.machine()
     return name, " ".join(flag for flag in _ISA if flag in flags)
+
+
+def _without(values: Mapping[str, str], name: str) -> dict[str, str]:
+    return {key: value for key, value in values.items() if key != name}
 
 
 def _memory() -> int | None:

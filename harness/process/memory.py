@@ -1,14 +1,16 @@
-"""How much memory is at hand for a trial."""
+"""How much memory is at hand for a trial, and how much its process has taken."""
 
 from __future__ import annotations
 
 import os
+import resource
 import subprocess
+import sys
 from contextlib import suppress
 from pathlib import Path
 from typing import Literal
 
-__all__ = ["memory_at_hand"]
+__all__ = ["memory_at_hand", "peak_host_bytes"]
 
 
 def memory_at_hand(device: Literal["cpu", "gpu"], gpus: float, cores: int) -> int | None:
@@ -23,6 +25,12 @@ def memory_at_hand(device: Literal["cpu", "gpu"], gpus: float, cores: int) -> in
     available = _host_bytes()
     share = min(1.0, cores / (os.cpu_count() or 1))
     return None if available is None else int(available * share)
+
+
+def peak_host_bytes() -> int:
+    """Largest resident size that this process has had."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
 
 
 def _gpu_bytes() -> int | None:

@@ -1,4 +1,4 @@
-"""What a trial prints, caught into its log, from libraries below Python as well."""
+"""What a trial prints, and what libraries below Python print, sent to its log."""
 
 from __future__ import annotations
 
@@ -13,7 +13,11 @@ __all__ = ["captured"]
 
 @contextmanager
 def captured(path: Path | None) -> Iterator[None]:
-    """Sends file descriptors 1 and 2 to a file, so that libraries' output lands there as well."""
+    """Sends file descriptors 1 and 2 to a file, so that the output of libraries lands there too.
+
+    Arguments:
+        path: The file, which is appended to; None changes nothing.
+    """
     if path is None:
         yield
         return

@@ -1,4 +1,4 @@
-"""What stands over a running trial: its time limit, a request to stop, and its sign of life."""
+"""The time limit of a running trial, requests to stop it, and its progress.json."""
 
 from __future__ import annotations
 
@@ -16,7 +16,15 @@ from typing import Any
 
 from harness.records.files import dumps, now
 
-__all__ = ["Interrupted", "Progress", "TimedOut", "Watch", "lost_seconds", "read_progress"]
+__all__ = [
+    "Interrupted",
+    "Progress",
+    "TimedOut",
+    "Watch",
+    "began",
+    "lost_seconds",
+    "read_progress",
+]
 
 _NAME = "progress.json"
 
@@ -34,7 +42,7 @@ class Progress:
     """How far a running trial is.
 
     Arguments:
-        stage: What it does: `starting`, `training`, `testing`, ...
+        phase: What it is busy with: `starting`, `training`, `testing`, ...
         step: Finished optimiser steps.
         iterations: Steps in all.
         loss: Last known training loss in nats per example.
@@ -45,7 +53,7 @@ class Progress:
         timestamp_ms: When this was written.
     """
 
-    stage: str
+    phase: str
     step: int
     iterations: int
     loss: float | None = None
@@ -62,12 +70,12 @@ class Progress:
 
 
 class Watch:
-    """Stands over one attempt.
+    """Says whether an attempt may go on, and publishes how far it is.
 
     Arguments:
-        attempt: Its folder, which receives the sign of life.
+        attempt: Folder of the attempt, which receives progress.json.
         limit_s: Time limit of the attempt.
-        listener: Told of every progress.
+        listener: Called with every progress.
         parent: Process id of whoever waits for the trial; it stops when that process is dead.
     """
 
@@ -114,7 +122,7 @@ class Watch:
         values = {**asdict(self._last), **changes}
         values |= {"alive_s": self.alive_s(), "saved_s": self._saved_s, "timestamp_ms": now()}
         self._last = Progress(**values)
-        # Neither durable nor part of the record, so without fsync.
+        # Neither durable nor part of the record: no fsync.
         temporary = self._path.with_name(f".{_NAME}")
         temporary.write_bytes(dumps(asdict(self._last)))
         os.replace(temporary, self._path)
@@ -151,15 +159,23 @@ _SAME_REQUEST_S = 1.0
 """One Ctrl-C may arrive twice, from the terminal and from whoever started the process."""
 
 
+def began(attempt: Path) -> bool:
+    """True once an attempt has its cores and has published its progress."""
+    return (attempt / _NAME).exists()
+
+
 def read_progress(attempt: Path) -> Progress | None:
-    """Reads the last sign of life of an attempt; None if it gave none."""
+    """Reads the last progress of an attempt; None if it has published none."""
     try:
-        return Progress(**json.loads((attempt / _NAME).read_bytes()))
+        values = json.loads((attempt / _NAME).read_bytes())
+        if "stage" in values:  # the name of `phase` in version 0.1
+            values["phase"] = values.pop("stage")
+        return Progress(**values)
     except (OSError, ValueError, TypeError):
         return None
 
 
 def lost_seconds(attempt: Path) -> float:
-    """Seconds of a dead attempt that no checkpoint of its kept."""
+    """Seconds of a dead attempt that are in none of its checkpoints."""
     last = read_progress(attempt)
     return 0.0 if last is None else max(0.0, last.alive_s - last.saved_s)

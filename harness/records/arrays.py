@@ -9,7 +9,7 @@ from safetensors.numpy import save
 
 from harness.interface import Array
 
-__all__ = []
+__all__ = ["pack"]
 
 
 def pack(tensors: Mapping[str, Array], metadata: Mapping[str, str]) -> bytes:

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-__all__ = ["commit", "dumps", "now", "read_lines", "replace", "scrub"]
+__all__ = ["commit", "dumps", "now", "read_lines", "replace", "scrub", "sync_folder"]
 
 
 def scrub(value: Any) -> Any:  # noqa: ANN401
@@ -63,14 +63,14 @@ def commit(path: Path, data: bytes) -> bool:
         return False
     finally:
         temporary.unlink()
-    _sync_folder(path.parent)
+    sync_folder(path.parent)
     return True
 
 
 def replace(path: Path, data: bytes) -> None:
     """Writes a file whole and durable, over the one that is there."""
     os.replace(_write_aside(path, data), path)
-    _sync_folder(path.parent)
+    sync_folder(path.parent)
 
 
 def _write_aside(path: Path, data: bytes) -> Path:
@@ -82,7 +82,8 @@ def _write_aside(path: Path, data: bytes) -> Path:
     return temporary
 
 
-def _sync_folder(folder: Path) -> None:
+def sync_folder(folder: Path) -> None:
+    """Makes durable which names a folder has."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)

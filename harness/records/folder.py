@@ -14,19 +14,17 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator, Mapping
-from contextlib import suppress
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from harness.errors import RecordError
-from harness.records.files import _sync_folder, commit, dumps, now, replace
-from harness.records.status import Status
+from harness.records.files import commit, dumps, now, replace, sync_folder
 from harness.specs.resources import Resources
 from harness.trial import Trial, decode, encode
 
-__all__ = ["SCHEMA_VERSION", "TrialFolder", "read_results", "read_spec", "result_head"]
+__all__ = ["SCHEMA_VERSION", "TrialFolder", "read_results", "read_spec"]
 
 SCHEMA_VERSION = 1
 
@@ -86,9 +84,8 @@ class TrialFolder:
 
     def suites(self) -> list[str]:
         """Names of the suites that have run the trial."""
-        with suppress(FileNotFoundError):
-            return [str(name) for name in _read(self.spec).get("suites", [])]
-        return []
+        spec = _read(self.spec) or {}
+        return [str(name) for name in spec.get("suites", [])]
 
     def read_result(self) -> dict[str, Any] | None:
         """The committed result, None if there is none.
@@ -96,9 +93,7 @@ class TrialFolder:
         Raises:
             RecordError: It is damaged.
         """
-        with suppress(FileNotFoundError):
-            return _read(self.result)
-        return None
+        return _read(self.result)
 
     def commit_result(self, result: Mapping[str, Any]) -> bool:
         """Commits the result of the trial; False if one is there."""
@@ -108,7 +103,7 @@ class TrialFolder:
         """Makes room for another result.
 
         Arguments:
-            attempts: Set the attempts aside as well, so that the trial starts anew.
+            attempts: Set the attempts aside too, so that the trial starts anew.
         """
         old = [self.result, *([self.choices] if attempts else [])]
         old = [path for path in old if path.exists()] + (self.attempts() if attempts else [])
@@ -121,11 +116,11 @@ class TrialFolder:
         place.mkdir()
         for path in old:
             os.replace(path, place / path.name)
-        _sync_folder(self.path)
+        sync_folder(self.path)
 
     def replaced(self) -> list[dict[str, Any]]:
         """Results that were set aside."""
-        return [_read(path) for path in sorted(self.path.glob("replaced-*/result.json"))]
+        return list(_read_all(self.path, "replaced-*/result.json"))
 
 
 def read_spec(path: Path) -> tuple[Trial, Resources]:
@@ -134,12 +129,12 @@ def read_spec(path: Path) -> tuple[Trial, Resources]:
     Raises:
         RecordError: It is absent, damaged, or not the trial it says it is.
     """
+    spec = _read(path)
+    if spec is None:
+        raise RecordError(f"{path}: no such file")
     try:
-        spec = _read(path)
         trial: Trial = decode(Trial, spec["trial"])
         resources: Resources = decode(Resources, spec["resources"])
-    except FileNotFoundError as error:
-        raise RecordError(f"{path}: no such file") from error
     except (KeyError, TypeError, AttributeError) as error:
         raise RecordError(f"{path}: not a spec of this version: {error}") from error
     if trial.id != spec.get("trial_id"):
@@ -147,45 +142,39 @@ def read_spec(path: Path) -> tuple[Trial, Resources]:
     return trial, resources
 
 
-def read_results(root: Path) -> Iterator[dict[str, Any]]:
-    """Yields all committed results under a run root, by trial id.
+def read_results(root: Path, trial_ids: Collection[str] | None = None) -> Iterator[dict[str, Any]]:
+    """Yields committed results under a run root, by trial id.
+
+    Arguments:
+        root: The run root.
+        trial_ids: Only these trials, no file of another is opened; None means all.
 
     Raises:
         RecordError: One is damaged.
     """
-    for path in sorted(root.glob("trials/*/result.json")):
-        yield _read(path)
+    if trial_ids is None:
+        trial_ids = [path.parent.name for path in root.glob("trials/*/result.json")]
+    for trial_id in sorted(set(trial_ids)):
+        result = TrialFolder(root, trial_id).read_result()
+        if result is not None:
+            yield result
 
 
-def _read(path: Path) -> dict[str, Any]:
+def _read_all(folder: Path, pattern: str) -> Iterator[dict[str, Any]]:
+    for path in sorted(folder.glob(pattern)):
+        values = _read(path)
+        if values is not None:
+            yield values
+
+
+def _read(path: Path) -> dict[str, Any] | None:
+    """The values of a file of JSON, None if it is absent."""
     try:
         value = json.loads(path.read_bytes())
     except FileNotFoundError:
-        raise
+        return None
     except (OSError, ValueError) as error:
         raise RecordError(f"{path}: cannot be read: {error}") from error
     if not isinstance(value, dict):
         raise RecordError(f"{path}: not a record")
     return value
-
-
-def result_head(
-    folder: TrialFolder, attempt_id: str, status: Status, message: str | None
-) -> dict[str, Any]:
-    """The first entries of a result.json.
-
-    Arguments:
-        folder: The trial.
-        attempt_id: Its last attempt.
-        status: How it ended.
-        message: Why, or what is worth knowing.
-    """
-    return {
-        "schema_version": SCHEMA_VERSION,
-        "trial_id": folder.trial_id,
-        "status": status.value,
-        "message": message,
-        "attempts": len(folder.attempts()),
-        "attempt_id": attempt_id,
-        "finished_ms": now(),
-    }

@@ -5,30 +5,30 @@ Every table and figure starts from these two, whether they come from the run fol
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from harness.labels import LABELS, label
+from harness.records.columns import Scalar, result_columns, trial_columns
 from harness.records.files import read_lines
-from harness.records.flat import Scalar, flatten_result
 from harness.records.folder import TrialFolder, read_results, read_spec
-from harness.trial import Trial, canonical
+from harness.trial import AXES, Trial
 
 __all__ = ["HISTORY_COLUMNS", "frame_of", "history", "history_of", "load", "row"]
 
 HISTORY_COLUMNS = ("trial_id", "metric", "step", "value", "timestamp_ms")
-_FIRST = ("trial_id", *LABELS, "status", "message")
+_FIRST = ("trial_id", *AXES, "status", "message")
 _NOT_CURVES = frozenset({"step", "timestamp_ms"})
 
 
-def load(root: Path | str) -> pd.DataFrame:
-    """Reads all committed records under a run root.
+def load(root: Path | str, trial_ids: Collection[str] | None = None) -> pd.DataFrame:
+    """Reads the committed records under a run root.
 
     Arguments:
         root: The run root, which holds `trials/<trial_id>/`.
+        trial_ids: Only these trials, no file of another is opened; None means all.
 
     Returns:
         One row a trial, sorted by id. Columns: `trial_id`; the labels of the trial (`dataset`,
@@ -44,26 +44,25 @@ def load(root: Path | str) -> pd.DataFrame:
     folder = Path(root)
     return frame_of(
         row(read_spec(TrialFolder(folder, result["trial_id"]).spec)[0], result)
-        for result in read_results(folder)
+        for result in read_results(folder, trial_ids)
     )
 
 
 def row(trial: Trial, result: Mapping[str, Any]) -> dict[str, Scalar]:
-    """Flattens one record into the columns of `load`.
+    """One record in the columns of `load`.
 
     Arguments:
         trial: Its spec.
         result: What `result.json` holds.
     """
-    labels: dict[str, Scalar] = {**label(trial), "seed": trial.seed}
-    return {**labels, "spec": canonical(trial), **flatten_result(result)}
+    return {**trial_columns(trial), **result_columns(result)}
 
 
 def frame_of(rows: Iterable[Mapping[str, Scalar]]) -> pd.DataFrame:
-    """Builds the table of `load`; the order of columns does not depend on that of the rows."""
-    found = list(rows)
-    others = sorted({name for row in found for name in row} - set(_FIRST))
-    frame = pd.DataFrame(found, columns=[*_FIRST, *others])
+    """Builds the table of `load`; rows in another order give the same table."""
+    records = list(rows)
+    others = sorted({name for record in records for name in record} - set(_FIRST))
+    frame = pd.DataFrame(records, columns=[*_FIRST, *others])
     return frame.sort_values("trial_id", ignore_index=True)
 
 

@@ -1,59 +1,56 @@
 """MLflow as a mirror of the records, written by one exporter and complete enough to report from.
 
-A record becomes one run: params are the flattened spec, metrics the history with its original
-timestamps and all numbers of result.json under their dotted names, tags its texts. A run is found
-again by the tags `trial_id` and `attempt_id`, and the tag `synced` comes last: an export that is
-killed anywhere is completed by the next, without a second run or a second point.
+A record becomes one run. Its params are the flattened spec; its metrics the history, with the
+original timestamps, and all numbers of result.json under their dotted names; its tags the texts of
+result.json. The tags `trial_id` and `attempt_id` identify the run of a record, and the tag
+`synced` is written last: an export that is killed anywhere is completed by the next, without a
+second run or a second point.
 """
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
-import logging
-import os
-from collections.abc import Collection, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from harness.errors import HarnessError
-from harness.labels import label
+from harness.labels import label, trial_name
+from harness.records.columns import PARTS, Scalar, flatten, result_columns, trial_columns
 from harness.records.files import dumps
-from harness.records.flat import Scalar, flatten, flatten_result
 from harness.records.folder import TrialFolder, read_results, read_spec
+from harness.records.mlflow_store import (
+    TrackingError,
+    connected,
+    experiment_id,
+    locked,
+    newest_runs,
+    runs_of,
+    tracking_uri,
+)
+from harness.records.status import Status
 from harness.trial import Trial, canonical, decode, encode
 
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["EXPERIMENT", "TrackingError", "history", "load", "sync", "tracking_uri"]
+__all__ = ["TrackingError", "history", "load", "sync", "tracking_uri"]
 
-EXPERIMENT = "cnf-harness"
 VERSION = 1
-"""Of the mirror's form; part of `synced`, so that a new form exports all records again."""
-_POINTS = 1000
-_FEW = 50
-_NUMBERS = ("metrics.", "timing.", "nfe.", "memory.", "environment.")
+"""Version of what a run holds; part of `synced`, so that a new one exports all records again."""
+
+_POINTS, _TAGS = 1000, 100
+"""What MLflow takes in one call, at most."""
+
+_NUMBERS = tuple(f"{part}." for part in PARTS)
 _HEAD_NUMBERS = frozenset({"attempts", "finished_ms"})
 _TEXT = "record."
-
-
-class TrackingError(HarnessError):
-    """MLflow is not installed, does not answer, or refused."""
-
-
-def tracking_uri(root: Path) -> str:
-    """`MLFLOW_TRACKING_URI`, else a database under the run root."""
-    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{root.resolve() / 'mlflow.db'}"
 
 
 def sync(
     root: Path,
     uri: str | None = None,
-    suite: str | None = None,
     trial_ids: Collection[str] | None = None,
 ) -> int:
     """Brings the mirror up to date with the committed records; does nothing twice.
@@ -61,8 +58,7 @@ def sync(
     Arguments:
         root: The run root.
         uri: The tracking store; None means `tracking_uri(root)`.
-        suite: Only trials of this suite; None means all.
-        trial_ids: Only these; None means all.
+        trial_ids: Only these trials, no record of another is read; None means all.
 
     Returns:
         Number of records that were written.
@@ -72,13 +68,12 @@ def sync(
             far is kept, and the next call goes on.
         RecordError: A record is damaged.
     """
-    records = [record for record in _records(root, trial_ids) if suite in (None, *record.suites)]
+    records = list(_records(root, trial_ids))
     if not records:
         return 0
-    with _lock(root), _guarded(uri or tracking_uri(root)) as client:
-        experiment = _experiment(client)
-        ids = [record.trial_id for record in records] if trial_ids is not None else None
-        existing = _runs(client, experiment, ids)
+    with locked(root), connected(uri or tracking_uri(root)) as client:
+        experiment = experiment_id(client)
+        existing = runs_of(client, experiment, trial_ids)
         written = 0
         for record in records:
             for attempt_id in record.replaced:
@@ -92,20 +87,23 @@ def sync(
         return written
 
 
-def load(root: Path, uri: str | None = None) -> pd.DataFrame:
+def load(
+    root: Path, uri: str | None = None, trial_ids: Collection[str] | None = None
+) -> pd.DataFrame:
     """Rebuilds the table of `harness.load` from the mirror.
 
     Arguments:
         root: The run root that the records came from.
         uri: The tracking store; None means `tracking_uri(root)`.
+        trial_ids: Only these trials; None means all.
 
     Raises:
         TrackingError: MLflow is not installed or does not answer.
     """
     from harness.records.frame import frame_of
 
-    with _guarded(uri or tracking_uri(root)) as client:
-        return frame_of(_row(run) for run in _newest(client).values())
+    with connected(uri or tracking_uri(root)) as client:
+        return frame_of(_row(run) for run in newest_runs(client, trial_ids).values())
 
 
 def history(root: Path, trial_ids: Collection[str], uri: str | None = None) -> pd.DataFrame:
@@ -121,21 +119,20 @@ def history(root: Path, trial_ids: Collection[str], uri: str | None = None) -> p
     """
     from harness.records.frame import history_of
 
-    with _guarded(uri or tracking_uri(root)) as client:
-        runs = _newest(client)
+    with connected(uri or tracking_uri(root)) as client:
+        runs = newest_runs(client, trial_ids)
         return history_of(
             (trial_id, name, point.step, point.value, point.timestamp)
-            for trial_id in trial_ids
-            if trial_id in runs
-            for name in runs[trial_id].data.metrics
+            for trial_id, run in runs.items()
+            for name in run.data.metrics
             if not _is_final(name)
-            for point in client.get_metric_history(runs[trial_id].info.run_id, name)
+            for point in client.get_metric_history(run.info.run_id, name)
         )
 
 
 @dataclass(frozen=True)
 class _Record:
-    """What is exported of one trial."""
+    """What is exported of one trial; `replaced` are ids of attempts whose result was set aside."""
 
     trial: Trial
     trial_id: str
@@ -151,10 +148,8 @@ class _Record:
 
 
 def _records(root: Path, trial_ids: Collection[str] | None) -> Iterator[_Record]:
-    for result in read_results(root):
+    for result in read_results(root, trial_ids):
         trial_id = str(result["trial_id"])
-        if trial_ids is not None and trial_id not in trial_ids:
-            continue
         folder = TrialFolder(root, trial_id)
         trial, _ = read_spec(folder.spec)
         replaced = tuple(str(old["attempt_id"]) for old in folder.replaced())
@@ -163,60 +158,73 @@ def _records(root: Path, trial_ids: Collection[str] | None) -> Iterator[_Record]
 
 
 def _export(client: Any, experiment: str, record: _Record, root: Path, run_id: str | None) -> None:  # noqa: ANN401
+    """Writes a record into its run, which is created if `run_id` is None."""
     from mlflow.entities import Metric, Param, RunTag
 
+    columns = result_columns(record.result)
+    finished = int(record.result["finished_ms"])
+    points = [Metric(*point) for point in _points(record, root, columns, finished)]
+    tags = _tags(record, columns)
+    params = flatten(encode(record.trial))
+    if run_id is None:
+        start = min(point.timestamp for point in points)
+        identity = {name: tags[name] for name in ("trial_id", "attempt_id")}
+        run_id = client.create_run(
+            experiment, start, identity, trial_name(record.trial)
+        ).info.run_id
+    client.log_batch(run_id, params=[Param(name, str(value)) for name, value in params.items()])
+    for some in _batches([RunTag(name, value) for name, value in tags.items()], _TAGS):
+        client.log_batch(run_id, tags=some)
+    for some in _batches(points, _POINTS):
+        client.log_batch(run_id, metrics=some)
+    ok = record.result["status"] == Status.OK.value
+    client.set_terminated(run_id, "FINISHED" if ok else "FAILED", finished)
+    client.set_tag(run_id, "synced", record.digest)
+
+
+def _points(
+    record: _Record, root: Path, columns: Mapping[str, Scalar], finished: int
+) -> Iterator[tuple[str, float, int, int]]:
+    """Name, value, time (ms) and step: the curves, then the numbers of the result."""
     from harness.records.frame import history as curves
 
-    row, finished = flatten_result(record.result), int(record.result["finished_ms"])
     table: Any = curves(root, [record.trial_id])
-    columns = (table[name] for name in ("metric", "value", "timestamp_ms", "step"))
-    points = [
-        Metric(str(name), float(value), int(at), int(step))
-        for name, value, at, step in zip(*columns, strict=True)
-    ]
-    numbers = {name: value for name, value in row.items() if _is_final(name, value)}
-    last = int(row.get("metrics.steps", record.trial.training.iterations))
-    start = min((point.timestamp for point in points), default=finished)
-    points += [Metric(name, float(value), finished, last) for name, value in numbers.items()]
-    tags = {
+    of_curves = (table[name] for name in ("metric", "value", "timestamp_ms", "step"))
+    for name, value, at, step in zip(*of_curves, strict=True):
+        yield str(name), float(value), int(at), int(step)
+    last = int(columns.get("metrics.steps", record.trial.training.iterations))
+    for name, value in columns.items():
+        if _is_final(name, value):
+            yield name, float(value), finished, last
+
+
+def _tags(record: _Record, columns: Mapping[str, Scalar]) -> dict[str, str]:
+    """The texts of a run, with what is needed to rebuild its row from texts and floats alone."""
+    numbers = {name: value for name, value in columns.items() if _is_final(name, value)}
+    return {
         **label(record.trial),
         "trial_id": record.trial_id,
         "attempt_id": record.attempt_id,
         "status": str(record.result["status"]),
         "suites": ",".join(record.suites),
         "spec": canonical(record.trial),
-        "integers": ",".join(n for n, value in numbers.items() if isinstance(value, int)),
-        **{_TEXT + name: json.dumps(value) for name, value in row.items() if name not in numbers},
+        "integers": ",".join(name for name, value in numbers.items() if isinstance(value, int)),
+        **{
+            _TEXT + name: json.dumps(value)
+            for name, value in columns.items()
+            if name not in numbers
+        },
     }
-    if run_id is None:
-        identity = {name: tags[name] for name in ("trial_id", "attempt_id")}
-        run = client.create_run(experiment, start, identity, _name(record.trial))
-        run_id = run.info.run_id
-    params = flatten({"trial": encode(record.trial)})
-    client.log_batch(
-        run_id,
-        params=[Param(name.removeprefix("trial."), str(value)) for name, value in params.items()],
-    )
-    texts = [RunTag(name, value) for name, value in tags.items()]
-    for begin in range(0, len(texts), 100):
-        client.log_batch(run_id, tags=texts[begin : begin + 100])
-    for begin in range(0, len(points), _POINTS):
-        client.log_batch(run_id, metrics=points[begin : begin + _POINTS])
-    ok = record.result["status"] == "ok"
-    client.set_terminated(run_id, "FINISHED" if ok else "FAILED", finished)
-    client.set_tag(run_id, "synced", record.digest)
+
+
+def _batches(values: Sequence[Any], size: int) -> Iterator[Sequence[Any]]:
+    return (values[start : start + size] for start in range(0, len(values), size))
 
 
 def _is_final(name: str, value: Scalar = 0.0) -> bool:
     """True for a number of result.json, False for its texts and for curves."""
     number = isinstance(value, int | float) and not isinstance(value, bool)
     return number and (name in _HEAD_NUMBERS or name.startswith(_NUMBERS))
-
-
-def _name(trial: Trial) -> str:
-    axes = label(trial)
-    names = ("dataset", "backend", "solver", "regularizer")
-    return " ".join([*(axes[name] for name in names), f"seed {axes['seed']}"])
 
 
 def _row(run: Any) -> dict[str, Scalar]:  # noqa: ANN401
@@ -234,82 +242,4 @@ def _row(run: Any) -> dict[str, Scalar]:  # noqa: ANN401
         for name, value in run.data.metrics.items()
         if _is_final(name)
     }
-    return {**label(trial), "seed": trial.seed, "spec": tags["spec"], **texts, **numbers}
-
-
-def _newest(client: Any) -> dict[str, Any]:  # noqa: ANN401
-    """The run of each trial; of several records of one trial, the one that finished last."""
-    found: dict[str, Any] = {}
-    runs = _runs(client, _experiment(client), None)
-    complete = [run for group in runs.values() for run in group if "synced" in run.data.tags]
-    for run in sorted(complete, key=lambda run: run.data.metrics["finished_ms"]):
-        found[run.data.tags["trial_id"]] = run
-    return found
-
-
-def _runs(
-    client: Any,  # noqa: ANN401
-    experiment: str,
-    trial_ids: Collection[str] | None,
-) -> dict[tuple[str, str], list[Any]]:
-    """All runs by trial and attempt; few trials are asked for one by one."""
-    filters = [""]
-    if trial_ids is not None and len(trial_ids) <= _FEW:
-        filters = [f"tags.trial_id = '{trial_id}'" for trial_id in trial_ids]
-    found: dict[tuple[str, str], list[Any]] = {}
-    for text in filters:
-        token: str | None = None
-        while True:
-            page = client.search_runs([experiment], text, max_results=1000, page_token=token)
-            for run in page:
-                tags = run.data.tags
-                key = tags.get("trial_id", ""), tags.get("attempt_id", "")
-                found.setdefault(key, []).append(run)
-            token = page.token
-            if not token:
-                break
-    return found
-
-
-def _experiment(client: Any) -> str:  # noqa: ANN401
-    found = client.get_experiment_by_name(EXPERIMENT)
-    if found is not None:
-        return str(found.experiment_id)
-    return str(client.create_experiment(EXPERIMENT))
-
-
-@contextmanager
-def _lock(root: Path) -> Iterator[None]:
-    """One exporter at a time; a fresh database does not survive two."""
-    with open(root / ".mlflow.lock", "w", encoding="utf-8") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
-
-
-@contextmanager
-def _guarded(uri: str) -> Iterator[Any]:
-    """A client of the store; whatever MLflow raises becomes a TrackingError."""
-    # Read on import. MLflow's own retries would block for minutes a call.
-    os.environ.update(MLFLOW_DISABLE_TELEMETRY="true", DO_NOT_TRACK="true")
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")
-    # Nothing is stored as an artifact; the default would write the working directory's path.
-    os.environ.setdefault("_MLFLOW_SERVER_ARTIFACT_ROOT", "mlflow-artifacts:/")
-    try:
-        from mlflow.tracking import MlflowClient
-    except ImportError as error:
-        raise TrackingError(
-            "the MLflow mirror needs mlflow, which is not installed. Run: pip install "
-            "'cnf-harness[mlflow]', then: harness sync"
-        ) from error
-    for name in ("mlflow", "alembic"):
-        logging.getLogger(name).setLevel(logging.ERROR)
-    try:
-        yield MlflowClient(tracking_uri=uri)
-    except HarnessError:
-        raise
-    except Exception as error:
-        # MLflow lets errors of sqlalchemy, requests and the operating system through.
-        first = str(error).strip().splitlines()
-        detail = first[0] if first else type(error).__name__
-        raise TrackingError(f"MLflow at {uri.split('@')[-1]}: {detail}") from error
+    return {**trial_columns(trial), **texts, **numbers}

@@ -19,6 +19,11 @@ class Status(Enum):
     SKIPPED = "skipped"
 
     @property
+    def is_final(self) -> bool:
+        """True for a result: a flow that diverges does so again, so it is not run again."""
+        return self in (Status.OK, Status.DIVERGED)
+
+    @property
     def sentence(self) -> str:
         """What it means."""
         return _MEANING[self][0]

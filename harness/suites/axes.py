@@ -31,16 +31,11 @@ from harness.trial import (
     Training,
 )
 
-__all__ = ["AXES", "MERGED", "Axes", "merge", "read_axis"]
+__all__ = ["MERGED", "Axes", "merge", "read_axis"]
 
 Axes = Mapping[str, tuple[Any, ...]]
 """Checked values by axis."""
 
-AXES = (
-    *("dataset", "backend", "solver", "regularizer", "model", "training", "evaluation"),
-    *("gradient", "engine", "precision", "seed"),
-)
-"""In this order the grid is walked, the seed fastest; only here does a list multiply."""
 MERGED = ("model", "training", "evaluation")
 """Here a block's mapping is laid over that of `defaults`; elsewhere it replaces it."""
 

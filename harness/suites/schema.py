@@ -11,10 +11,11 @@ from harness import backends
 from harness.datasets import registry as datasets
 from harness.solvers import ADAPTIVE_SOLVERS
 from harness.specs.resources import Resources
-from harness.suites.axes import AXES, LIBRARY_SOLVER, Regularizer, Seed
+from harness.suites.axes import LIBRARY_SOLVER, Regularizer, Seed
 from harness.suites.suite import KEYS, NAME, ExcludeEntry
 from harness.suites.terms import METRICS, Budget, Gate
 from harness.trial import (
+    AXES,
     AdaptiveSolver,
     EngineName,
     Evaluation,

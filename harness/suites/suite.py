@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 from harness.errors import InputError
-from harness.labels import LABELS
 from harness.reading.nodes import Node, Place
 from harness.reading.validation import Problems, validate
 from harness.reading.yaml import read_yaml
@@ -20,6 +19,7 @@ from harness.specs.resources import Resources
 from harness.suites.entries import Block, read_blocks
 from harness.suites.filters import Filter, parse_filter
 from harness.suites.terms import METRICS, Budget, Gate
+from harness.trial import AXES
 
 __all__ = ["KEYS", "NAME", "ExcludeEntry", "Exclusion", "PlacedGate", "Suite", "load_suite"]
 
@@ -249,9 +249,7 @@ class _Reader:
     def _filter(self, node: Node) -> Filter | None:
         place = node.place
         try:
-            return parse_filter(
-                str(node.value), f"{place.file}:{place.line}:{place.column}", LABELS
-            )
+            return parse_filter(str(node.value), f"{place.file}:{place.line}:{place.column}", AXES)
         except InputError as error:
             self._problems.extend(error)
             return None

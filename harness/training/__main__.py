@@ -14,14 +14,13 @@ from harness.errors import HarnessError
 from harness.process.watch import Progress
 from harness.records.folder import TrialFolder, read_spec
 from harness.records.status import Status
-from harness.training.run_trial import OUT_OF_MEMORY_EXIT, run_trial
+from harness.training.run_trial import INTERRUPTED_EXIT, OUT_OF_MEMORY_EXIT, RunOptions, run_trial
 from harness.trial import Trial
 
 __all__ = ["main"]
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs the trial of a spec.json; returns 0 if it ended ok, 1 if not, 130 if interrupted."""
+def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m harness.training",
         description="Run one trial, going on from its newest checkpoint if it has one.",
@@ -32,15 +31,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--rerun", action="store_true", help="set a finished result aside")
     parser.add_argument("--exclusive", action="store_true", help="run while no other trial does")
-    for option in ("--attempt", "--parent", "--may-retry", "--quiet"):
-        # What the executors say to a process of theirs.
-        kind: dict[str, Any] = (
-            {"type": int if option == "--parent" else str}
-            if option in ("--attempt", "--parent")
-            else {"action": "store_true"}
-        )
-        parser.add_argument(option, help=argparse.SUPPRESS, **kind)
-    given = parser.parse_args(arguments)
+    # What an executor says to a process of its own.
+    parser.add_argument("--attempt", help=argparse.SUPPRESS)
+    parser.add_argument("--parent", type=int, help=argparse.SUPPRESS)
+    parser.add_argument("--may-retry", action="store_true", help=argparse.SUPPRESS)
+    parser.add_argument("--quiet", action="store_true", help=argparse.SUPPRESS)
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs the trial of a spec.json; returns 0 if it ended ok, 1 if not, 130 if interrupted."""
+    given = _parser().parse_args(arguments)
     try:
         trial, resources = read_spec(given.spec)
         root = given.root or _root_of(given.spec, trial)
@@ -49,17 +50,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
             folder.set_aside(attempts=True)
         # The trial's own output goes to its log; this stays the terminal.
         with os.fdopen(os.dup(1), "w", encoding="utf-8") as terminal:
-            status = run_trial(
-                trial,
-                root,
-                resources,
-                progress=None if given.quiet else _Lines(terminal),
+            options = RunOptions(
+                progress=None if given.quiet else _PrintedProgress(terminal),
                 attempt_id=given.attempt,
                 capture=True,
                 exclusive=given.exclusive,
                 may_retry=given.may_retry,
                 parent=given.parent,
             )
+            status = run_trial(trial, root, resources, options)
             result = folder.read_result()
             if not given.quiet and result:
                 _print_result(result, terminal)
@@ -67,7 +66,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(error, file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        return 130
+        return INTERRUPTED_EXIT
     if status is Status.OUT_OF_MEMORY and given.may_retry:
         return OUT_OF_MEMORY_EXIT
     return 0 if status is Status.OK else 1
@@ -81,20 +80,20 @@ def _root_of(spec: Path, trial: Trial) -> Path:
     return Path(os.environ.get("HARNESS_ROOT", "runs"))
 
 
-class _Lines:
+class _PrintedProgress:
     """Prints progress, a line every few seconds."""
 
     def __init__(self, terminal: TextIO) -> None:
         self._terminal = terminal
-        self._stage, self._due = "", 0.0
+        self._phase, self._due = "", 0.0
 
     def __call__(self, progress: Progress) -> None:
         at = time.perf_counter()
-        if progress.stage == self._stage and at < self._due:
+        if progress.phase == self._phase and at < self._due:
             return
-        self._stage, self._due = progress.stage, at + 5.0
+        self._phase, self._due = progress.phase, at + 5.0
         loss = "" if progress.loss is None else f"  loss {progress.loss:.4f}"
-        text = f"{progress.stage}  step {progress.step}/{progress.iterations}{loss}"
+        text = f"{progress.phase}  step {progress.step}/{progress.iterations}{loss}"
         print(text, file=self._terminal, flush=True)
 
 

@@ -1,4 +1,4 @@
-"""One attempt at a trial: from the framework's import to what result.json says."""
+"""One attempt at a trial, from the import of the framework to everything its record says."""
 
 from __future__ import annotations
 
@@ -7,202 +7,242 @@ import time
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 from harness.backends import get_backend
 from harness.datasets import registry as datasets
+from harness.datasets.base import Dataset
 from harness.errors import HarnessError
-from harness.interface import Backend
+from harness.interface import Backend, Model
 from harness.measuring.evaluator import Evaluator, SolveFailed
 from harness.measuring.measure import measure
-from harness.measuring.phases import require_measurable
+from harness.measuring.measurements import Measurements
+from harness.measuring.requirements import require_measurable
 from harness.process.cores import Lease
 from harness.process.environment import describe, with_choices
 from harness.process.memory import memory_at_hand
 from harness.process.watch import Interrupted, TimedOut, Watch, lost_seconds
 from harness.records.files import dumps, read_lines, replace, scrub
-from harness.records.folder import TrialFolder, result_head
+from harness.records.folder import TrialFolder
+from harness.records.result import Result
 from harness.records.status import Status
 from harness.specs.resources import Resources
 from harness.training.checkpoint import Checkpoint, newest
 from harness.training.choices import settle
-from harness.training.loop import Cadence, Trainer
+from harness.training.lines import Cadence
+from harness.training.loop import Surroundings, TrainingLoop
+from harness.training.run_trial import RunOptions
 from harness.trial import Trial
 
-__all__ = ["Attempt"]
+__all__ = ["Attempt", "carry_out"]
 
 
+@dataclass(frozen=True)
 class Attempt:
-    """One attempt at a trial; gathers what its record needs, however far it comes.
+    """What one attempt at a trial is given.
 
     Arguments:
         trial: The trial.
         folder: Where its record lies.
-        attempt: Folder of this attempt.
-        resources: What the trial was given.
-        watch: Time limit, requests to stop, sign of life.
-        held: The cores it is pinned to.
-        captured: What the process prints goes to the attempt's log already.
+        path: Folder of this attempt.
+        earlier: Folders of the attempts before it.
+        resources: Cores, GPUs and time limit.
+        watch: Time limit, requests to stop, progress.
+        lease: The cores that the process is pinned to.
+        options: How the trial is run.
     """
 
-    def __init__(
-        self,
-        trial: Trial,
-        folder: TrialFolder,
-        attempt: Path,
-        resources: Resources,
-        watch: Watch,
-        held: Lease,
-        captured: bool,
-    ) -> None:
-        self.trial, self.folder, self.attempt = trial, folder, attempt
-        self.resources, self.watch, self.lease = resources, watch, held
-        self.captured = captured
-        self.timing: dict[str, Any] = {"import_s": None, "data_s": None, "build_s": None}
-        self.environment: dict[str, Any] = {}
-        self.lost_s = 0.0
-        self.trainer: Trainer | None = None
-        self.metrics: dict[str, Any] = {}
-        self.nfe: dict[str, Any] = {"test": None, "sample": None}
-        self.device_bytes: int | None = None
+    trial: Trial
+    folder: TrialFolder
+    path: Path
+    earlier: tuple[Path, ...]
+    resources: Resources
+    watch: Watch
+    lease: Lease
+    options: RunOptions
 
-    def execute(
-        self, backend: Backend | None, earlier: list[Path], cadence: Cadence | None
-    ) -> tuple[Status | None, str | None]:
-        """Trains and evaluates; returns how it ended, and why. None means it was interrupted."""
-        try:
-            return Status.OK, self._train(backend, earlier, cadence)
-        except SolveFailed as error:
-            return Status.DIVERGED, str(error)
-        except TimedOut as error:
-            return Status.TIMEOUT, str(error)
-        except (Interrupted, KeyboardInterrupt):
-            return None, None
-        except HarnessError as error:
-            self._log(str(error))
-            return Status.ERROR, self._message(str(error))
-        except Exception as error:
-            self._log(traceback.format_exc())
-            status = Status.OUT_OF_MEMORY if _is_out_of_memory(error) else Status.ERROR
-            # Without the notes that frameworks add; the log has them.
-            return status, self._message(f"{type(error).__name__}: {error}".splitlines()[0])
-        finally:
-            if self.trainer is not None:
-                self.trainer.measure()
-                self.trainer.close()
+    @property
+    def device(self) -> Literal["cpu", "gpu"]:
+        """Where the model is."""
+        return "gpu" if self.resources.gpus else "cpu"
 
-    def _train(
-        self, backend: Backend | None, earlier: list[Path], cadence: Cadence | None
-    ) -> str | None:
-        trial, timing, cores = self.trial, self.timing, len(self.lease.cores)
-        backend = backend or get_backend(trial.backend)
-        self.watch.report(stage="importing", iterations=trial.training.iterations)
-        with _timed(timing, "import_s"):
-            prepared = backend.prepare(trial, cores)
-        device: Literal["cpu", "gpu"] = "gpu" if self.resources.gpus else "cpu"
-        self.environment = describe(trial, backend, prepared, cores, device)
-        self.lost_s = sum((lost_seconds(path) for path in earlier), 0.0)
-        self.watch.report(stage="loading data")
-        with _timed(timing, "data_s"):
-            dataset = datasets.load(trial.dataset.name, trial.dataset.digest)
-        info = dataset.info
-        require_measurable(trial, dataset, memory_at_hand("cpu", 0, cores))
-        chosen = settle(self.folder, trial, backend, info, device, self.resources, cores)
-        trial = chosen.trial
-        self.environment = with_choices(self.environment, trial.gradient, chosen.backend)
-        resumed = self._resumed(earlier)
-        replace(self.attempt / "environment.json", dumps(self.environment, indent=1))
-        with _timed(timing, "build_s"):
-            model = backend.open(trial, info, device, chosen.backend)
-        try:
-            evaluator = Evaluator(trial, model, dataset, self.watch.check)
-            self.trainer = trainer = Trainer(
-                trial,
-                evaluator,
-                self.attempt,
-                self.watch,
-                cadence or Cadence.from_environment(),
-                resumed,
-                self.environment["numerics_fingerprint"],
-                self.lease.alone,
-            )
-            trainer.train()
-            found = measure(trainer.trained(), self.attempt, earlier)
-            self.metrics, self.nfe = found.metrics, found.nfe
-            timing |= found.timing()
-            return found.message
-        finally:
-            self.device_bytes = model.peak_device_bytes()
-            model.close()
+    @property
+    def cores(self) -> int:
+        """How many cores it has."""
+        return len(self.lease.cores)
 
-    def _resumed(self, earlier: list[Path]) -> Checkpoint | None:
-        """The checkpoint to go on from; says in the environment whether that is exact."""
-        found = newest(earlier)
-        if found is None:
-            return None
-        source, checkpoint = found
-        same = checkpoint.fingerprint == self.environment["numerics_fingerprint"]
-        bitwise = checkpoint.bitwise and same
-        self.environment["resumed"] = "bitwise" if bitwise else "not bitwise"
-        self._carry_over(source, checkpoint.totals.step)
-        return checkpoint
 
-    def _carry_over(self, source: Path, step: int) -> None:
-        """Copies the lines of an earlier attempt up to the checkpoint: one file has all."""
-        lines = [x for x in read_lines(source / "metrics.jsonl") if x.get("step", 0) <= step]
-        (self.attempt / "metrics.jsonl").write_bytes(b"".join(dumps(line) for line in lines))
+def carry_out(attempt: Attempt) -> Result:
+    """Trains and measures; however the attempt ends, the result has what there was until then.
 
-    def result(self, status: Status, message: str | None) -> dict[str, Any]:
-        """What result.json says."""
-        attempt_id = self.attempt.name.removeprefix("attempt-")
-        record = result_head(self.folder, attempt_id, status, message)
-        timing = {**self.timing, "lost_s": self.lost_s}
-        nfe = dict(self.nfe)
-        memory = {"peak_host_bytes": None, "peak_device_bytes": self.device_bytes}
-        if self.trainer is not None:
-            totals = self.trainer.totals
-            timing |= {
-                "compile_s": self.trainer.compile_s,
-                "first_step_s": totals.first_step_s,
-                "step_s": totals.step_quartiles(),
-                "train_s": totals.train_s,
-                "val_s": totals.val_s,
-            }
-            memory["peak_host_bytes"] = totals.peak_host_bytes
-            nfe["train"] = {kind: tally.summary() for kind, tally in totals.nfe.items()}
-            nfe["train_rejected"] = totals.rejected
-        # A part of a GPU is shared by definition.
-        shared = self.trainer is None or self.trainer.totals.shared or self.resources.gpus % 1 > 0
-        timing["mode"] = "shared" if shared else "exclusive"
-        return {
-            **record,
-            "metrics": self.metrics,
-            "timing": timing,
-            "nfe": nfe,
-            "memory": memory,
-            "environment": self.environment,
+    Raises:
+        Interrupted: A stop was requested; the checkpoint has everything.
+    """
+    findings = _Findings()
+    status, message = _end(attempt, findings)
+    return findings.result(attempt, status, message)
+
+
+@dataclass
+class _Findings:
+    """What an attempt has found out so far; an exception leaves it as it is."""
+
+    environment: dict[str, Any] = field(default_factory=dict)
+    seconds: dict[str, float | None] = field(
+        default_factory=lambda: dict.fromkeys(("import_s", "data_s", "build_s"))
+    )
+    loop: TrainingLoop | None = None
+    measured: Measurements = field(default_factory=lambda: Measurements(digest=""))
+    device_bytes: int | None = None
+
+    @contextmanager
+    def timed(self, name: str) -> Iterator[None]:
+        """Notes how long a block takes."""
+        start = time.perf_counter()
+        yield
+        self.seconds[name] = time.perf_counter() - start
+
+    def result(self, attempt: Attempt, status: Status, message: str | None) -> Result:
+        timing = {
+            **self.seconds,
+            **self.measured.timing(),
+            "lost_s": sum((lost_seconds(path) for path in attempt.earlier), 0.0),
         }
+        nfe = dict(self.measured.nfe)
+        host_bytes, shared = None, True
+        if self.loop is not None:
+            totals = self.loop.totals
+            timing |= {"compile_s": self.loop.compile_s, **totals.timing()}
+            nfe |= totals.evaluations()
+            host_bytes = totals.peak_host_bytes
+            # A part of a GPU is shared by definition.
+            shared = totals.shared or attempt.resources.gpus % 1 > 0
+        return Result(
+            status,
+            message,
+            metrics=self.measured.metrics,
+            timing={**timing, "mode": "shared" if shared else "exclusive"},
+            nfe=nfe,
+            memory={"peak_host_bytes": host_bytes, "peak_device_bytes": self.device_bytes},
+            environment=self.environment,
+        )
 
-    def _message(self, text: str) -> str:
-        root = str(self.folder.root.resolve())
-        log = (self.attempt / "log.txt").relative_to(self.folder.root)
-        return f"{scrub(text.replace(root, '<root>'))} (log: {log})"
 
-    def _log(self, text: str) -> None:
-        """Writes a text to the log, and to the terminal if that is not the log already."""
-        text = scrub(text)
-        with open(self.attempt / "log.txt", "a", encoding="utf-8") as file:
-            file.write(text + "\n")
-        if not self.captured:
-            print(text, file=sys.stderr, flush=True)
+def _end(attempt: Attempt, findings: _Findings) -> tuple[Status, str | None]:
+    """Does the work; returns how it ended, and why."""
+    try:
+        return Status.OK, _work(attempt, findings)
+    except Interrupted:
+        raise
+    except SolveFailed as error:
+        return Status.DIVERGED, str(error)
+    except TimedOut as error:
+        return Status.TIMEOUT, str(error)
+    except HarnessError as error:
+        _log(attempt, str(error))
+        return Status.ERROR, _message(attempt, str(error))
+    except Exception as error:
+        _log(attempt, traceback.format_exc())
+        status = Status.OUT_OF_MEMORY if _is_out_of_memory(error) else Status.ERROR
+        # Without the notes that frameworks add; the log has them.
+        first = f"{type(error).__name__}: {error}".splitlines()[0]
+        return status, _message(attempt, first)
 
 
-@contextmanager
-def _timed(timing: dict[str, Any], name: str) -> Iterator[None]:
-    start = time.perf_counter()
-    yield
-    timing[name] = time.perf_counter() - start
+def _work(attempt: Attempt, findings: _Findings) -> str | None:
+    """Opens the model of the trial and uses it; returns what is worth saying in the record.
+
+    The order is that of what may fail: nothing is decided for later attempts before the data are
+    known to be the right ones, and the model is built last.
+    """
+    trial, watch, cores, device = attempt.trial, attempt.watch, attempt.cores, attempt.device
+    backend = attempt.options.backend or get_backend(trial.backend)
+    watch.report(phase="importing", iterations=trial.training.iterations)
+    with findings.timed("import_s"):
+        prepared = backend.prepare(trial, cores)
+    findings.environment = describe(trial.precision, backend.framework, prepared, cores, device)
+    watch.report(phase="loading data")
+    with findings.timed("data_s"):
+        dataset = datasets.load(trial.dataset.name, trial.dataset.digest)
+    require_measurable(trial, dataset, memory_at_hand("cpu", 0, cores))
+    trial, model, resumed = _opened(attempt, findings, backend, dataset)
+    try:
+        evaluator = Evaluator(trial, model, dataset, watch.check)
+        return _use(attempt, findings, evaluator, resumed)
+    finally:
+        findings.device_bytes = model.peak_device_bytes()
+        model.close()
+
+
+def _opened(
+    attempt: Attempt, findings: _Findings, backend: Backend, dataset: Dataset
+) -> tuple[Trial, Model, Checkpoint | None]:
+    """The trial with everything decided, its model, and the checkpoint to go on from."""
+    chosen = settle(
+        attempt.folder,
+        attempt.trial,
+        backend,
+        dataset.info,
+        attempt.device,
+        attempt.resources,
+        attempt.cores,
+    )
+    environment = with_choices(findings.environment, chosen.trial.gradient, chosen.backend)
+    resumed = _taken_up(attempt)
+    if resumed is not None:
+        bitwise = resumed.goes_on_bitwise(environment["numerics_fingerprint"])
+        environment["resumed"] = "bitwise" if bitwise else "not bitwise"
+    findings.environment = environment
+    replace(attempt.path / "environment.json", dumps(environment, indent=1))
+    with findings.timed("build_s"):
+        model = backend.open(chosen.trial, dataset.info, attempt.device, chosen.backend)
+    return chosen.trial, model, resumed
+
+
+def _taken_up(attempt: Attempt) -> Checkpoint | None:
+    """The checkpoint to go on from; the lines up to it are copied, so that one file has all."""
+    found = newest(attempt.earlier)
+    if found is None:
+        return None
+    source, checkpoint = found
+    step = checkpoint.totals.step
+    lines = [x for x in read_lines(source / "metrics.jsonl") if x.get("step", 0) <= step]
+    (attempt.path / "metrics.jsonl").write_bytes(b"".join(dumps(line) for line in lines))
+    return checkpoint
+
+
+def _use(
+    attempt: Attempt, findings: _Findings, evaluator: Evaluator, resumed: Checkpoint | None
+) -> str | None:
+    surroundings = Surroundings(
+        attempt.path,
+        attempt.watch,
+        attempt.options.cadence or Cadence.from_environment(),
+        attempt.lease.alone,
+        findings.environment["numerics_fingerprint"],
+    )
+    with TrainingLoop(evaluator, surroundings, resumed) as loop:
+        findings.loop = loop
+        loop.train()
+        findings.measured = measure(loop.trained(), attempt.path, attempt.earlier)
+    return findings.measured.message
+
+
+def _message(attempt: Attempt, text: str) -> str:
+    root = attempt.folder.root
+    log = (attempt.path / "log.txt").relative_to(root)
+    return f"{scrub(text.replace(str(root.resolve()), '<root>'))} (log: {log})"
+
+
+def _log(attempt: Attempt, text: str) -> None:
+    """Writes a text to the log, and to the terminal if that is not the log already."""
+    text = scrub(text)
+    with open(attempt.path / "log.txt", "a", encoding="utf-8") as file:
+        file.write(text + "\n")
+    if not attempt.options.capture:
+        print(text, file=sys.stderr, flush=True)
 
 
 def _is_out_of_memory(error: Exception) -> bool:

@@ -41,6 +41,10 @@ class Checkpoint:
     fingerprint: str
     bitwise: bool = True
 
+    def goes_on_bitwise(self, fingerprint: str) -> bool:
+        """True if what goes on under a numerics fingerprint ends as if it had never stopped."""
+        return self.bitwise and self.fingerprint == fingerprint
+
     def write(self, attempt: Path) -> None:
         """Writes the checkpoint of an attempt over its previous one."""
         path = attempt / _NAME

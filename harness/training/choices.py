@@ -28,8 +28,7 @@ class Choices:
     """Choices of a trial.
 
     Arguments:
-        trial: The trial with its gradient mode resolved; its id stays that of the trial as
-            planned.
+        trial: The trial with its gradient mode resolved, under the id that it has in the plan.
         backend: What `Backend.choose` answered.
     """
 
@@ -86,6 +85,6 @@ def _make(
 
 def _resolved(trial: Trial, gradient: GradientName) -> Trial:
     resolved = replace(trial, gradient=gradient)
-    # A cached property: the identity is that of the trial as it was planned.
+    # A cached property: the trial keeps the identity that it has in the plan.
     resolved.__dict__["id"] = trial.id
     return resolved

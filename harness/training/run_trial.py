@@ -11,12 +11,13 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from harness.process.cores import lease, pin
 from harness.process.output import captured
-from harness.process.watch import Progress, Watch
+from harness.process.watch import Interrupted, Progress, Watch
 from harness.records.folder import TrialFolder
 from harness.records.status import Status
 from harness.specs.resources import Resources
@@ -24,12 +25,39 @@ from harness.trial import Trial
 
 if TYPE_CHECKING:
     from harness.interface import Backend
-    from harness.training.loop import Cadence
+    from harness.training.lines import Cadence
 
-__all__ = ["OUT_OF_MEMORY_EXIT", "new_attempt_id", "run_trial"]
+__all__ = ["INTERRUPTED_EXIT", "OUT_OF_MEMORY_EXIT", "RunOptions", "new_attempt_id", "run_trial"]
 
+INTERRUPTED_EXIT = 130
+"""Exit code of a process whose trial was asked to stop."""
 OUT_OF_MEMORY_EXIT = 75
 """Exit code of a process whose trial ran out of memory and may be tried again."""
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """How a trial is run; nothing here is part of its identity.
+
+    Arguments:
+        progress: Called with how far the trial is.
+        backend: Who computes it; None means the registered backend of the trial's name.
+        attempt_id: Names the attempt's folder; None makes one up.
+        cadence: When lines and checkpoints are written; None asks the environment.
+        capture: Send what the process prints to the attempt's log.txt.
+        exclusive: Run while no other trial runs on this machine.
+        may_retry: Commit nothing if memory runs out, since the trial will be tried again.
+        parent: Process id of whoever waits for the trial; it stops when that process is dead.
+    """
+
+    progress: Callable[[Progress], None] | None = None
+    backend: Backend | None = None
+    attempt_id: str | None = None
+    cadence: Cadence | None = None
+    capture: bool = False
+    exclusive: bool = False
+    may_retry: bool = False
+    parent: int | None = None
 
 
 def new_attempt_id() -> str:
@@ -38,18 +66,7 @@ def new_attempt_id() -> str:
 
 
 def run_trial(
-    trial: Trial,
-    root: Path,
-    resources: Resources,
-    *,
-    progress: Callable[[Progress], None] | None = None,
-    backend: Backend | None = None,
-    attempt_id: str | None = None,
-    cadence: Cadence | None = None,
-    capture: bool = False,
-    exclusive: bool = False,
-    may_retry: bool = False,
-    parent: int | None = None,
+    trial: Trial, root: Path, resources: Resources, options: RunOptions | None = None
 ) -> Status:
     """Runs a trial in this process, which is pinned to the trial's cores for good.
 
@@ -59,46 +76,43 @@ def run_trial(
         trial: The trial.
         root: The run root.
         resources: Cores, GPUs and time limit.
-        progress: Told how far the trial is.
-        backend: Who computes it; None means the registered backend of the trial's name.
-        attempt_id: Names the attempt's folder; None makes one up.
-        cadence: When lines and checkpoints are written.
-        capture: Send what the process prints to the attempt's log.txt.
-        exclusive: Run while no other trial runs on this machine.
-        may_retry: Commit nothing if memory runs out, since the trial will be tried again.
-        parent: Process id of whoever waits for the trial; it stops when that process is dead.
+        options: How it is run.
 
     Returns:
-        The status that is committed; `OUT_OF_MEMORY` is not if `may_retry`.
+        The status that is committed; `OUT_OF_MEMORY` is not if it may be tried again.
 
     Raises:
         KeyboardInterrupt: SIGINT or SIGTERM arrived; the state is in the checkpoint.
     """
+    options = options or RunOptions()
     folder = TrialFolder(root, trial.id)
     committed = folder.read_result()
     if committed is not None:
         return Status(committed["status"])
-    earlier = folder.attempts()
-    attempt = folder.attempt(attempt_id or new_attempt_id())
-    attempt.mkdir(parents=True)
+    earlier = tuple(folder.attempts())
+    attempt_id = options.attempt_id or new_attempt_id()
+    path = folder.attempt(attempt_id)
+    path.mkdir(parents=True)
     if not folder.spec.exists():
         folder.write_spec(trial, resources)
     with (
-        captured(attempt / "log.txt" if capture else None),
-        lease(resources.cpus, exclusive=exclusive) as held,
+        captured(path / "log.txt" if options.capture else None),
+        lease(resources.cpus, exclusive=options.exclusive) as held,
     ):
         pin(held.cores, "gpu" if resources.gpus else "cpu")
         # Only now: this imports numpy.
-        from harness.training.attempt import Attempt
+        from harness.training.attempt import Attempt, carry_out
 
-        watch = Watch(attempt, resources.timeout_minutes * 60, progress, parent)
-        run = Attempt(trial, folder, attempt, resources, watch, held, capture)
-        with watch.signals():
-            status, message = run.execute(backend, earlier, cadence)
-        if status is None:
-            raise KeyboardInterrupt
-        if status is Status.OUT_OF_MEMORY and may_retry:
-            return status
-        folder.commit_result(run.result(status, message))
+        watch = Watch(path, resources.timeout_minutes * 60, options.progress, options.parent)
+        attempt = Attempt(trial, folder, path, earlier, resources, watch, held, options)
+        try:
+            with watch.signals():
+                result = carry_out(attempt)
+        except Interrupted:
+            raise KeyboardInterrupt from None
+        if result.status is Status.OUT_OF_MEMORY and options.may_retry:
+            return result.status
+        result.commit(folder, attempt_id)
+    # Another attempt at the same trial may have been first.
     found = folder.read_result()
-    return Status(found["status"]) if found else status
+    return Status(found["status"]) if found else result.status

@@ -1,7 +1,7 @@
-"""What training follows as it goes: learning rate, weight of the KL term, patience.
+"""What changes in the course of a training: learning rate, weight of the KL term, patience.
 
-Pure functions of the step and of what the validations so far have found (`Totals`), so that a
-resumed training takes them up where it left off.
+Pure functions of the step and of what `Totals` counts, so that a resumed training goes on with
+the values of one that was never stopped.
 """
 
 from __future__ import annotations

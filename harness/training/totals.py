@@ -1,4 +1,4 @@
-"""What a trial has counted and timed so far; part of its checkpoint."""
+"""Counts, times and validation results of a training so far; part of its checkpoint."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def _empty() -> dict[str, Tally]:
 
 @dataclass
 class Totals:
-    """Trainer state beside the arrays: exact resume and the record both need it.
+    """State of the training loop beside the arrays: exact resume and the record both need it.
 
     Arguments:
         step: Finished optimiser steps.
@@ -74,7 +74,7 @@ class Totals:
         self.rejected += sum(report.nfe.rejected)
 
     def time_step(self, seconds: float, first: bool) -> None:
-        """Takes in the duration of one training step; the first of an attempt stands apart."""
+        """Takes in the duration of one training step; the first of an attempt is kept apart."""
         self.train_s += seconds
         if not first:
             self.step_s.append(seconds)
@@ -85,11 +85,19 @@ class Totals:
         """Begins the counts of the next line of metrics.jsonl."""
         self.window = _empty()
 
-    def step_quartiles(self) -> dict[str, Any] | None:
-        """Quartiles of the steady steps in s, None if there was none."""
-        if not self.step_s:
-            return None
-        return quartiles(self.step_s)
+    def timing(self) -> dict[str, Any]:
+        """Seconds as the record's `timing` has them; the steady steps as quartiles."""
+        return {
+            "first_step_s": self.first_step_s,
+            "step_s": quartiles(self.step_s) if self.step_s else None,
+            "train_s": self.train_s,
+            "val_s": self.val_s,
+        }
+
+    def evaluations(self) -> dict[str, Any]:
+        """Evaluations in training as the record's `nfe` has them."""
+        train = {kind: tally.summary() for kind, tally in self.nfe.items()}
+        return {"train": train, "train_rejected": self.rejected}
 
     def to_json(self) -> dict[str, Any]:
         """JSON values of everything but `step_s`."""

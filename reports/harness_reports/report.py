@@ -1,4 +1,4 @@
-"""A suite's report: from records to one HTML file, one Markdown file and the figures beside."""
+"""A suite's report: from records to one HTML file, one Markdown file and a folder of figures."""
 
 from __future__ import annotations
 
@@ -14,17 +14,22 @@ import vl_convert
 from harness.planning.gates import GateResult
 from harness.planning.plan import Plan
 from harness.records.files import scrub
+from harness.text import counted
 from harness_reports.page.elements import Chart, Facts, Page, Pictures
 from harness_reports.page.html import VEGA_LITE, render_html
 from harness_reports.page.markdown import render_markdown
-from harness_reports.page.numbers import plural
-from harness_reports.sections.beside import Beside, beside_section, set_beside, verdict_counts
 from harness_reports.sections.comparison import comparison
 from harness_reports.sections.curves import curves
 from harness_reports.sections.details import environment, method, trials
 from harness_reports.sections.failures import failures
 from harness_reports.sections.gates import gate_results, gates
 from harness_reports.sections.pictures import pictures
+from harness_reports.sections.published_verdicts import (
+    PublishedVerdicts,
+    published_section,
+    published_verdicts,
+    verdict_counts,
+)
 from harness_reports.sections.results_chart import results_section
 from harness_reports.trials.entries import Entry, entries_of
 
@@ -46,8 +51,8 @@ def write_report(
     """Writes `index.html`, `report.md` and `figures/` into a folder.
 
     Arguments:
-        plan: The trials to report; records of others are left out.
-        frame: Records, as `harness.load` gives them.
+        plan: The trials to report.
+        frame: Their records, as `harness.load` gives them; others are left out.
         out: The folder; it is made if it does not exist.
         root: Run root that holds the samples for pictures; None if the records come from MLflow.
         history: Training curves, as `harness.records.frame.history` gives them.
@@ -87,20 +92,20 @@ def page_of(
     """Builds the report as values, before any of it is rendered."""
     entries = entries_of(plan, frame)
     suite = str(scrub(plan.source or plan.suite))
-    verdicts = gate_results(plan, entries)
-    beside = set_beside(entries)
+    verdicts = published_verdicts(entries)
+    kept = gate_results(plan, entries)
     return Page(
         title=plan.suite,
         lead=plan.description,
-        facts=_facts(entries, beside, verdicts, str(scrub(command or f"harness report {suite}"))),
+        facts=_facts(entries, verdicts, kept, str(scrub(command or f"harness report {suite}"))),
         sections=(
             results_section(entries),
-            beside_section(beside),
+            published_section(verdicts),
             comparison(entries),
             curves(entries, history),
             pictures(entries, root),
             failures(entries, suite),
-            gates(verdicts),
+            gates(kept),
             environment(entries),
             method(),
             trials(entries),
@@ -109,16 +114,19 @@ def page_of(
 
 
 def _facts(
-    entries: Sequence[Entry], beside: Beside, verdicts: Sequence[GateResult], command: str
+    entries: Sequence[Entry],
+    verdicts: PublishedVerdicts,
+    kept: Sequence[GateResult],
+    command: str,
 ) -> Facts:
-    states = collections.Counter(entry.status.replace("_", " ") for entry in entries)
+    states = collections.Counter(entry.state for entry in entries)
     counts = ", ".join(f"{number} {state}" for state, number in states.most_common())
-    bounds = collections.Counter(result.verdict for result in verdicts)
+    bounds = collections.Counter(result.verdict for result in kept)
     now = datetime.datetime.now(datetime.UTC)
     return Facts(
         (
-            ("Trials", f"{plural(len(entries), 'trial')}: {counts}"),
-            ("Published tables", verdict_counts(beside) or "none covers these datasets"),
+            ("Trials", f"{counted(len(entries), 'trial')}: {counts}"),
+            ("Published tables", verdict_counts(verdicts) or "none covers these datasets"),
             ("Gates", ", ".join(f"{n} {word}" for word, n in bounds.items()) or "none stated"),
             ("Hardware", _hardware(entries)),
             ("Versions", _versions(entries)),
@@ -137,15 +145,15 @@ def _hardware(entries: Sequence[Entry]) -> str:
         text = f"{model}, {cores} cores a trial"
         return text if device in (None, "cpu") else f"{device}; {text}"
 
-    found = dict.fromkeys(text for entry in entries if (text := describe(entry)))
-    return "; ".join(found) or "not recorded"
+    machines = dict.fromkeys(text for entry in entries if (text := describe(entry)))
+    return "; ".join(machines) or "not recorded"
 
 
 def _versions(entries: Sequence[Entry]) -> str:
-    found = [
+    versions = [
         f"{name} {version}"
         for name in _VERSIONS
         for version in dict.fromkeys(entry.text(f"environment.{name}") for entry in entries)
         if version is not None
     ]
-    return ", ".join(found) or "not recorded"
+    return ", ".join(versions) or "not recorded"

@@ -16,7 +16,6 @@ from typing import cast
 
 import numpy as np
 from contenders import CORES
-from table import quartiles
 from workloads import FirstStep
 
 from harness.architecture.noise import draw, noise_slots
@@ -25,6 +24,7 @@ from harness.datasets.base import Dataset
 from harness.datasets.registry import declare, load
 from harness.errors import HarnessError
 from harness.interface import Batch, Control, Model
+from harness.measuring.tally import quartiles
 from harness.trial import (
     AdaptiveSolver,
     DatasetRef,

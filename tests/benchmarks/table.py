@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-import numpy as np
 import pytest
 from rounds import Measured
 
-__all__ = ["LEGEND", "ROWS", "format_table", "quantities", "quartiles"]
+from harness.measuring.tally import quartiles
+
+__all__ = ["LEGEND", "ROWS", "format_table", "quantities"]
 
 Row = Mapping[str, Any] | str
 """Quantities of a contender, or why it has none."""
@@ -39,12 +40,6 @@ _HEADER = (
     "MB",
     "first step s",
 )
-
-
-def quartiles(values: Sequence[float]) -> dict[str, float]:
-    """Median, quartiles and number of values."""
-    q25, median, q75 = (float(q) for q in np.quantile(values, (0.25, 0.5, 0.75)))
-    return {"median": median, "q25": q25, "q75": q75, "n": len(values)}
 
 
 def quantities(found: Measured) -> dict[str, Any]:

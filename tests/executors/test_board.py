@@ -11,7 +11,7 @@ from rich.console import Console
 from harness.executors import board as module
 from harness.executors.board import Board
 from harness.planning.plan import PlannedTrial
-from harness.process.watch import Progress, read_progress
+from harness.process.watch import Progress, lost_seconds, read_progress
 from harness.records.files import dumps
 from harness.records.status import Status
 from harness.specs.resources import Resources
@@ -33,7 +33,7 @@ def test_a_line_for_each_running_trial_and_the_totals(tmp_path: Path) -> None:
     trials = [_planned(seed) for seed in range(4)]
     with Board(trials, console) as board:
         board.submitted(trials[0], _attempt(tmp_path / "a"))
-        board.submitted(trials[1], _attempt(tmp_path / "b", stage="compiling", step_s=None))
+        board.submitted(trials[1], _attempt(tmp_path / "b", phase="compiling", step_s=None))
         board.submitted(trials[2], tmp_path / "waits")
         board.ended(trials[3], Status.DIVERGED)
         board.refresh()
@@ -55,7 +55,7 @@ def test_plain_lines_elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
         board.submitted(trials[0], _attempt(tmp_path / "a"))
         board.ended(trials[1], Status.OK)
         board.refresh()
-        board.ended(trials[0], None)
+        board.stopped(trials[0])
     lines = console.file.getvalue().splitlines()  # type: ignore[attr-defined]
     assert lines[0] == f"1/2  ok: moons fake euler none s1  ({trials[1].trial.id})"
     assert lines[1].startswith("1 of 2 trials ended, after 0:0")
@@ -65,5 +65,13 @@ def test_plain_lines_elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 
 def test_a_torn_or_absent_progress_is_none(tmp_path: Path) -> None:
     assert read_progress(tmp_path) is None
-    (tmp_path / "progress.json").write_text('{"stage": "trai')
+    (tmp_path / "progress.json").write_text('{"phase": "trai')
     assert read_progress(tmp_path) is None
+
+
+def test_a_progress_of_an_old_run_root_is_read(tmp_path: Path) -> None:
+    values = asdict(Progress("training", 30, 40, alive_s=9.0, saved_s=7.0))
+    values["stage"] = values.pop("phase")
+    (tmp_path / "progress.json").write_bytes(dumps(values))
+    assert read_progress(tmp_path) == Progress("training", 30, 40, alive_s=9.0, saved_s=7.0)
+    assert lost_seconds(tmp_path) == 2.0

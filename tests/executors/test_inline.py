@@ -31,18 +31,21 @@ from harness.trial import Trial
 
 
 class _Notes:
-    """Remembers what an executor tells; asks to stop at a given event."""
+    """Remembers what became of the trials."""
 
     def __init__(self) -> None:
         self.attempts: list[Path] = []
-        self.statuses: dict[str, Status | None] = {}
+        self.statuses: dict[str, Status] = {}
         self.notes: list[str] = []
 
     def submitted(self, planned: PlannedTrial, attempt: Path) -> None:
         self.attempts.append(attempt)
 
-    def ended(self, planned: PlannedTrial, status: Status | None) -> None:
+    def ended(self, planned: PlannedTrial, status: Status) -> None:
         self.statuses[planned.trial.id] = status
+
+    def stopped(self, planned: PlannedTrial) -> None:
+        pass
 
     def note(self, text: str) -> None:
         self.notes.append(text)
@@ -82,6 +85,7 @@ def test_crashes_memory_and_exceptions_by_cause(
         ("memory", 9, Status.OUT_OF_MEMORY, 2),
         ("raise", 9, Status.ERROR, 1),
         ("exit", 9, Status.ERROR, 1),
+        ("stop", 1, Status.OK, 2),
     )
     trials = [fake_trial(seed=seed) for seed in range(len(expected))]
     seeds = {

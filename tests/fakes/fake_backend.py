@@ -208,4 +208,5 @@ _FAILURES: Mapping[str, Callable[[], str | None]] = {
     "exit": lambda: sys.exit(3),
     "hang": _hang,
     "kill": _kill,
+    "stop": lambda: os.kill(os.getpid(), signal.SIGTERM),
 }

@@ -18,7 +18,7 @@ from harness.process.watch import read_progress
 from harness.records.folder import TrialFolder
 from harness.records.status import Status
 from harness.specs.resources import Resources
-from harness.training.run_trial import run_trial
+from harness.training.run_trial import RunOptions, run_trial
 from harness.trial import DatasetRef, Evaluation, FixedSolver, Optimizer, Training, Trial
 
 __all__ = [
@@ -62,9 +62,10 @@ def environment(folder: Path, **behaviour: object) -> dict[str, str]:
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: fake-backend\nVersion: 1.0\n")
     points = "[harness.backends]\nfake = fake_backend:FakeBackend\n"
     (info / "entry_points.txt").write_text(points)
+    paths = [str(HERE), str(folder), os.environ.get("PYTHONPATH", "")]
     return {
         **os.environ,
-        "PYTHONPATH": os.pathsep.join([str(HERE), str(folder)]),
+        "PYTHONPATH": os.pathsep.join(path for path in paths if path),
         "FAKE_BEHAVIOUR": json.dumps(behaviour),
     }
 
@@ -116,8 +117,8 @@ def run_plan(root: Path, env: dict[str, str], *options: str) -> subprocess.Popen
 
 
 def run_fake(root: Path, trial: Trial, **options: Any) -> Status:  # noqa: ANN401
-    """Runs a trial in this process; `options` are those of `run_trial`."""
-    return run_trial(trial, root, Resources(), backend=FakeBackend(), **options)
+    """Runs a trial in this process; `options` are fields of `RunOptions`."""
+    return run_trial(trial, root, Resources(), RunOptions(backend=FakeBackend(), **options))
 
 
 def result_of(root: Path, trial: Trial) -> dict[str, Any]:

@@ -7,6 +7,8 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import pandas as pd
+from harness_reports.published.library import published
+from harness_reports.published.values import PublishedValue
 
 from harness.metrics.definitions import DEFINITIONS
 from harness.planning.plan import Plan, PlannedTrial, Resources
@@ -123,6 +125,11 @@ CASES = (
     Case(replace(BSDS300, dataset=DatasetRef("bsds300-rederived", "d")), {"test_nll": -157.4}),
     Case(replace(POWER, dataset=DatasetRef("8gaussians", "d")), {"test_nll": 2.9}),
 )
+
+
+def target(dataset: str, metric: str) -> PublishedValue | None:
+    """The published value that a reproduction must match, None if there is none."""
+    return next((value for value in published(dataset, metric) if value.is_target), None)
 
 
 def plan_of(cases: tuple[Case, ...] = CASES) -> Plan:

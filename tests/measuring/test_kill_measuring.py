@@ -9,7 +9,7 @@ from pathlib import Path
 
 from fakes import environment, fake_trial, result_of, run_process, timeless, until, write_spec
 
-from harness.measuring.measured import Measured
+from harness.measuring.measurements import Measurements
 from harness.records.folder import TrialFolder
 from harness.trial import SampleMetrics
 
@@ -23,7 +23,7 @@ def test_killed_between_samplings_the_numbers_are_those_of_an_undisturbed_run(
     env = environment(tmp_path / "packages")
 
     def measured(root: Path) -> int:
-        found = [Measured.read(a) for a in TrialFolder(root, trial.id).attempts()]
+        found = [Measurements.read(a) for a in TrialFolder(root, trial.id).attempts()]
         return max((state.samplings.count for state in found if state), default=0)
 
     calm, killed = tmp_path / "calm", tmp_path / "killed"

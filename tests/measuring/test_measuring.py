@@ -1,4 +1,4 @@
-"""The stage after the test: samples, reconstructions, draws of the posterior, in a record."""
+"""The phases after the test: samples, reconstructions, draws of the posterior, in a record."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from harness.datasets.images import ImageDataset
 from harness.datasets.registry import Split, load
 from harness.interface import Batch, Control, DataInfo
 from harness.measuring.evaluator import Evaluator
-from harness.measuring.measured import Measured
+from harness.measuring.measurements import Measurements
 from harness.metrics.chamfer import cd
 from harness.metrics.coverage import cov_l2, mmd_l2
 from harness.metrics.floor import real_floor, reference_rows
@@ -72,8 +72,8 @@ def test_the_record_has_means_minima_floors_and_their_rows(tmp_path: Path, table
             assert (least["n"], least["rows"]) == (3, rows)
     assert result["nfe"]["samplings"] == {"forward": {"mean": 9.0, "max": 9, "n": 3}}
     assert result["timing"]["sampling_s"]["n"] == result["timing"]["sample_metrics_s"]["n"] == 3
-    stages = list(dict.fromkeys(progress.stage for progress in seen))
-    assert stages[-4:] == ["floors", "sampling 1/3", "sampling 2/3", "sampling 3/3"]
+    phases = list(dict.fromkeys(progress.phase for progress in seen))
+    assert phases[-4:] == ["floors", "sampling 1/3", "sampling 2/3", "sampling 3/3"]
 
 
 def test_samples_are_those_of_seed_and_number_against_the_fixed_references(
@@ -114,21 +114,21 @@ def _cut(patch: pytest.MonkeyPatch, method: str, at: int, error: BaseException) 
 
 def _cut_then_finished(
     root: Path, trial: Trial, patch: pytest.MonkeyPatch, method: str, at: int, seen: list[Progress]
-) -> Measured:
+) -> Measurements:
     """Runs a trial that is cut and then goes on; returns what the first attempt left."""
     with patch.context() as context:
         _cut(context, method, at, MemoryError("out of memory"))
         stopped = run_fake(root, trial, may_retry=True)
     assert stopped is Status.OUT_OF_MEMORY
     (attempt,) = TrialFolder(root, trial.id).attempts()
-    state = Measured.read(attempt)
+    state = Measurements.read(attempt)
     assert state is not None
     assert run_fake(root, trial, progress=seen.append) is Status.OK
     return state
 
 
 @pytest.mark.parametrize("at", [0, 1, 2])
-def test_a_stage_that_was_cut_goes_on_with_the_same_numbers(
+def test_a_phase_that_was_cut_goes_on_with_the_same_numbers(
     tmp_path: Path, table: Trial, monkeypatch: pytest.MonkeyPatch, at: int
 ) -> None:
     assert run_fake(tmp_path / "calm", table) is Status.OK
@@ -137,25 +137,25 @@ def test_a_stage_that_was_cut_goes_on_with_the_same_numbers(
     assert state.samplings.count == at
     assert "test_nll" in state.metrics
     assert timeless(result_of(root, table)) == timeless(result_of(tmp_path / "calm", table))
-    stages = {progress.stage for progress in seen}
-    assert not stages & {"testing", "floors", *(f"sampling {k + 1}/3" for k in range(at))}
+    phases = {progress.phase for progress in seen}
+    assert not phases & {"testing", "floors", *(f"sampling {k + 1}/3" for k in range(at))}
     assert result_of(root, table)["environment"]["resumed"] == "bitwise"
 
 
 def test_measurements_of_other_arrays_are_not_taken_over(tmp_path: Path) -> None:
     attempt = tmp_path / "attempt-a"
     attempt.mkdir()
-    one = Measured("digest", {"test_nll": {"value": 0.1, "unit": "nats", "n": 3}}, draws=2)
+    one = Measurements("digest", {"test_nll": {"value": 0.1, "unit": "nats", "n": 3}}, draws=2)
     one.log_weights = np.array([1 / 3, -2.0])
     one.samplings.add({"cd": 1 / 3})
     one.write(attempt)
-    back = Measured.newest([attempt, tmp_path / "attempt-b"], "digest")
+    back = Measurements.newest([attempt, tmp_path / "attempt-b"], "digest")
     assert (back.metrics, back.draws) == (one.metrics, 2)
     assert list(back.samplings.values("cd")) == [1 / 3]
     np.testing.assert_array_equal(back.log_weights, one.log_weights)
-    assert not Measured.newest([attempt], "other").metrics
+    assert not Measurements.newest([attempt], "other").metrics
     (attempt / "checkpoint" / "measured.safetensors").write_bytes(b"torn")
-    assert not Measured.newest([attempt], "digest").metrics
+    assert not Measurements.newest([attempt], "digest").metrics
 
 
 def test_a_time_limit_and_a_request_to_stop_keep_what_was_measured(
@@ -170,7 +170,7 @@ def test_a_time_limit_and_a_request_to_stop_keep_what_was_measured(
     with monkeypatch.context() as patch:
         _cut(patch, "sampling", 2, TimedOut("stopped after 1 minutes"))
         assert run_fake(tmp_path, table) is Status.TIMEOUT
-    states = [Measured.read(attempt) for attempt in folder.attempts()]
+    states = [Measurements.read(attempt) for attempt in folder.attempts()]
     assert sorted(state.samplings.count for state in states if state) == [1, 2]
     # `harness run` makes room for a result and leaves the attempts.
     folder.set_aside(attempts=False)
@@ -308,4 +308,4 @@ def test_draws_that_were_cut_go_on(
     state = _cut_then_finished(root, images, monkeypatch, "log_weights", 2, seen)
     assert state.draws == 2
     assert timeless(result_of(root, images)) == timeless(result_of(tmp_path / "calm", images))
-    assert not {progress.stage for progress in seen} & {"draw 1/4", "draw 2/4", "reconstructing"}
+    assert not {progress.phase for progress in seen} & {"draw 1/4", "draw 2/4", "reconstructing"}

@@ -3,20 +3,17 @@ from __future__ import annotations
 import getpass
 import json
 import platform
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
-from fake_backend import FakeBackend
-from fakes import fake_trial
 
 from harness.process.environment import describe, with_choices
 from harness.records.files import scrub
 
 
 def _describe(cores: int = 1, **prepared: object) -> dict[str, Any]:
-    return describe(fake_trial(), FakeBackend(), {"threads": cores, **prepared}, cores, "cpu")
+    return describe("float32", ("numpy",), {"threads": cores, **prepared}, cores, "cpu")
 
 
 def test_nothing_names_the_user_or_the_machine(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -44,9 +41,7 @@ def test_numerics_fingerprint_follows_what_changes_numbers(
     assert _describe()["numerics_fingerprint"] == first["numerics_fingerprint"]
     monkeypatch.setenv("XLA_FLAGS", "--xla_foo=1")
     assert _describe()["numerics_fingerprint"] != first["numerics_fingerprint"]
-    other = describe(
-        replace(fake_trial(), precision="float64"), FakeBackend(), {"threads": 1}, 1, "cpu"
-    )
+    other = describe("float64", ("numpy",), {"threads": 1}, 1, "cpu")
     assert other["numerics_fingerprint"] != first["numerics_fingerprint"]
 
 
@@ -65,12 +60,12 @@ def test_choices_are_part_of_the_numerics_fingerprint_and_of_nothing_else() -> N
 
 def test_hardware_fingerprint_is_the_same_for_all_frameworks() -> None:
     prints = {
-        describe(fake_trial(), FakeBackend(), prepared, 1, "cpu")["hardware_fingerprint"]
+        describe("float32", ("numpy",), prepared, 1, "cpu")["hardware_fingerprint"]
         for prepared in ({"device": "cpu"}, {"device_kind": "Epyc"})
     }
     assert len(prints) == 1
     gpus = {
-        describe(fake_trial(), FakeBackend(), prepared, 1, "gpu")["hardware_fingerprint"]
+        describe("float32", ("numpy",), prepared, 1, "gpu")["hardware_fingerprint"]
         for prepared in ({"device": "NVIDIA X"}, {"device_kind": "NVIDIA X"})
     }
     assert len(gpus) == 1

@@ -11,7 +11,8 @@ from fakes import fake_trial
 
 from harness.errors import RecordError
 from harness.records.files import commit, dumps, now, read_lines, replace
-from harness.records.folder import TrialFolder, read_results, read_spec, result_head
+from harness.records.folder import TrialFolder, read_results, read_spec
+from harness.records.result import Result
 from harness.records.status import Status
 from harness.specs.resources import Resources
 
@@ -96,8 +97,8 @@ def test_torn_last_line_ends_the_metrics(tmp_path: Path) -> None:
 def test_results_are_set_aside_with_or_without_attempts(tmp_path: Path) -> None:
     folder = TrialFolder(tmp_path, "ab12")
     folder.attempt("x").mkdir(parents=True)
-    assert folder.commit_result(result_head(folder, "x", Status.TIMEOUT, "late"))
-    assert not folder.commit_result(result_head(folder, "y", Status.OK, None))
+    assert Result(Status.TIMEOUT, "late").commit(folder, "x")
+    assert not Result(Status.OK).commit(folder, "y")
     assert [r["status"] for r in read_results(tmp_path)] == ["timeout"]
     folder.set_aside(attempts=False)
     assert folder.read_result() is None

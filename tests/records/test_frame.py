@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -15,7 +16,7 @@ import pytest
 import harness
 from harness.errors import RecordError
 from harness.planning.plan import Plan
-from harness.records.flat import flatten, flatten_result
+from harness.records.columns import flatten, metric_column, metric_of, result_columns
 from harness.records.frame import history
 
 CORE = "import harness, sys; print(sorted({'pandas', 'altair'} & set(sys.modules)))"
@@ -66,6 +67,19 @@ def test_a_damaged_record_is_named(tmp_path: Path) -> None:
         harness.load(tmp_path)
 
 
+def test_no_file_of_a_trial_that_is_not_asked_for_is_read(
+    root: Path, frame: pd.DataFrame, tmp_path: Path
+) -> None:
+    wanted = list(frame["trial_id"])[:2]
+    for trial_id in wanted:
+        shutil.copytree(root / "trials" / trial_id, tmp_path / "trials" / trial_id)
+    damaged = tmp_path / "trials" / "0123456789abcdef"
+    damaged.mkdir()
+    (damaged / "result.json").write_text('{"trial_id": ')
+    found = harness.load(tmp_path, [*reversed(wanted), "absent"])
+    assert list(found["trial_id"]) == wanted
+
+
 def test_importing_harness_imports_no_pandas() -> None:
     done = subprocess.run(
         [sys.executable, "-c", CORE], capture_output=True, text=True, check=True, timeout=60
@@ -107,4 +121,11 @@ def test_flatten() -> None:
     nested = {"a": {"b": 1, "c": None}, "d": [1, 2], "e": True, "f": math.nan, "g": "x"}
     assert flatten(nested) == {"a.b": 1, "d": "1, 2", "e": "yes", "g": "x"}
     result = {"trial_id": "t", "status": "ok", "metrics": {"m": {"value": None, "unit": "nats"}}}
-    assert flatten_result(result) == {"trial_id": "t", "status": "ok", "metrics.m.unit": "nats"}
+    assert result_columns(result) == {"trial_id": "t", "status": "ok", "metrics.m.unit": "nats"}
+
+
+def test_only_the_value_of_a_metric_is_in_its_column() -> None:
+    assert metric_of(metric_column("test_nll")) == "test_nll"
+    assert metric_column("test_nll", "n") == "metrics.test_nll.n"
+    others = ("metrics.test_nll.n", "timing.train_s", "seed")
+    assert [metric_of(name) for name in others] == [None, None, None]

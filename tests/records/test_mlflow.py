@@ -14,15 +14,13 @@ from typing import Any
 
 import pandas as pd
 import pytest
-from fake_backend import FakeBackend
-from fakes import fake_trial, write_spec
+from fakes import fake_trial, run_fake, write_spec
 from mlflow.tracking import MlflowClient
 
 from harness.records import frame
 from harness.records import mlflow as tracking
 from harness.records.folder import TrialFolder
 from harness.specs.resources import Resources
-from harness.training.run_trial import run_trial
 
 
 @pytest.fixture(scope="module")
@@ -37,8 +35,8 @@ def records(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         trial = fake_trial(seed=seed)
         write_spec(root, trial)
         for _ in range(2):
-            run_trial(trial, root, Resources(), backend=FakeBackend(), may_retry=True)
-    # An empty database, since making its tables takes MLflow seconds.
+            run_fake(root, trial, may_retry=True)
+    # An empty database, since MLflow is slow to make its tables.
     MlflowClient(tracking.tracking_uri(root)).search_experiments()
     yield root
     os.sched_setaffinity(0, cores)
@@ -64,6 +62,9 @@ def test_the_mirror_gives_the_same_tables_and_nothing_twice(root: Path) -> None:
     ids = [path.name for path in sorted((root / "trials").iterdir())]
     pd.testing.assert_frame_equal(tracking.load(root), frame.load(root))
     pd.testing.assert_frame_equal(tracking.history(root, ids), frame.history(root, ids))
+    one = ids[:1]
+    pd.testing.assert_frame_equal(tracking.load(root, trial_ids=one), frame.load(root, one))
+    pd.testing.assert_frame_equal(tracking.history(root, one), frame.history(root, one))
     assert len(frame.history(root, ids)) > 50
     assert sorted(_query(root, "select name, status from runs")) == [
         ("moons fake euler steps=4 none seed 0", "FINISHED"),
@@ -123,7 +124,7 @@ def test_a_record_that_was_replaced_leaves_the_mirror(root: Path) -> None:
     trial = fake_trial(seed=0)
     tracking.sync(root, trial_ids=[trial.id])
     TrialFolder(root, trial.id).set_aside(attempts=True)
-    run_trial(trial, root, Resources(), backend=FakeBackend())
+    run_fake(root, trial)
     assert tracking.sync(root, trial_ids=[trial.id]) == 1
     stages = _query(root, "select lifecycle_stage from runs order by lifecycle_stage")
     assert stages == [("active",), ("deleted",)]
@@ -132,11 +133,11 @@ def test_a_record_that_was_replaced_leaves_the_mirror(root: Path) -> None:
     assert list(tracking.load(root)["attempt_id"]) == [result["attempt_id"]]
 
 
-def test_suites_choose_and_are_added(root: Path) -> None:
+def test_a_suite_that_shares_a_trial_is_added(root: Path) -> None:
     trial = fake_trial(seed=0)
-    assert tracking.sync(root, suite="another") == 0
+    assert tracking.sync(root, trial_ids=[trial.id]) == 1
     TrialFolder(root, trial.id).write_spec(trial, Resources(), "another")
-    assert tracking.sync(root, suite="another") == 1
+    assert tracking.sync(root, trial_ids=[trial.id]) == 1
     assert _query(root, "select value from tags where key = 'suites'") == [("another,fakes",)]
 
 

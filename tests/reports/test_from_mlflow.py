@@ -22,7 +22,7 @@ def without_pictures(sections: tuple[Section, ...]) -> list[Section]:
 def test_report_from_mlflow_has_the_same_sections(
     root: Path, plan: Plan, frame: pd.DataFrame, curves: pd.DataFrame, tmp_path: Path
 ) -> None:
-    # One setting in both backends and all failures: few runs, since each costs the store a second.
+    # One setting in both backends and all failures: few runs, since MLflow is slow to store each.
     digits = [p for p in plan.trials if p.trial.dataset.name == "digits"]
     few = [p for p in digits if p.trial.solver.name == "dopri5"]
     small = Plan(plan.suite, plan.description, tuple(few), plan.gates)

@@ -10,7 +10,6 @@ from harness_reports.page.numbers import (
     first_digit,
     fixed,
     level_digits,
-    plural,
     seconds,
     spread,
     table_digits,
@@ -18,6 +17,7 @@ from harness_reports.page.numbers import (
 )
 
 from harness.statistics import mean_interval, summarize
+from harness.text import counted
 
 
 @pytest.mark.parametrize(
@@ -64,7 +64,7 @@ def test_what_all_seeds_share_is_printed_alone() -> None:
 def test_digits_follow_the_size() -> None:
     assert [level_digits(value) for value in (-2.0, 108.7, 2500.0)] == [3, 2, 1]
     assert [seconds(value) for value in (0.0123, 1.5, 12.0, 300.0)] == [3, 2, 1, 0]
-    assert [plural(number, "trial") for number in (1, 2, 1000)] == [
+    assert [counted(number, "trial") for number in (1, 2, 1000)] == [
         "1 trial",
         "2 trials",
         "1,000 trials",

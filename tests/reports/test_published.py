@@ -5,9 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from harness_reports.published.library import effects, published, sources, target
+from harness_reports.published.library import effects, published, sources
 from harness_reports.published.paper_files import read_papers
 from harness_reports.published.values import DATASETS, METRICS, PublishedValue
+from published_records import target
 
 from harness.errors import InputError
 

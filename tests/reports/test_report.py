@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html.parser
 import re
+import shutil
 from pathlib import Path
 
 import pandas as pd
@@ -11,6 +12,8 @@ import pytest
 from harness_reports import write_report
 
 import harness
+from harness.commands.report import report
+from harness.errors import RecordError
 from harness.planning.plan import Plan
 from harness.records.frame import history
 
@@ -164,6 +167,24 @@ def test_private_folders_do_not_reach_the_report(
     text = written.read_text(encoding="utf-8")
     assert "/home/" not in text
     assert "harness report ~/suites/mine.yaml" in text
+
+
+def test_records_of_other_suites_are_not_read(root: Path, plan: Plan, tmp_path: Path) -> None:
+    mine = plan.trials[0].trial.id
+    shutil.copytree(root / "trials" / mine, tmp_path / "trials" / mine)
+    damaged = tmp_path / "trials" / "0123456789abcdef"
+    damaged.mkdir()
+    for name in ("spec.json", "result.json", "attempt-1/metrics.jsonl"):
+        (damaged / name).parent.mkdir(exist_ok=True)
+        (damaged / name).write_text("{" * 3)
+    with pytest.raises(RecordError, match="0123456789abcdef"):
+        harness.load(tmp_path)
+    written = report(Plan("mine", "", plan.trials[:1]), tmp_path)
+    assert written == tmp_path / "reports" / "mine" / "index.html"
+    assert "1 trial: 1 ok" in written.read_text(encoding="utf-8")
+    (tmp_path / "trials" / mine / "result.json").write_text("{")
+    with pytest.raises(RecordError, match=mine):
+        report(Plan("mine", "", plan.trials[:1]), tmp_path)
 
 
 def test_a_suite_without_any_record_still_reports(plan: Plan, tmp_path: Path) -> None:

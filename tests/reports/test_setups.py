@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from harness_reports.published.library import published, target
+from harness_reports.published.library import published
 from harness_reports.published.paper_files import read_papers
 from harness_reports.published.setups import (
     METRIC_N,
@@ -18,7 +18,7 @@ from harness_reports.published.setups import (
     values_of,
 )
 from harness_reports.published.values import VARIANTS
-from published_records import BSDS300, GAS, HEPMASS, MINIBOONE, MNIST, POWER, reduced
+from published_records import BSDS300, GAS, HEPMASS, MINIBOONE, MNIST, POWER, reduced, target
 
 from harness.errors import InputError
 from harness.planning.plan import plan

@@ -7,11 +7,12 @@ import math
 from dataclasses import replace
 
 import pytest
-from harness_reports.published.library import published, target
+from harness_reports.published.library import published
 from harness_reports.published.values import PublishedValue
 from harness_reports.published.verdict import Verdict, difference_of_metrics, tolerance, verdict
 from hypothesis import given
 from hypothesis import strategies as st
+from published_records import target
 
 from harness.statistics import Summary, summarize
 

@@ -12,9 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.errors import InputError
-from harness.labels import LABELS, label
+from harness.labels import label
 from harness.suites.filters import FIELDS, MAX_DEPTH, Filter, fields_of, parse_filter
 from harness.trial import (
+    AXES,
     AdaptiveSolver,
     BatchNorm,
     DatasetRef,
@@ -136,7 +137,7 @@ def test_any_text_is_a_filter_or_a_reported_mistake(text: str) -> None:
 
 def test_labels() -> None:
     found = label(TRIAL)
-    assert tuple(found) == LABELS
+    assert tuple(found) == AXES
     assert found == {
         "dataset": "8gaussians",
         "backend": "jax",

@@ -11,10 +11,10 @@ import pytest
 
 from harness.errors import InputError
 from harness.reading.yaml import parse_yaml, read_yaml
-from harness.suites.axes import AXES
 from harness.suites.builtin import suite_files
 from harness.suites.schema import schema
 from harness.suites.suite import KEYS, load_suite
+from harness.trial import AXES
 
 BLOCK = "{dataset: moons, backend: torch, solver: dopri5"
 

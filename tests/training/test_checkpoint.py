@@ -82,10 +82,10 @@ def test_quartiles_leave_the_first_step_of_each_attempt_out() -> None:
     totals = Totals()
     for seconds, first in ((9.0, True), (1.0, False), (2.0, False), (7.0, True), (3.0, False)):
         totals.time_step(seconds, first)
-    assert totals.step_quartiles() == {"median": 2.0, "q25": 1.5, "q75": 2.5, "n": 3}
+    assert totals.timing()["step_s"] == {"median": 2.0, "q25": 1.5, "q75": 2.5, "n": 3}
     assert totals.first_step_s == 9.0
     assert totals.train_s == 22.0
-    assert Totals().step_quartiles() is None
+    assert Totals().timing()["step_s"] is None
 
 
 def test_counts_by_hand() -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from fake_backend import FakeBackend
-from fakes import fake_trial, result_of, timeless
+from fakes import fake_trial, result_of, run_fake, timeless
 
 from harness.errors import RecordError
 from harness.interface import DataInfo
@@ -17,8 +17,7 @@ from harness.records.folder import TrialFolder
 from harness.records.status import Status
 from harness.specs.resources import Resources
 from harness.training.choices import settle
-from harness.training.loop import Cadence
-from harness.training.run_trial import run_trial
+from harness.training.lines import Cadence
 from harness.trial import Trial
 
 TRIAL = replace(fake_trial(), gradient="auto")
@@ -104,14 +103,7 @@ def test_damaged_choices_are_an_error(tmp_path: Path) -> None:
 
 
 def _run(root: Path, **options: Any) -> Status:  # noqa: ANN401
-    return run_trial(
-        TRIAL,
-        root,
-        Resources(),
-        backend=FakeBackend(),
-        cadence=Cadence(checkpoint_s=0.0),
-        **options,
-    )
+    return run_fake(root, TRIAL, cadence=Cadence(checkpoint_s=0.0), **options)
 
 
 def test_a_resumed_trial_goes_on_with_the_choices_of_its_first_attempt(

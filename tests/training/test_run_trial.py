@@ -23,8 +23,8 @@ from harness.records.status import Status
 from harness.specs.resources import Resources
 from harness.streams.stream import Stream
 from harness.training.checkpoint import Checkpoint
-from harness.training.loop import Cadence
-from harness.training.run_trial import run_trial
+from harness.training.lines import Cadence
+from harness.training.run_trial import RunOptions, run_trial
 from harness.trial import DatasetRef, ModelSpec, Optimizer, Posterior, Schedule, Trial
 
 pytestmark = pytest.mark.usefixtures("process_unchanged")
@@ -71,9 +71,9 @@ def test_a_trial_leaves_a_whole_record(tmp_path: Path) -> None:
         *("metrics.jsonl", "environment.json", "progress.json", "checkpoint"),
         *("model.safetensors", "samples.safetensors"),
     }
-    stages = list(dict.fromkeys(progress.stage for progress in seen))
+    phases = list(dict.fromkeys(progress.phase for progress in seen))
     order = "importing", "loading data", "compiling", "training", "testing", "sampling"
-    assert stages == list(order)
+    assert phases == list(order)
 
 
 def test_counts_follow_from_the_steps_whenever_they_are_fetched(tmp_path: Path) -> None:
@@ -257,6 +257,10 @@ def test_an_exception_becomes_an_error_without_paths(
     assert result["message"].startswith("RuntimeError: no such file ~/secret (log: trials/")
     log = (_attempt(tmp_path, trial) / "log.txt").read_text()
     assert "Traceback" in log
+    assert result["timing"]["first_step_s"] > 0.0
+    assert result["timing"]["build_s"] >= 0.0
+    assert result["environment"]["gradient"] == "adjoint"
+    assert result["memory"]["peak_host_bytes"] > 1e7
     home = str(Path.home())
     assert home == "/" or home not in log
 
@@ -275,7 +279,9 @@ def test_memory_that_ran_out_is_committed_only_when_it_is_final(
 
 def test_a_time_limit_leaves_a_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     trial = fake_trial(iterations=100_000)
-    status = run_trial(trial, tmp_path, Resources(timeout_minutes=0.01), backend=FakeBackend())
+    status = run_trial(
+        trial, tmp_path, Resources(timeout_minutes=0.01), RunOptions(backend=FakeBackend())
+    )
     assert status is Status.TIMEOUT
     assert result_of(tmp_path, trial)["message"] == "stopped after 0.01 minutes"
     found = Checkpoint.read(_attempt(tmp_path, trial))
@@ -298,4 +304,11 @@ def test_digest_of_other_data_is_an_error(tmp_path: Path) -> None:
     trial = fake_trial()
     other = replace(trial, dataset=replace(trial.dataset, digest="sha256:0"))
     assert run_fake(tmp_path, other) is Status.ERROR
-    assert "no longer the one" in result_of(tmp_path, other)["message"]
+    result = result_of(tmp_path, other)
+    assert "no longer the one" in result["message"]
+    # What was known by then is recorded.
+    assert result["environment"]["cores"] == 1
+    assert result["timing"]["import_s"] >= 0.0
+    assert result["timing"]["data_s"] is None
+    assert result["timing"]["mode"] == "shared"
+    assert result["nfe"] == {"test": None, "sample": None}

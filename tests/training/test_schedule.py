@@ -7,16 +7,13 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from fake_backend import FakeBackend
-from fakes import fake_trial, result_of, timeless
+from fakes import fake_trial, result_of, run_fake, timeless
 
 from harness.records.files import read_lines
 from harness.records.folder import TrialFolder
 from harness.records.status import Status
-from harness.specs.resources import Resources
 from harness.training.checkpoint import Checkpoint
-from harness.training.loop import Cadence
-from harness.training.run_trial import run_trial
+from harness.training.lines import Cadence
 from harness.training.schedule import drops_made, is_over, kl_weight, learning_rate
 from harness.trial import AdaptiveSolver, Optimizer, Patience, Schedule, Training, Trial
 
@@ -59,9 +56,7 @@ def test_patience_as_the_released_tabular_code_has_it() -> None:
 
 def _run(root: Path, trial: Trial, *, may_retry: bool = False) -> Status:
     cadence = Cadence(checkpoint_s=0.0, log_s=0.0)
-    return run_trial(
-        trial, root, Resources(), backend=FakeBackend(), cadence=cadence, may_retry=may_retry
-    )
+    return run_fake(root, trial, cadence=cadence, may_retry=may_retry)
 
 
 def _lines(root: Path, trial: Trial) -> list[dict[str, float]]:

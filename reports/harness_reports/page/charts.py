@@ -31,16 +31,16 @@ def backend_colour(backends: Sequence[str]) -> alt.Color:
 
 
 def backend_shape(backends: Sequence[str]) -> alt.Shape:
-    """Shape of points by backend, since colour alone does not reach every reader."""
+    """Shape of points by backend, since not every reader can tell colours apart."""
     return alt.Shape(
         "backend:N", scale=alt.Scale(domain=list(backends), range=_cycle(SHAPES, backends))
     )
 
 
 def laid_over(lines: alt.Chart, backends: Sequence[str]) -> list[alt.Chart]:
-    """Two layers of the same lines: the first backend broad and pale, the others thin upon it.
+    """Two layers of the same lines: the first backend broad and pale, the others thin on top.
 
-    Backends that agree draw the same line; so both stay visible.
+    Backends that agree draw the same line; this way both stay visible.
     """
     first = f"datum.backend == {json.dumps(backends[0])}"
     return [
@@ -72,11 +72,11 @@ def finished(
     Arguments:
         chart: A chart without data.
         table: Its rows.
-        trials: What all rows of a trial share, by the column `trial`; said once and looked up,
-            since curves have many rows.
+        trials: What all rows of a trial share, by the column `trial`. The chart looks it up, so
+            that the many rows of a curve do not repeat it.
     """
     spec: dict[str, Any] = chart.to_dict(validate=False)
-    # Not handed to altair, which would check every single value.
+    # Altair would check every single value, so it never sees the data.
     spec |= {"data": {"name": "rows"}, "datasets": {"rows": _records(table)}}
     if trials is not None:
         spec["datasets"]["trials"] = _records(trials)

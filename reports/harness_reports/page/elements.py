@@ -26,6 +26,7 @@ __all__ = [
     "Section",
     "Table",
     "Tone",
+    "absent",
 ]
 
 Tone = Literal["", "good", "bad", "muted"]
@@ -45,7 +46,7 @@ class Cell:
 
     Arguments:
         text: What is printed.
-        best: Printed bold and with a star, since weight alone does not reach every reader.
+        best: Printed bold and with a star, since not every reader can see the weight of a font.
         tone: Colour that repeats what the words say.
         code: Printed in a fixed-width font.
         links: Follow the text, separated by spaces.
@@ -56,6 +57,11 @@ class Cell:
     tone: Tone = ""
     code: bool = False
     links: tuple[Link, ...] = ()
+
+
+def absent(words: str = "not run") -> Cell:
+    """The cell of a number that is not there, with the reason."""
+    return Cell(words, tone="muted")
 
 
 @dataclass(frozen=True)
@@ -161,7 +167,7 @@ class Pictures:
 
 @dataclass(frozen=True)
 class Details:
-    """Text that is folded away until asked for."""
+    """Text that is folded until a reader opens it."""
 
     id: str
     summary: str

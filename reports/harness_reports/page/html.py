@@ -43,7 +43,7 @@ def render_html(page: Page) -> str:
 
 @functools.cache
 def _bundle() -> str:
-    """Vega, Vega-Lite and Vega-Embed in one script, about one megabyte."""
+    """Vega, Vega-Lite and Vega-Embed in one script."""
     script: str = vl_convert.javascript_bundle(
         "window.vegaEmbed = vegaEmbed;", vl_version=VEGA_LITE
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Mapping
 
-__all__ = ["breakable", "short_names"]
+__all__ = ["SHORTENED", "breakable", "short_names"]
 
 
 def short_names(axis: str, labels: Iterable[str]) -> dict[str, str]:
@@ -44,3 +44,6 @@ _SHORTEN: Mapping[str, Callable[[str], str]] = {
     "solver": _first_word,
     "regularizer": _without_weights,
 }
+
+SHORTENED = tuple(_SHORTEN)
+"""Axes with long labels: tables have a column for each, and give the full text once, below."""

@@ -1,4 +1,4 @@
-"""How numbers are printed: fixed digits for each quantity, a real minus sign, always with n."""
+"""How numbers are printed: fixed digits for each quantity, and a real minus sign."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from harness.statistics import Interval, Summary
 
 __all__ = [
     "Scale",
-    *("bytes_mib", "common", "count", "first_digit", "fixed", "level_digits", "plural"),
+    *("bytes_mib", "common", "count", "first_digit", "fixed", "level_digits"),
     *("seconds", "spread", "table_digits", "uncertainty"),
 ]
 
@@ -40,10 +40,10 @@ def first_digit(value: float) -> int:
 
 def table_digits(summaries: Iterable[Summary]) -> int:
     """Decimals for one column of log-likelihoods: enough for the median spread to show."""
-    found = list(summaries)
-    spreads = [summary.sd for summary in found if summary.sd]
+    members = list(summaries)
+    spreads = [summary.sd for summary in members if summary.sd]
     needed = first_digit(statistics.median(spreads)) if spreads else 0
-    return min(6, max([needed, *(level_digits(summary.mean) for summary in found)]))
+    return min(6, max([needed, *(level_digits(summary.mean) for summary in members)]))
 
 
 def spread(summary: Summary, digits: int) -> str:
@@ -93,12 +93,15 @@ class Scale:
 
 
 def uncertainty(value: Interval, values: Sequence[float], digits: int) -> str:
-    """The interval; of two values, whose interval says nothing, the two; of one, that it is one.
+    """The interval in words; the two values where there are two, whose interval says nothing.
 
     Arguments:
         value: The interval.
-        values: What it was made of.
+        values: The values behind it.
         digits: Decimals.
+
+    Returns:
+        `[low, high]`, `a and b` for two values, `one pair` for one.
     """
     if value.low is None or value.high is None:
         return "one pair"
@@ -120,8 +123,3 @@ def bytes_mib(value: float) -> str:
 def count(value: float) -> str:
     """A whole number with thousands separators."""
     return f"{value:,.0f}"
-
-
-def plural(number: int, noun: str) -> str:
-    """`1 trial`, `2 trials`."""
-    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"

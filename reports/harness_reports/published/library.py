@@ -13,8 +13,9 @@ Confidence marks:
     M+   from memory, but independent checks agree with it
     M    from memory only
 
-Values of mark M are kept to be checked some day, and never printed. Values of mark M+ are printed
-with that said, and judge nothing: they are no target and get no verdict.
+Values of mark M wait to be checked and are never printed. Values of mark M+ are printed with
+a remark that says so, and judge nothing: they are no target, and a comparison with one has no
+verdict but `not comparable`.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ from harness_reports.published.values import (
     Source,
 )
 
-__all__ = ["effects", "published", "sources", "target"]
+__all__ = ["effects", "published", "sources"]
 
 
 def published(
@@ -59,16 +60,6 @@ def published(
         and metric in (None, value.metric)
         and (unprintable or value.printable)
     ]
-
-
-def target(dataset: str, metric: str) -> PublishedValue | None:
-    """The value a reproduction is held against, None if there is none.
-
-    Of the FFJORD paper where it has one; of PaddingFlow's retrained FFJORD for metrics of
-    samples; of the MAF paper for the Gaussian.
-    """
-    found = [value for value in published(dataset, metric) if value.is_target]
-    return found[0] if found else None
 
 
 def effects(source: str | None = None) -> list[PublishedEffect]:

@@ -1,4 +1,4 @@
-"""Reads `papers/*.yaml`: published tables in the shape of tables, held to strict rules.
+"""Reads `papers/*.yaml`: published tables in the shape of tables, under strict rules.
 
 A cell is the printed text, `"-0.46 ± 0.01"`, so that digits survive. What a table says holds for
 its rows unless a row says otherwise; a row with its own `spread` has its own `runs`. Unknown keys,
@@ -154,15 +154,14 @@ class _Reader:
             )
 
     def _datasets(self, row: Row, node: Node) -> None:
-        """Datasets are known; what is said of single cells is said of cells that exist."""
+        """Checks that datasets are known, and that notes and targets name cells that exist."""
         for dataset in row.values:
             if dataset not in DATASETS:
                 place = node.items()["values"].keys[dataset]
                 message = f"unknown dataset '{dataset}'"
                 self._problems.add(place, message, known=DATASETS, found=dataset)
-        said = (("cell_notes", row.cell_notes), ("targets", row.targets))
-        for key, named in said:
-            for dataset in named:
+        for key, datasets in (("cell_notes", row.cell_notes), ("targets", row.targets)):
+            for dataset in datasets:
                 if dataset not in row.values:
                     message = f"the row has no value of '{dataset}'"
                     self._problems.add(node.items()[key].place, message)

@@ -23,7 +23,7 @@ __all__ = ["SetupReader"]
 
 
 class SetupReader:
-    """Hands out the conditions of one file, and notes what is wrong with them.
+    """Gives the conditions of one file, and notes what is wrong with them.
 
     Arguments:
         forms: The set-ups by name.
@@ -65,9 +65,9 @@ class SetupReader:
         return self._nodes.items()[name].items() if self._nodes is not None else {}
 
     def _read(self, node: Node | None) -> dict[str, Condition]:
-        found: dict[str, Condition] = {}
+        conditions: dict[str, Condition] = {}
         if node is None:
-            return found
+            return conditions
         for name, below in node.items().items():
             if name not in known_names():
                 self._problems.add(
@@ -80,12 +80,12 @@ class SetupReader:
                 form: ConditionForm | None = validate(ConditionForm, below, name, self._problems)
                 if form is not None:
                     accepted = tuple(map(_plain, form.any_of))
-                    found[name] = Condition(
+                    conditions[name] = Condition(
                         name, accepted, form.at_least, form.at_most, form.otherwise
                     )
             else:
-                found[name] = Condition(name, (_plain(below.plain()),))
-        return found
+                conditions[name] = Condition(name, (_plain(below.plain()),))
+        return conditions
 
 
 def _plain(value: object) -> object:

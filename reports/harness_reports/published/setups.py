@@ -38,7 +38,7 @@ __all__ = [
 Setup = Sequence["Condition"]
 
 METRIC_N = "metric.n"
-"""Beside the values of the spec: rows or samplings behind the recorded metric."""
+"""Name of a value that no spec has: the rows or samplings behind the recorded metric."""
 
 _MODEL = "model."
 
@@ -99,9 +99,9 @@ class Departure:
 def values_of(trial: Trial) -> dict[str, Any]:
     """Values of a trial by dotted name.
 
-    As in its spec, but: lists are tuples; `regularizer` is its label; `evaluation.solver` is the
-    one that evaluates, also where that is the training's; `training.examples` is the number of
-    examples that training sees, repetitions counted.
+    As in its spec, with four exceptions: lists are tuples; `regularizer` is its label;
+    `evaluation.solver` is the solver that evaluates, also where that is the training's;
+    `training.examples` is the number of examples that training sees, repetitions counted.
     """
     evaluation = replace(trial.evaluation, solver=trial.evaluation_solver)
     spec = encode(replace(trial, evaluation=evaluation))
@@ -123,11 +123,11 @@ def departures(setup: Setup, values: Mapping[str, Any]) -> tuple[Departure, ...]
         if condition.name not in values or not condition.holds(values[condition.name])
     ]
     broken.sort(key=lambda condition: not condition.name.startswith(_MODEL))
-    # The solver that trains often evaluates too: what is wrong with it is said once.
+    # The solver that trains often evaluates too: its departures are named once.
     return tuple(dict.fromkeys(_departure(condition, values) for condition in broken))
 
 
-def in_words(found: Iterable[Departure]) -> str:
+def in_words(departures: Iterable[Departure]) -> str:
     """Departures by heading.
 
     Example:
@@ -135,7 +135,7 @@ def in_words(found: Iterable[Departure]) -> str:
         6,200)`
     """
     details: dict[str, list[str]] = {}
-    for departure in found:
+    for departure in departures:
         texts = details.setdefault(departure.heading, [])
         texts += [departure.detail] if departure.detail else []
     return "; ".join(

@@ -48,7 +48,7 @@ VARIANTS: Mapping[str, str] = {
     "freyfaces-321": "freyfaces",
     "freyfaces-231": "freyfaces",
 }
-"""Datasets that stand beside the values of another: set-ups name the one that a paper used."""
+"""Datasets that may be compared with values of another: set-ups name the one a paper used."""
 
 
 METRICS: Mapping[str, Definition] = {
@@ -114,7 +114,7 @@ class PublishedValue:
         direction: Which way is better.
         mark: Confidence.
         notes: What a reader must know before comparing.
-        is_target: True for the value a reproduction of the benchmark is held against.
+        is_target: True for the value that a reproduction of the benchmark must match.
     """
 
     source: str
@@ -149,7 +149,7 @@ class PublishedValue:
 
     @property
     def half_digit(self) -> float:
-        """Half a unit of the last printed digit: the value is known no better."""
+        """Half a unit of the last printed digit, which bounds how well the value is known."""
         return 0.5 * 10.0**-self.decimals
 
     def __str__(self) -> str:
@@ -166,7 +166,7 @@ class PublishedEffect:
     Arguments:
         source: Name of the source.
         effect: What changes.
-        scope: Where it was found.
+        scope: On which data or models.
         against: Compared with what.
         low: Lower end of the range.
         high: Upper end; equal to `low` for a single number.
@@ -189,8 +189,3 @@ class PublishedEffect:
     def printable(self) -> bool:
         """False for values that nothing but memory supports."""
         return self.mark != _NEVER_PRINTED
-
-    @property
-    def from_memory(self) -> bool:
-        """True if the value was seen in no source."""
-        return self.mark in FROM_MEMORY

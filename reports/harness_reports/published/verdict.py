@@ -1,17 +1,17 @@
-"""How a result stands against a published value: the one rule behind every verdict.
+"""How a result compares with a published value: the one rule behind every verdict.
 
 Two means agree if they differ by no more than a tolerance: the half-width of the 95 % interval of
 their difference, plus half a unit of the last printed digit. What the interval rests on depends on
 what is known of the spread over training runs:
 
 - both spreads known: Welch's interval for two means;
-- ours only (none printed, or one over test points: both models are scored on the same rows, so
-  that spread says nothing about their difference): where a mean of as many published runs, or
-  one, would fall if runs scatter as ours do;
-- the published only (we have one seed): the same with the roles exchanged;
+- ours only: the interval in which the mean of as many runs as were published (one, if that is not
+  known) would fall if they scatter as ours do. A spread over test points counts as none: both
+  models are scored on the same rows, so it says nothing about their difference;
+- the published one only (we have one seed): the same with the roles exchanged;
 - neither: no interval, the rounding alone.
 
-A wide tolerance makes agreement easy, so every text says the tolerance.
+A wide tolerance makes agreement easy, so every verdict prints it.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ _PAIRS: Mapping[tuple[str, str], str] = {
 
 @dataclass(frozen=True)
 class Verdict:
-    """How our mean stands against a published value.
+    """How our mean compares with a published value.
 
     Arguments:
         kind: The verdict.
@@ -103,20 +103,20 @@ def verdict(
     metric: str | None = None,
     incomparable: str | None = None,
 ) -> Verdict:
-    """Sets our mean over seeds beside a published value.
+    """Compares our mean over seeds with a published value.
 
     Arguments:
         ours: Mean, standard deviation and number of finished trials; None if there are none.
         value: The published value.
-        dataset: Our dataset's name, if it may be another than the published one's: a part of it
+        dataset: Our dataset's name, if it may differ from the published one: a part of it
             (`power-partial`), other splits (`caltech-silhouettes-resplit`).
-        metric: Our metric's name, likewise.
+        metric: Our metric's name, if it may differ from the published one.
         incomparable: Any other reason against a comparison that the caller knows of, e.g. another
             architecture, fewer rows or fewer samplings.
 
     Returns:
-        `not run` without trials; `not comparable` with the first reason that holds; else
-        `reproduced` or `differs`.
+        `not run` without trials; `not comparable` with the first reason that holds; `reproduced`
+        or `differs` otherwise.
     """
     if ours is None:
         return Verdict("not run")
@@ -139,7 +139,7 @@ def verdict(
 
 
 def tolerance(ours: Summary, value: PublishedValue) -> tuple[float, str]:
-    """Largest difference of the means that counts as agreement, and in words what it rests on."""
+    """Largest difference of the means that counts as agreement, and what it rests on, in words."""
     theirs = value.spread if value.spread_kind == "sd_over_runs" else None
     if ours.sd is not None and theirs is not None:
         # A spread over runs needs two; where their number is not known, take no more.

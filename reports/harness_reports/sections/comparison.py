@@ -3,14 +3,24 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 
 from harness.statistics import mean_interval, paired_ratio
-from harness_reports.page.elements import Block, Cell, Column, Paragraph, Row, Section, Table
-from harness_reports.page.numbers import Scale, first_digit, fixed, plural, uncertainty
-from harness_reports.sections.cost import COST_NOTE, cost_table
+from harness.text import counted
+from harness_reports.page.elements import (
+    Block,
+    Cell,
+    Column,
+    Paragraph,
+    Row,
+    Section,
+    Table,
+    absent,
+)
+from harness_reports.page.numbers import Scale, first_digit, fixed, uncertainty
+from harness_reports.sections.cost import COST_NOTE, STEP, cost_table
 from harness_reports.trials.entries import FINGERPRINT, Entry, by_dataset
-from harness_reports.trials.groups import varying
+from harness_reports.trials.groups import setting_names
 from harness_reports.trials.pairs import (
     LEAST_PAIRS,
     Pair,
@@ -21,8 +31,6 @@ from harness_reports.trials.pairs import (
 from harness_reports.trials.quantities import Quantity, quantity_of
 
 __all__ = ["comparison"]
-
-STEP = "timing.step_s.median"
 
 _QUALITY = (
     "Paired by seed: both backends start from the same arrays and see the same batches and probe "
@@ -41,17 +49,18 @@ def comparison(entries: Sequence[Entry]) -> Section:
     """Quality and speed of every pair of backends, then what each run cost."""
     quality: list[Block] = []
     speed: list[Block] = []
+    costs: list[Block] = []
     for dataset, members in by_dataset(entries).items():
         if pairs := pairs_of(members):
             quality.append(_quality_table(dataset, members, pairs))
             speed += _speed(dataset, pairs)
+        costs.append(cost_table(dataset, members))
     if quality:
         quality.append(Paragraph(_QUALITY, "muted"))
     else:
         quality.append(Paragraph("The suite has no two backends for one trial to compare."))
     if any(isinstance(block, Table) for block in speed):
         speed.append(Paragraph(_SPEED, "muted"))
-    costs = [cost_table(dataset, found) for dataset, found in by_dataset(entries).items()]
     return Section(
         "backends",
         "Backends compared",
@@ -62,19 +71,20 @@ def comparison(entries: Sequence[Entry]) -> Section:
 def _quality_table(dataset: str, members: Sequence[Entry], pairs: Sequence[Pair]) -> Table:
     quantity = quantity_of(members)
     matched = [pair.matched(quantity.column) for pair in pairs]
-    differences = [abs(a - b) for found in matched for a, b in found]
+    differences = [abs(a - b) for values in matched for a, b in values]
     scale = Scale.of(max(differences, default=0.0))
     unit = f"{scale.factor}{quantity.unit}"
+    names = _setting_names(pairs)
     columns = (
-        *_identity_columns(pairs, "−"),
+        *_identity_columns(names, "−"),
         Column(f"difference in {quantity.name}", unit, numeric=True),
         Column("95 % interval", unit, numeric=True),
         Column("pairs", numeric=True),
         Column("verdict"),
     )
     rows = tuple(
-        Row((*_identity(pair, _extra(pairs), "−"), *_difference(pair, found, scale)))
-        for pair, found in zip(pairs, matched, strict=True)
+        Row((*_identity(pair, names, "−"), *_difference(pair, values, scale)))
+        for pair, values in zip(pairs, matched, strict=True)
     )
     note = _agreement(pairs, quantity, differences, scale) if differences else None
     return Table(f"quality-{dataset}", f"{dataset}: quality", columns, rows, note)
@@ -83,14 +93,14 @@ def _quality_table(dataset: str, members: Sequence[Entry], pairs: Sequence[Pair]
 def _agreement(
     pairs: Sequence[Pair], quantity: Quantity, differences: Sequence[float], scale: Scale
 ) -> str:
-    """The largest difference in one seed, beside what another seed changes."""
+    """The largest difference in one seed, and for comparison what another seed changes."""
     times = "× " if scale.factor else ""
     most = f"{scale.text(max(differences))} {times}{scale.factor}{quantity.unit}"
     text = (
-        f"Over {plural(len(differences), 'pair')} of equal settings and seed, the backends differ "
-        f"by at most {most} in {quantity.name}."
+        f"Over {counted(len(differences), 'pair')} of equal settings and seed, the backends "
+        f"differ by at most {most} in {quantity.name}."
     )
-    groups = [group for pair in pairs for group in (pair.first, pair.second)]
+    groups = [group for pair in pairs for group in pair.groups]
     spreads = [s.sd for group in groups if (s := group.summary(quantity.column)) and s.sd]
     if not spreads:
         return text
@@ -108,7 +118,7 @@ def _difference(
     scaled = [scale.value(a - b) for a, b in matched]
     difference = mean_interval(scaled)
     if difference is None:
-        return _absent(pair)
+        return _no_values(pair, "no seed in common")
     return (
         Cell(fixed(difference.estimate, scale.digits)),
         Cell(uncertainty(difference, scaled, scale.digits)),
@@ -121,19 +131,19 @@ def _speed(dataset: str, pairs: Sequence[Pair]) -> Iterator[Block]:
     if not any(pair.fair_seeds() for pair in pairs):
         yield Paragraph(f"{dataset}: no speed verdict. {_why_unfair(pairs)}")
         return
+    names = _setting_names(pairs)
     columns = (
-        *_identity_columns(pairs, "/"),
+        *_identity_columns(names, "/"),
         Column("ratio of step times", numeric=True),
         Column("95 % interval", numeric=True),
         Column("pairs", numeric=True),
         Column("verdict"),
     )
-    extra = _extra(pairs)
     rows = []
     for pair in pairs:
         matched = pair.matched(STEP, pair.fair_seeds())
-        ratio = paired_ratio(*_split(matched))
-        cells = _absent(pair, "shared the machine")
+        ratio = paired_ratio([a for a, _ in matched], [b for _, b in matched])
+        cells = _no_values(pair, "shared the machine")
         if ratio is not None:
             cells = (
                 Cell(fixed(ratio.estimate, 2)),
@@ -141,7 +151,7 @@ def _speed(dataset: str, pairs: Sequence[Pair]) -> Iterator[Block]:
                 Cell(str(ratio.n)),
                 _verdict(speed_verdict(ratio, pair.names)),
             )
-        rows.append(Row((*_identity(pair, extra, "/"), *cells)))
+        rows.append(Row((*_identity(pair, names, "/"), *cells)))
     yield Table(f"speed-{dataset}", f"{dataset}: speed", columns, tuple(rows))
 
 
@@ -149,55 +159,44 @@ def _why_unfair(pairs: Sequence[Pair]) -> str:
     timed = [
         entry
         for pair in pairs
-        for group in (pair.first, pair.second)
+        for group in pair.groups
         for entry in group.entries
         if entry.ok and entry.number(STEP) is not None
     ]
     if not timed:
         return "No trial was timed."
-    shared = sum(entry.text("timing.mode") != "exclusive" for entry in timed)
+    shared = sum(not entry.exclusive for entry in timed)
     if shared:
         return (
-            f"{shared} of {plural(len(timed), 'timing')} shared the machine with other trials; "
+            f"{shared} of {counted(len(timed), 'timing')} shared the machine with other trials; "
             "only a trial that runs alone measures its backend."
         )
-    places = {entry.text(FINGERPRINT) for entry in timed}
-    return (
-        f"The backends ran on different machines ({plural(len(places), 'hardware fingerprint')}); "
-        "speeds compare only within one."
-    )
+    prints = counted(len({entry.text(FINGERPRINT) for entry in timed}), "hardware fingerprint")
+    return f"The backends ran on different machines ({prints}); speeds compare only within one."
 
 
-def _identity_columns(pairs: Sequence[Pair], sign: str) -> tuple[Column, ...]:
-    names = ("solver", "regularizer", *_extra(pairs), f"first {sign} second")
-    return tuple(Column(name, heading=True) for name in names)
+def _setting_names(pairs: Sequence[Pair]) -> tuple[str, ...]:
+    return setting_names([group for pair in pairs for group in pair.groups])
 
 
-def _identity(pair: Pair, extra: Iterable[str], sign: str) -> tuple[Cell, ...]:
-    labels = pair.first.labels
-    names = ("solver", "regularizer", *extra)
-    cells = tuple(Cell(labels.get(name, "")) for name in names)
-    return (*cells, Cell(f" {sign} ".join(pair.names)))
+def _identity_columns(names: Sequence[str], sign: str) -> tuple[Column, ...]:
+    return tuple(Column(name, heading=True) for name in (*names, f"first {sign} second"))
 
 
-def _extra(pairs: Sequence[Pair]) -> tuple[str, ...]:
-    return varying([group for pair in pairs for group in (pair.first, pair.second)])
+def _identity(pair: Pair, names: Sequence[str], sign: str) -> tuple[Cell, ...]:
+    return (*map(Cell, pair.first.settings(names)), Cell(f" {sign} ".join(pair.names)))
 
 
-def _absent(pair: Pair, otherwise: str = "no seed in common") -> tuple[Cell, ...]:
+def _no_values(pair: Pair, otherwise: str) -> tuple[Cell, ...]:
+    """The cells of a pair without a value: the backend that has no trial, or another reason."""
     missing = [
         f"{group.labels['backend']} {group.absence}"
-        for group in (pair.first, pair.second)
+        for group in pair.groups
         if not any(entry.ok for entry in group.entries)
     ]
     reason = "; ".join(missing) or otherwise
-    blank = Cell("not run", tone="muted")
-    return (blank, blank, Cell("0"), Cell(reason, tone="bad" if pair.failed else "muted"))
+    return (absent(), absent(), Cell("0"), Cell(reason, tone="bad" if pair.failed else "muted"))
 
 
 def _verdict(words: str) -> Cell:
     return Cell(words, tone="muted" if words.startswith(("no ", "too ")) else "")
-
-
-def _split(pairs: Sequence[tuple[float, float]]) -> tuple[list[float], list[float]]:
-    return [a for a, _ in pairs], [b for _, b in pairs]

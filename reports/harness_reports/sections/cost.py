@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from harness_reports.page.elements import Cell, Column, Row, Table
+from harness_reports.page.elements import Cell, Column, Table, absent
 from harness_reports.page.numbers import bytes_mib, fixed, seconds, spread
-from harness_reports.sections.results import identity, trial_links
+from harness_reports.sections.results import group_rows, identity_columns, trial_links
 from harness_reports.trials.entries import Entry
-from harness_reports.trials.groups import Group, groups_of, varying
+from harness_reports.trials.groups import Group, groups_of, setting_names
 
-__all__ = ["COST_NOTE", "cost_table"]
+__all__ = ["COST_NOTE", "STEP", "cost_table"]
 
 COST_NOTE = (
     "Mean ± standard deviation over seeds. Step: the median training step, averaged over seeds, "
@@ -18,16 +18,15 @@ COST_NOTE = (
     "taken while other trials used the machine: they say what this run took, not how fast a "
     "backend is."
 )
-_STEP = "timing.step_s"
+STEP = "timing.step_s.median"
+"""Column of the median training step of a trial, in seconds."""
 
 
 def cost_table(dataset: str, entries: Iterable[Entry]) -> Table:
     """Time and memory of the trials of one dataset."""
     groups = groups_of(entries)
-    extra = varying(groups)
-    names = ("solver", "regularizer", *extra, "backend")
     columns = (
-        *(Column(name, heading=True) for name in names),
+        *identity_columns(setting_names(groups)),
         Column("compile", "s", numeric=True),
         Column("first step", "s", numeric=True),
         Column("step", "ms", numeric=True),
@@ -37,17 +36,13 @@ def cost_table(dataset: str, entries: Iterable[Entry]) -> Table:
         Column("timing", narrow=True),
         Column("seeds", narrow=True),
     )
-    rows, above = [], None
-    for group in groups:
-        opens = above is not None and group.counterpart() != above
-        rows.append(Row((*identity(group, extra), *_numbers(group)), opens_group=opens))
-        above = group.counterpart()
-    return Table(f"cost-{dataset}", f"{dataset}: time and memory", columns, tuple(rows))
+    rows = group_rows(groups, _numbers)
+    return Table(f"cost-{dataset}", f"{dataset}: time and memory", columns, rows)
 
 
 def _numbers(group: Group) -> tuple[Cell, ...]:
     if not any(entry.ok for entry in group.entries):
-        return (*(Cell("not run", tone="muted") for _ in range(7)), trial_links(group))
+        return (*(absent() for _ in range(7)), trial_links(group))
     modes = {entry.text("timing.mode") or "not run" for entry in group.entries if entry.ok}
     return (
         _time(group, "timing.compile_s", "none"),
@@ -64,15 +59,16 @@ def _numbers(group: Group) -> tuple[Cell, ...]:
 def _time(group: Group, column: str, otherwise: str = "not run") -> Cell:
     summary = group.summary(column)
     if summary is None:
-        return Cell(otherwise, tone="muted")
+        return absent(otherwise)
     return Cell(spread(summary, seconds(summary.mean)))
 
 
 def _step(group: Group) -> Cell:
-    parts = [group.summary(f"{_STEP}.{name}") for name in ("median", "q25", "q75")]
+    columns = (STEP, "timing.step_s.q25", "timing.step_s.q75")
+    parts = [group.summary(column) for column in columns]
     median, low, high = [None if part is None else 1000 * part.mean for part in parts]
     if median is None:
-        return Cell("not run", tone="muted")
+        return absent()
     digits = seconds(median)
     text = fixed(median, digits)
     if low is not None and high is not None:
@@ -83,6 +79,6 @@ def _step(group: Group) -> Cell:
 def _memory(group: Group, column: str, otherwise: str) -> Cell:
     summary = group.summary(column)
     if summary is None:
-        return Cell(otherwise, tone="muted")
+        return absent(otherwise)
     text = bytes_mib(summary.mean)
     return Cell(text if summary.sd is None else f"{text} ± {bytes_mib(summary.sd)}")

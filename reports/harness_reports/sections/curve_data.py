@@ -7,16 +7,20 @@ from collections.abc import Sequence
 import pandas as pd
 
 from harness_reports.trials.entries import Entry
-from harness_reports.trials.groups import Group, groups_of, varying
+from harness_reports.trials.groups import groups_of, setting_names
+from harness_reports.trials.quantities import ELBO, NLL
 
-__all__ = ["COLUMNS", "curve_table"]
+__all__ = ["POINT_COLUMNS", "TRIAL_COLUMNS", "curve_table"]
 
-COLUMNS = ("trial", "step", "value", "split", "backend", "seed", "panel")
+TRIAL_COLUMNS = ("trial", "backend", "seed", "panel")
+"""What all points of a trial share, by its id."""
+
+POINT_COLUMNS = ("trial", "step", "value", "split")
+
+_COLUMNS = list(dict.fromkeys((*POINT_COLUMNS, *TRIAL_COLUMNS)))
 _SPLITS = {
-    "nll": "training",
-    "val_nll": "validation",
-    "neg_elbo": "training",
-    "val_neg_elbo": "validation",
+    **{quantity.curve: "training" for quantity in (NLL, ELBO)},
+    **{f"val_{quantity.curve}": "validation" for quantity in (NLL, ELBO)},
     "nfe_forward": "solve",
 }
 _CURVE = ["trial", "split"]
@@ -36,24 +40,20 @@ def curve_table(entries: Sequence[Entry], history: pd.DataFrame, points: int) ->
         (evaluations a solve).
     """
     groups = groups_of(entries)
-    extra = varying(groups)
-    known = pd.DataFrame(
+    names = setting_names(groups)
+    trials = pd.DataFrame(
         [
-            {
-                "trial": entry.id,
-                "backend": group.labels["backend"],
-                "seed": str(entry.seed),
-                "panel": _panel(group, extra),
-            }
+            (entry.id, group.labels["backend"], str(entry.seed), group.title(names))
             for group in groups
             for entry in group.entries
-        ]
+        ],
+        columns=list(TRIAL_COLUMNS),
     )
-    found = history[history["metric"].isin(list(_SPLITS))]
-    table = known.merge(found, left_on="trial", right_on="trial_id")
+    drawn = history[history["metric"].isin(list(_SPLITS))]
+    table = trials.merge(drawn, left_on="trial", right_on="trial_id")
     if table.empty:
-        return pd.DataFrame(columns=list(COLUMNS))
-    return _thinned(table.assign(split=table["metric"].map(_SPLITS)), points)[list(COLUMNS)]
+        return pd.DataFrame(columns=_COLUMNS)
+    return _thinned(table.assign(split=table["metric"].map(_SPLITS)), points)[_COLUMNS]
 
 
 def _thinned(table: pd.DataFrame, points: int) -> pd.DataFrame:
@@ -63,12 +63,6 @@ def _thinned(table: pd.DataFrame, points: int) -> pd.DataFrame:
     # A short curve keeps its points: each step is a span of its own.
     span = span.where(curves.transform("size") > points, table["step"])
     spans = table.assign(span=span).groupby([*_CURVE, "span"], sort=False)
-    means = spans.agg(
-        {"step": "mean", "value": "mean", "backend": "first", "seed": "first", "panel": "first"}
-    )
+    shared = {name: "first" for name in TRIAL_COLUMNS if name not in _CURVE}
+    means = spans.agg({"step": "mean", "value": "mean", **shared})
     return means.assign(step=means["step"].round().astype(int)).reset_index()
-
-
-def _panel(group: Group, extra: Sequence[str]) -> str:
-    names = ("solver", "regularizer", *extra)
-    return " · ".join(group.labels.get(name, "") for name in names)

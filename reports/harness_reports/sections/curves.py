@@ -18,19 +18,22 @@ from harness_reports.page.charts import (
 )
 from harness_reports.page.elements import Block, Chart, Paragraph, Section
 from harness_reports.page.numbers import fixed, level_digits
-from harness_reports.sections.curve_data import curve_table
-from harness_reports.trials.entries import Entry, by_dataset, is_autoencoder
+from harness_reports.sections.curve_data import POINT_COLUMNS, TRIAL_COLUMNS, curve_table
+from harness_reports.trials.entries import Entry, backends_of, by_dataset
+from harness_reports.trials.quantities import Quantity, likelihood_of
 
 __all__ = ["curves"]
 
 _TOTAL_POINTS = 24_000
-# The first steps are far above the rest; the frame leaves them out.
+"""Points of all curves of a page: each curve gets its share."""
+
 _START = 0.15
+"""The steep first part of training, which the frame leaves out."""
 
 
 def curves(entries: Sequence[Entry], history: pd.DataFrame) -> Section:
     """Two charts a dataset: what is minimised, and evaluations of the dynamics."""
-    backends = list(dict.fromkeys(entry.labels["backend"] for entry in entries))
+    backends = backends_of(entries)
     points = max(20, min(100, _TOTAL_POINTS // max(1, 3 * len(entries))))
     blocks: list[Block] = []
     for dataset, members in by_dataset(entries).items():
@@ -39,8 +42,9 @@ def curves(entries: Sequence[Entry], history: pd.DataFrame) -> Section:
         if loss.empty:
             blocks.append(Paragraph(f"{dataset}: no training curves were recorded.", "muted"))
             continue
-        name = f"{'negative ELBO' if is_autoencoder(members) else 'NLL'}, nats"
-        blocks.append(_loss_chart(dataset, name, loss, _gaussian(members), backends))
+        quantity = likelihood_of(members)
+        gaussian = _gaussian(members, quantity)
+        blocks.append(_loss_chart(dataset, quantity, loss, gaussian, backends))
         if not nfe.empty:
             blocks.append(_nfe_chart(dataset, nfe, backends))
     return Section("curves", "Learning curves", tuple(blocks))
@@ -48,11 +52,12 @@ def curves(entries: Sequence[Entry], history: pd.DataFrame) -> Section:
 
 def _loss_chart(
     dataset: str,
-    name: str,
+    quantity: Quantity,
     table: pd.DataFrame,
     gaussian: float | None,
     backends: Sequence[str],
 ) -> Chart:
+    name = f"{quantity.curve_name}, {quantity.unit}"
     late = table[table["step"] >= _START * table["step"].max()]["value"]
     levels = [float(late.min()), float(late.max()), *([] if gaussian is None else [gaussian])]
     margin = 0.04 * (max(levels) - min(levels)) or 1.0
@@ -126,8 +131,8 @@ def _panels(layers: Sequence[alt.Chart], table: pd.DataFrame, height: int) -> di
         )
     )
     rows = table.assign(trial=table["trial"].str[:8])
-    trials = rows[["trial", "backend", "seed", "panel"]].drop_duplicates()
-    return finished(chart, rows[["trial", "step", "value", "split"]], trials)
+    trials = rows[list(TRIAL_COLUMNS)].drop_duplicates()
+    return finished(chart, rows[list(POINT_COLUMNS)], trials)
 
 
 def _columns(table: pd.DataFrame) -> int:
@@ -138,16 +143,17 @@ def _width(table: pd.DataFrame) -> int:
     return panel_width(_columns(table))
 
 
-def _tooltip(quantity: str) -> list[alt.Tooltip]:
+def _tooltip(name: str) -> list[alt.Tooltip]:
     return [
         alt.Tooltip("backend:N"),
         alt.Tooltip("seed:N"),
         alt.Tooltip("step:Q", format=","),
-        alt.Tooltip("value:Q", title=quantity, format=".4~f"),
+        alt.Tooltip("value:Q", title=name, format=".4~f"),
         alt.Tooltip("trial:N"),
     ]
 
 
-def _gaussian(entries: Sequence[Entry]) -> float | None:
-    values = [entry.number("metrics.gaussian_nll") for entry in entries if entry.ok]
+def _gaussian(entries: Sequence[Entry], quantity: Quantity) -> float | None:
+    column = quantity.baseline_column
+    values = [entry.number(column) for entry in entries if entry.ok and column]
     return next((value for value in values if value is not None), None)

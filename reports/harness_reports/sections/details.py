@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 
+from harness.text import counted
 from harness_reports.page.elements import (
     Block,
     Cell,
@@ -16,21 +17,22 @@ from harness_reports.page.elements import (
     Section,
     Table,
     Tone,
+    absent,
 )
-from harness_reports.page.numbers import count, fixed, plural
+from harness_reports.page.numbers import count, fixed
 from harness_reports.sections.failures import describe
-from harness_reports.trials.entries import Entry, anchor, is_autoencoder
-from harness_reports.trials.quantities import ELBO, NLL
+from harness_reports.trials.entries import Entry, anchor, backends_of
+from harness_reports.trials.quantities import ELBO, NLL, likelihood_of
 
 __all__ = ["environment", "method", "trials"]
 
 _ENVIRONMENT = "environment."
 _UNFOLDED = 200
-"""More trials than these would make the page slow; their records are in the run folder."""
+"""The records of more trials would make the page slow; all are in the run folder."""
 
 
 def environment(entries: Sequence[Entry]) -> Section:
-    """Each recorded property of the machines, with its values and who had them."""
+    """Each recorded property of the machines: its values, and which backends ran with them."""
     recorded = [entry for entry in entries if entry.record]
     names = sorted(
         {name for entry in recorded for name in entry.record if name.startswith(_ENVIRONMENT)}
@@ -42,17 +44,13 @@ def environment(entries: Sequence[Entry]) -> Section:
             if (text := entry.text(name)) is not None:
                 values.setdefault(text, []).append(entry)
         for index, (text, members) in enumerate(values.items()):
-            backends = dict.fromkeys(entry.labels["backend"] for entry in members)
-            rows.append(
-                Row(
-                    (
-                        Cell(name.removeprefix(_ENVIRONMENT) if index == 0 else ""),
-                        Cell(text),
-                        Cell(str(len(members))),
-                        Cell(", ".join(backends)),
-                    )
-                )
+            cells = (
+                Cell(name.removeprefix(_ENVIRONMENT) if index == 0 else ""),
+                Cell(text),
+                Cell(str(len(members))),
+                Cell(", ".join(backends_of(members))),
             )
+            rows.append(Row(cells))
     if not rows:
         return Section(
             "environment", "Environment", (Paragraph("Nothing was recorded.", "muted"),)
@@ -68,7 +66,7 @@ def environment(entries: Sequence[Entry]) -> Section:
 
 
 def method() -> Section:
-    """How the numbers came about, in words."""
+    """How the numbers were made, in words."""
     texts = (
         "A trial is one point of the grid with one seed. Its identity is the SHA-256 of its fully "
         "resolved specification, so equal ids mean the same computation. Every number here is "
@@ -86,14 +84,14 @@ def method() -> Section:
 
 
 def trials(entries: Sequence[Entry]) -> Section:
-    """One row a trial, and folded below it the whole record."""
+    """One row a trial, and below the table the whole record of each, folded."""
     columns = (
         Column("trial", heading=True),
         Column("what"),
         Column("seed", numeric=True),
         Column("status"),
-        Column("test NLL or negative ELBO", "nats", numeric=True),
-        Column("standard error over rows", "nats", numeric=True),
+        Column(f"{NLL.name} or {ELBO.name}", NLL.unit, numeric=True),
+        Column("standard error over rows", NLL.unit, numeric=True),
         Column("test rows", numeric=True),
         Column("attempts", numeric=True),
     )
@@ -104,21 +102,21 @@ def trials(entries: Sequence[Entry]) -> Section:
     blocks: list[Block] = [Table("trials-table", "All trials", columns, rows)]
     blocks += [_record(entry) for entry in shown]
     if len(shown) < len(recorded):
-        rest = plural(len(recorded) - len(shown), "more record")
+        rest = counted(len(recorded) - len(shown), "more record")
         blocks.append(Paragraph(f"{rest} in the run folder: trials/<trial>/result.json.", "muted"))
     return Section("trials", "Trials", tuple(blocks))
 
 
 def _row(entry: Entry, folded: bool) -> Row:
     name = Cell("", links=(Link(entry.id, anchor(entry.id)),)) if folded else Cell(entry.id)
-    column = (ELBO if is_autoencoder([entry]) else NLL).column
-    tone: Tone = "" if entry.ok else "muted" if entry.status in ("skipped", "not run") else "bad"
+    column = likelihood_of([entry]).column
+    tone: Tone = "bad" if entry.failed else "" if entry.ok else "muted"
     return Row(
         (
             name,
             Cell(describe(entry)),
             Cell(str(entry.seed)),
-            Cell(entry.status.replace("_", " "), tone=tone),
+            Cell(entry.state, tone=tone),
             _number(entry, column, 4),
             _number(entry, f"{column}.sem", 4),
             _number(entry, f"{column}.n", None),
@@ -130,7 +128,7 @@ def _row(entry: Entry, folded: bool) -> Row:
 def _number(entry: Entry, column: str, digits: int | None) -> Cell:
     value = entry.number(column)
     if value is None:
-        return Cell("not run", tone="muted")
+        return absent()
     return Cell(count(value) if digits is None else fixed(value, digits))
 
 

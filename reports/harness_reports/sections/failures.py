@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from harness.labels import MAIN_AXES
 from harness.planning.states import FINAL
 from harness.records.status import Status
+from harness.text import counted
 from harness_reports.page.elements import Block, Cell, Column, Link, Paragraph, Row, Section, Table
-from harness_reports.page.numbers import plural
 from harness_reports.trials.entries import Entry, anchor
 
 __all__ = ["describe", "failures"]
@@ -19,14 +20,14 @@ def failures(entries: Sequence[Entry], suite: str) -> Section:
     """One row for each trial that failed, and one for each reason to skip."""
     blocks: list[Block] = []
     failed = [entry for entry in entries if entry.failed]
-    waiting = [entry for entry in entries if entry.status == "not run"]
-    skipped = [entry for entry in entries if entry.status == "skipped"]
+    waiting = [entry for entry in entries if entry.waiting]
+    skipped = [entry for entry in entries if entry.skipped]
     if failed:
         blocks.append(_failed_table(failed, suite))
     if skipped:
         blocks.append(_skipped_table(skipped))
     if waiting:
-        text = f"{plural(len(waiting), 'trial')} not run yet. To run what is missing: "
+        text = f"{counted(len(waiting), 'trial')} not run yet. To run what is missing: "
         blocks.append(Paragraph(f"{text}harness run {suite}"))
     if not blocks:
         blocks.append(Paragraph("Every trial of the suite ended as planned."))
@@ -49,7 +50,7 @@ def _failed_table(failed: Sequence[Entry], suite: str) -> Table:
                 Cell("", links=(Link(entry.id[:8], anchor(entry.id)),)),
                 Cell(describe(entry)),
                 Cell(str(entry.seed)),
-                Cell(entry.status.replace("_", " "), tone="bad"),
+                Cell(entry.state, tone="bad"),
                 Cell(entry.text("message") or "no message was recorded"),
                 Cell(_REMEDIES.get(entry.status, "")),
                 Cell(_command(entry, suite), code=True),
@@ -57,7 +58,7 @@ def _failed_table(failed: Sequence[Entry], suite: str) -> Table:
         )
         for entry in failed
     )
-    return Table("failed", f"{plural(len(failed), 'trial')} failed", columns, rows)
+    return Table("failed", f"{counted(len(failed), 'trial')} failed", columns, rows)
 
 
 def _command(entry: Entry, suite: str) -> str:
@@ -81,10 +82,9 @@ def _skipped_table(skipped: Sequence[Entry]) -> Table:
         for reason, members in reasons.items()
     )
     columns = (Column("reason", heading=True), Column("trials", numeric=True), Column("which"))
-    return Table("skipped", f"{plural(len(skipped), 'trial')} skipped", columns, rows)
+    return Table("skipped", f"{counted(len(skipped), 'trial')} skipped", columns, rows)
 
 
 def describe(entry: Entry) -> str:
-    """Dataset, backend, solver and regularizer in one line."""
-    names = ("dataset", "backend", "solver", "regularizer")
-    return ", ".join(entry.labels[name] for name in names)
+    """The main axes without the seed, in one line."""
+    return ", ".join(entry.labels[axis] for axis in MAIN_AXES if axis != "seed")

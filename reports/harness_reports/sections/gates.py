@@ -6,19 +6,29 @@ from collections.abc import Sequence
 
 from harness.planning.gates import GateResult, check_gates
 from harness.planning.plan import Gate, Plan
-from harness_reports.page.elements import Cell, Column, Link, Paragraph, Row, Section, Table, Tone
+from harness.records.columns import metric_of
+from harness_reports.page.elements import (
+    Cell,
+    Column,
+    Link,
+    Paragraph,
+    Row,
+    Section,
+    Table,
+    Tone,
+    absent,
+)
 from harness_reports.page.numbers import fixed
 from harness_reports.trials.entries import Entry, anchor
 
 __all__ = ["gate_results", "gates"]
 
 _TONES: dict[str, Tone] = {"pass": "good", "fail": "bad", "incomplete": "muted"}
-_METRIC = "metrics."
 
 
 def gate_results(plan: Plan, entries: Sequence[Entry]) -> tuple[GateResult, ...]:
-    """Holds the gates of the plan against its trials, the skipped ones apart."""
-    bound = [entry for entry in entries if entry.status != "skipped"]
+    """Checks the gates of the plan on its trials, except for those that the plan skips."""
+    bound = [entry for entry in entries if not entry.skipped]
     return check_gates(plan.gates, [(entry.planned.trial, _metrics(entry)) for entry in bound])
 
 
@@ -50,7 +60,7 @@ def _row(result: GateResult) -> Row:
     measured = [
         (check.slack, check.trial_id) for check in result.checks if check.slack is not None
     ]
-    closest = Cell("not run", tone="muted")
+    closest = absent()
     if measured:
         slack, trial_id = min(measured)
         closest = Cell(fixed(slack, 3), links=(Link(trial_id[:8], anchor(trial_id)),))
@@ -75,6 +85,8 @@ def _words(gate: Gate) -> str:
 def _metrics(entry: Entry) -> dict[str, float]:
     if not entry.ok:
         return {}
-    names = [name for name in entry.record if name.startswith(_METRIC) and name.count(".") == 1]
-    found = {name.removeprefix(_METRIC): entry.number(name) for name in names}
-    return {name: value for name, value in found.items() if value is not None}
+    return {
+        metric: value
+        for column in entry.record
+        if (metric := metric_of(column)) and (value := entry.number(column)) is not None
+    }

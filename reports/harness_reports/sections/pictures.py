@@ -13,8 +13,9 @@ import numpy.typing as npt
 from safetensors import SafetensorError, safe_open
 
 from harness.datasets import registry as datasets
-from harness.datasets.families import toys as toy2d
+from harness.datasets.families import toys
 from harness.errors import HarnessError
+from harness.records.folder import TrialFolder
 from harness_reports.page.elements import Block, Panel, Paragraph, Pictures, Section
 from harness_reports.page.numbers import fixed
 from harness_reports.page.raster import contact_sheet, heat_map
@@ -43,23 +44,23 @@ class Drawn:
 def may_show_data(dataset: str) -> bool:
     """True if the report may contain rows of the dataset itself.
 
-    Only data this package generates, and the freely licensed digits of scikit-learn. Others are
-    shown by model samples only: many image collections may be used but not passed on.
+    Only data this package generates, and the freely licensed digits of scikit-learn. Of others the
+    report shows samples of models only: many image collections may be used but not passed on.
     """
-    return dataset in toy2d.LOADERS or dataset == "digits"
+    return dataset in toys.LOADERS or dataset == "digits"
 
 
 def pictures(entries: Sequence[Entry], root: Path | None) -> Section:
-    """One row of panels a dataset: each backend's model, and the data where it may be shown."""
+    """One row of panels a dataset: the model of each backend, and the data if it may be shown."""
     if root is None:
         text = "Pictures are drawn from the samples in the run folder, which MLflow does not hold."
         return Section("pictures", "Pictures", (Paragraph(text, "muted"),))
     blocks: list[Block] = []
     for dataset, members in by_dataset(entries).items():
-        drawn = [found for entry in _chosen(members) if (found := _read(root, entry))]
-        if drawn and all("grid_log_prob" in found.arrays for found in drawn):
+        drawn = [one for entry in _chosen(members) if (one := _read(root, entry))]
+        if drawn and all("grid_log_prob" in one.arrays for one in drawn):
             blocks.append(_densities(dataset, drawn))
-        elif drawn and all(_is_images(found) for found in drawn):
+        elif drawn and all(map(_is_images, drawn)):
             blocks.append(_sheets(dataset, drawn))
         elif drawn:
             blocks.append(Paragraph(f"{dataset}: rows are neither points of a plane nor images."))
@@ -71,8 +72,8 @@ def pictures(entries: Sequence[Entry], root: Path | None) -> Section:
 def _chosen(entries: Sequence[Entry]) -> list[Entry]:
     """One trial a backend, all with the same settings and seed.
 
-    The settings are those with the lowest mean result that most backends finished; so the panels
-    differ in the backend only.
+    The settings are those with the lowest mean result among those that most backends finished, so
+    the panels differ in the backend only.
     """
     column = quantity_of(entries).column
     alike: dict[tuple[str, int], list[Entry]] = {}
@@ -82,20 +83,19 @@ def _chosen(entries: Sequence[Entry]) -> list[Entry]:
                 alike.setdefault((group.counterpart(), entry.seed), []).append(entry)
     if not alike:
         return []
-    most = max(len(found) for found in alike.values())
-    full = {key: found for key, found in alike.items() if len(found) == most}
-    means: dict[str, list[float]] = {}
-    for (settings, _), found in full.items():
-        means.setdefault(settings, []).extend(entry.number(column) or 0.0 for entry in found)
-    best = min(means, key=lambda settings: float(np.mean(means[settings])))
+    most = max(len(trials) for trials in alike.values())
+    full = {key: trials for key, trials in alike.items() if len(trials) == most}
+    values: dict[str, list[float]] = {}
+    for (settings, _), trials in full.items():
+        values.setdefault(settings, []).extend(entry.number(column) or 0.0 for entry in trials)
+    best = min(values, key=lambda settings: float(np.mean(values[settings])))
     seed = min(seed for settings, seed in full if settings == best)
     return full[best, seed]
 
 
 def _read(root: Path, entry: Entry) -> Drawn | None:
-    path = (
-        root / "trials" / entry.id / f"attempt-{entry.text('attempt_id')}" / "samples.safetensors"
-    )
+    attempt = TrialFolder(root, entry.id).attempt(str(entry.text("attempt_id")))
+    path = attempt / "samples.safetensors"
     try:
         with safe_open(path, framework="np") as file:
             names = file.keys()
@@ -108,7 +108,7 @@ def _read(root: Path, entry: Entry) -> Drawn | None:
 
 
 def _load(dataset: str) -> datasets.Dataset | None:
-    """The dataset if it may be shown and is at hand."""
+    """The dataset; None if it may not be shown or is not on this machine."""
     if not may_show_data(dataset):
         return None
     try:
@@ -123,9 +123,7 @@ def _is_images(drawn: Drawn) -> bool:
 
 def _densities(dataset: str, drawn: Sequence[Drawn]) -> Pictures:
     axes = [drawn[0].arrays[name] for name in ("grid_axis_x", "grid_axis_y")]
-    maps = [
-        (found.entry.labels["backend"], np.exp(found.arrays["grid_log_prob"])) for found in drawn
-    ]
+    maps = [(one.entry.labels["backend"], np.exp(one.arrays["grid_log_prob"])) for one in drawn]
     data = _histogram(dataset, *axes)
     if data is not None:
         maps.append(("data", data))
@@ -142,10 +140,10 @@ def _densities(dataset: str, drawn: Sequence[Drawn]) -> Pictures:
 
 def _histogram(dataset: str, x: Array, y: Array) -> Array | None:
     """Density of the data on the cells around the grid points, [y, x]."""
-    found = _load(dataset)
-    if found is None:
+    data = _load(dataset)
+    if data is None:
         return None
-    points = found.to_data(found.training_batch(seed=0, step=0, size=_DATA_POINTS).x)
+    points = data.to_data(data.training_batch(seed=0, step=0, size=_DATA_POINTS).x)
     counts, _, _ = np.histogram2d(points[:, 1], points[:, 0], bins=(_edges(y), _edges(x)))
     area = np.outer(np.diff(_edges(y)), np.diff(_edges(x)))
     return np.asarray(counts / (len(points) * area), dtype=np.float64)
@@ -159,23 +157,23 @@ def _edges(centres: Array) -> Array:
 
 def _sheets(dataset: str, drawn: Sequence[Drawn]) -> Pictures:
     shape = drawn[0].image_shape or ()
-    sheets = [(found.entry.labels["backend"], found.arrays["samples"]) for found in drawn]
+    sheets = [(one.entry.labels["backend"], one.arrays["samples"]) for one in drawn]
     data = _load(dataset)
     if data is not None:
         sheets.append(("data", data.to_data(data.rows("test", limit=_SHEET**2).x)))
     side = min(_SHEET, *(math.isqrt(len(rows)) for _, rows in sheets))
     images = [(name, rows[: side**2].reshape(-1, *shape)) for name, rows in sheets]
-    # The tails of a few wild samples would leave everything else in one grey.
-    values = np.concatenate([found.ravel() for _, found in images])
+    # The tails of a few wild samples would leave all other values in one grey.
+    values = np.concatenate([sheet.ravel() for _, sheet in images])
     low, high = (float(level) for level in np.quantile(values, [0.01, 0.99]))
     panels = tuple(
         Panel(
             f"samples-{dataset}-{name}",
             name,
-            contact_sheet(found, side, low, high, _SHEET_WIDTH),
+            contact_sheet(sheet, side, low, high, _SHEET_WIDTH),
             pixelated=True,
         )
-        for name, found in images
+        for name, sheet in images
     )
     size = " × ".join(str(side) for side in shape)
     caption = (

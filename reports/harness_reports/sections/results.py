@@ -1,16 +1,16 @@
-"""The results: one row per dataset, solver, regularizer and backend, beside the Gaussian."""
+"""The results: one row for each setting and backend, with the Gaussian on the same test rows."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 
-from harness_reports.page.elements import Cell, Column, Link, Row, Table
+from harness_reports.page.elements import Cell, Column, Link, Row, Table, absent
 from harness_reports.page.numbers import common, fixed, spread, table_digits
 from harness_reports.trials.entries import Entry, anchor, settings_note
-from harness_reports.trials.groups import Group, groups_of, varying
+from harness_reports.trials.groups import Group, groups_of, setting_names
 from harness_reports.trials.quantities import Quantity, quantity_of
 
-__all__ = ["RESULTS_NOTE", "identity", "results_table", "trial_links"]
+__all__ = ["RESULTS_NOTE", "group_rows", "identity_columns", "results_table", "trial_links"]
 
 RESULTS_NOTE = (
     "Mean ± standard deviation over seeds (n − 1 in the denominator); what is printed without ± "
@@ -23,7 +23,7 @@ RESULTS_NOTE = (
 
 
 def results_table(entries: Iterable[Entry]) -> Table:
-    """The results of one dataset; the command line prints the same table.
+    """The results of one dataset: mean and spread over seeds, the Gaussian, evaluations.
 
     Arguments:
         entries: All trials of one dataset.
@@ -31,7 +31,7 @@ def results_table(entries: Iterable[Entry]) -> Table:
     members = tuple(entries)
     dataset = members[0].labels["dataset"]
     groups = groups_of(members)
-    extra = varying(groups)
+    names = setting_names(groups)
     quantity = quantity_of(members)
     summaries = [group.summary(quantity.column) for group in groups]
     digits = table_digits(summary for summary in summaries if summary is not None)
@@ -39,32 +39,43 @@ def results_table(entries: Iterable[Entry]) -> Table:
     lowest = min((s.mean for s in summaries if s is not None), default=0.0)
     # Where all print the same, a mark would distinguish nothing.
     best = fixed(lowest, digits) if len(set(means)) > 1 else None
-    rows, above = [], None
-    for group in groups:
-        opens = above is not None and group.counterpart() != above
-        cells = (*identity(group, extra), *_numbers(group, quantity, digits, best))
-        rows.append(Row(cells, opens_group=opens))
-        above = group.counterpart()
+    unit = ", ".join(part for part in (quantity.further_unit, quantity.arrow) if part)
     columns = (
-        *(Column(name, heading=True) for name in ("solver", "regularizer", *extra, "backend")),
-        Column(
-            quantity.name,
-            "↓" if quantity.unit in quantity.name else f"{quantity.unit}, ↓",
-            numeric=True,
-        ),
-        *((Column("Gaussian", quantity.unit, numeric=True),) if quantity.gaussian else ()),
+        *identity_columns(names),
+        Column(quantity.name, unit, numeric=True),
+        *((Column("Gaussian", quantity.unit, numeric=True),) if quantity.baseline else ()),
         Column("NFE train, forward", numeric=True),
         Column("NFE train, backward", numeric=True),
         Column("NFE test", numeric=True),
         Column("seeds", narrow=True),
     )
-    return Table(f"results-{dataset}", dataset, columns, tuple(rows), settings_note(members))
+    rows = group_rows(groups, lambda group: _numbers(group, quantity, digits, best))
+    return Table(f"results-{dataset}", dataset, columns, rows, settings_note(members))
 
 
-def identity(group: Group, extra: Iterable[str]) -> tuple[Cell, ...]:
-    """The cells that name a group: solver, regularizer, what else varies, backend."""
-    names = ("solver", "regularizer", *extra, "backend")
-    return tuple(Cell(group.labels.get(name, "")) for name in names)
+def identity_columns(names: Iterable[str]) -> tuple[Column, ...]:
+    """The columns that name a group: its settings (`setting_names`), then the backend."""
+    return tuple(Column(name, heading=True) for name in (*names, "backend"))
+
+
+def group_rows(
+    groups: Sequence[Group], numbers: Callable[[Group], Sequence[Cell]]
+) -> tuple[Row, ...]:
+    """One row a group under `identity_columns`; counterparts of the backends stand together.
+
+    Arguments:
+        groups: The groups of one dataset, in order.
+        numbers: The cells that follow those of the identity.
+    """
+    names = (*setting_names(groups), "backend")
+    rows: list[Row] = []
+    above = None
+    for group in groups:
+        own = group.counterpart()
+        cells = (*map(Cell, group.settings(names)), *numbers(group))
+        rows.append(Row(cells, opens_group=above not in (None, own)))
+        above = own
+    return tuple(rows)
 
 
 def trial_links(group: Group) -> Cell:
@@ -79,16 +90,12 @@ def trial_links(group: Group) -> Cell:
 def _numbers(group: Group, quantity: Quantity, digits: int, best: str | None) -> tuple[Cell, ...]:
     summary = group.summary(quantity.column)
     if summary is None:
-        absent = Cell(group.absence, tone="bad" if group.failed else "muted")
-        blanks = 4 if quantity.gaussian else 3
-        return (
-            absent,
-            *(Cell("not run", tone="muted") for _ in range(blanks)),
-            trial_links(group),
-        )
+        reason = Cell(group.absence, tone="bad" if group.failed else "muted")
+        blanks = 4 if quantity.baseline else 3
+        return (reason, *(absent() for _ in range(blanks)), trial_links(group))
     return (
         Cell(spread(summary, digits), best=fixed(summary.mean, digits) == best),
-        *((_gaussian(group, quantity.gaussian, digits),) if quantity.gaussian else ()),
+        *((_gaussian(group, column, digits),) if (column := quantity.baseline_column) else ()),
         _evaluations(group, "nfe.train.forward.mean"),
         _evaluations(group, "nfe.train.backward.mean"),
         _evaluations(group, "nfe.test.forward.mean"),
@@ -98,7 +105,7 @@ def _numbers(group: Group, quantity: Quantity, digits: int, best: str | None) ->
 
 def _gaussian(group: Group, column: str, digits: int) -> Cell:
     summary = group.summary(column)
-    return Cell(common(summary, digits)) if summary else Cell("not run", tone="muted")
+    return Cell(common(summary, digits)) if summary else absent()
 
 
 def _evaluations(group: Group, column: str) -> Cell:
@@ -106,5 +113,5 @@ def _evaluations(group: Group, column: str) -> Cell:
     if summary is not None:
         return Cell(common(summary, 1))
     if "backward" in column and group.labels["gradient"] != "adjoint":
-        return Cell("no adjoint", tone="muted")
-    return Cell("not run", tone="muted")
+        return absent("no adjoint")
+    return absent()

@@ -11,23 +11,30 @@ import pandas as pd
 
 from harness.labels import label
 from harness.planning.plan import Plan, PlannedTrial
-from harness_reports.page.naming import breakable, short_names
+from harness.records.status import Status
+from harness.trial import AXES
+from harness_reports.page.naming import SHORTENED, breakable, short_names
 
 __all__ = [
     "FINGERPRINT",
     "OPTIONAL",
     "Entry",
     "anchor",
+    "backends_of",
     "by_dataset",
     "entries_of",
     "is_autoencoder",
     "settings_note",
 ]
 
-OPTIONAL = ("model", "training", "evaluation", "gradient", "engine", "precision")
-"""Labels that are columns of a table if they differ within a dataset, in this order."""
+OPTIONAL = tuple(
+    axis for axis in AXES if axis not in ("dataset", "backend", "seed") and axis not in SHORTENED
+)
+"""Axes that are columns of a table only if they differ within a dataset, in this order."""
 
-_SHORTENED = ("solver", "regularizer")
+FINGERPRINT = "environment.hardware_fingerprint"
+"""Column of a hash of the hardware: equal on equal machines."""
+
 Labels = Mapping[str, str]
 
 
@@ -36,13 +43,13 @@ class Entry:
     """One planned trial and its record.
 
     Arguments:
-        planned: The plan's part.
+        planned: The trial as planned.
         labels: Short words for its axes, unambiguous within its dataset.
         record: Its row of the frame; empty if there is none.
     """
 
     planned: PlannedTrial
-    labels: Mapping[str, str]
+    labels: Labels
     record: Mapping[str, Any]
 
     @property
@@ -57,20 +64,40 @@ class Entry:
 
     @property
     def status(self) -> str:
-        """The record's status, else `skipped` or `not run`."""
-        if self.planned.state == "skipped":
-            return "skipped"
+        """The status of the record; without one `skipped` or `not run`."""
+        if self.skipped:
+            return Status.SKIPPED.value
         return str(self.record["status"]) if self.record else "not run"
+
+    @property
+    def state(self) -> str:
+        """The status in words."""
+        return self.status.replace("_", " ")
 
     @property
     def ok(self) -> bool:
         """True if the trial ended as planned, so that its numbers count."""
-        return self.status == "ok"
+        return self.status == Status.OK.value
+
+    @property
+    def skipped(self) -> bool:
+        """True if the plan leaves the trial out."""
+        return self.planned.state == "skipped"
+
+    @property
+    def waiting(self) -> bool:
+        """True if the trial is planned and has no record yet."""
+        return not (self.skipped or self.record)
 
     @property
     def failed(self) -> bool:
-        """True if the trial ran and ended otherwise."""
-        return self.status not in ("ok", "skipped", "not run")
+        """True if the trial ran and did not end as planned."""
+        return not (self.ok or self.skipped or self.waiting)
+
+    @property
+    def exclusive(self) -> bool:
+        """True if no other trial used the machine while this one was timed."""
+        return self.text("timing.mode") == "exclusive"
 
     def number(self, column: str) -> float | None:
         """A finite number of the record, None if it was not measured."""
@@ -92,7 +119,7 @@ def anchor(trial_id: str) -> str:
 
 
 def entries_of(plan: Plan, frame: pd.DataFrame) -> tuple[Entry, ...]:
-    """Joins the plan with the records; records of other suites in the same root are left out."""
+    """Joins the plan with the records; records of trials that are not in the plan are left out."""
     records = {
         str(row["trial_id"]): {str(name): value for name, value in row.items()}
         for row in frame.to_dict("records")
@@ -106,13 +133,13 @@ def entries_of(plan: Plan, frame: pd.DataFrame) -> tuple[Entry, ...]:
     )
 
 
-def _shortener(labels: Iterable[Mapping[str, str]]) -> Callable[[Labels], Labels]:
+def _shortener(labels: Iterable[Labels]) -> Callable[[Labels], Labels]:
     """Shortens what can be: within a dataset, each name still means one thing."""
-    found: dict[tuple[str, str], list[str]] = {}
+    full: dict[tuple[str, str], list[str]] = {}
     for one in labels:
-        for axis in _SHORTENED:
-            found.setdefault((one["dataset"], axis), []).append(one[axis])
-    short = {key: short_names(key[1], names) for key, names in found.items()}
+        for axis in SHORTENED:
+            full.setdefault((one["dataset"], axis), []).append(one[axis])
+    short = {key: short_names(key[1], names) for key, names in full.items()}
     return lambda one: {
         axis: short.get((one["dataset"], axis), {}).get(text, text) for axis, text in one.items()
     }
@@ -123,25 +150,29 @@ def is_autoencoder(entries: Iterable[Entry]) -> bool:
     return any(entry.planned.trial.model.posterior is not None for entry in entries)
 
 
+def backends_of(entries: Iterable[Entry]) -> tuple[str, ...]:
+    """The backends, in the order of the plan."""
+    return tuple(dict.fromkeys(entry.labels["backend"] for entry in entries))
+
+
 def by_dataset(entries: Iterable[Entry]) -> dict[str, tuple[Entry, ...]]:
     """Splits by dataset, in the order of the plan."""
-    found: dict[str, list[Entry]] = {}
+    members: dict[str, list[Entry]] = {}
     for entry in entries:
-        found.setdefault(entry.labels["dataset"], []).append(entry)
-    return {name: tuple(members) for name, members in found.items()}
+        members.setdefault(entry.labels["dataset"], []).append(entry)
+    return {dataset: tuple(group) for dataset, group in members.items()}
 
 
 def settings_note(entries: Sequence[Entry]) -> str:
     """What the short names of one dataset stand for, and what all its trials share."""
     full = [label(entry.planned.trial) for entry in entries]
-    axes = (*_SHORTENED, *OPTIONAL)
-    values = {axis: dict.fromkeys(breakable(labels[axis]) for labels in full) for axis in axes}
+    values = {
+        axis: dict.fromkeys(breakable(labels[axis]) for labels in full)
+        for axis in (*SHORTENED, *OPTIONAL)
+    }
     parts = [
-        f"{axis} {'; '.join(found)}"
-        for axis, found in values.items()
-        if axis in _SHORTENED or len(found) == 1
+        f"{axis} {'; '.join(texts)}"
+        for axis, texts in values.items()
+        if axis in SHORTENED or len(texts) == 1
     ]
     return f"{'. '.join(part[0].upper() + part[1:] for part in parts)}."
-
-
-FINGERPRINT = "environment.hardware_fingerprint"

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from harness.records.flat import flatten
+from harness.records.columns import flatten
 from harness.statistics import Summary, summarize
 from harness.trial import canonical, encode
+from harness_reports.page.naming import SHORTENED
 from harness_reports.trials.entries import OPTIONAL, Entry
 
-__all__ = ["Group", "groups_of", "varying"]
+__all__ = ["Group", "groups_of", "setting_names"]
 
 
 @dataclass(frozen=True)
@@ -27,23 +28,31 @@ class Group:
 
     def values(self, column: str) -> dict[int, float]:
         """The numbers of the trials that are ok, by seed."""
-        found = {entry.seed: entry.number(column) for entry in self.entries if entry.ok}
-        return {seed: value for seed, value in found.items() if value is not None}
+        numbers = {entry.seed: entry.number(column) for entry in self.entries if entry.ok}
+        return {seed: value for seed, value in numbers.items() if value is not None}
 
     def summary(self, column: str) -> Summary | None:
         """Summary of `values`."""
         return summarize(self.values(column).values())
+
+    def settings(self, names: Iterable[str]) -> tuple[str, ...]:
+        """The labels of these names (`setting_names`), empty where the group has none."""
+        return tuple(self.labels.get(name, "") for name in names)
+
+    def title(self, names: Iterable[str]) -> str:
+        """The same in one line."""
+        return " · ".join(self.settings(names))
 
     @property
     def absence(self) -> str:
         """Why a number is missing: the states of the trials in words, `not run` if some are ok."""
         if any(entry.ok for entry in self.entries):
             return "not run"
-        states = [entry.status for entry in self.entries]
+        states = [entry.state for entry in self.entries]
         distinct = list(dict.fromkeys(states))
         if len(distinct) == 1:
-            return distinct[0].replace("_", " ")
-        return ", ".join(f"{states.count(state)} {state.replace('_', ' ')}" for state in distinct)
+            return distinct[0]
+        return ", ".join(f"{states.count(state)} {state}" for state in distinct)
 
     @property
     def failed(self) -> bool:
@@ -65,41 +74,40 @@ def groups_of(entries: Iterable[Entry]) -> tuple[Group, ...]:
     members: dict[str, list[Entry]] = {}
     for entry in entries:
         members.setdefault(canonical(replace(entry.planned.trial, seed=0)), []).append(entry)
-    found = [
+    groups = [
         Group(
             {name: text for name, text in group[0].labels.items() if name != "seed"},
             tuple(sorted(group, key=lambda entry: entry.seed)),
         )
         for group in members.values()
     ]
-    return tuple(sorted(_told_apart(found), key=_order(found)))
+    return tuple(sorted(_with_variants(groups), key=_order(groups)))
 
 
-def varying(groups: Sequence[Group]) -> tuple[str, ...]:
-    """Names of the optional labels that differ between groups."""
-    names = (*OPTIONAL, "variant")
-    return tuple(
-        name for name in names if len({group.labels.get(name, "") for group in groups}) > 1
+def setting_names(groups: Sequence[Group]) -> tuple[str, ...]:
+    """Names of the labels that tell settings apart: the shortened axes, and what else differs."""
+    differing = (
+        name
+        for name in (*OPTIONAL, "variant")
+        if len({group.labels.get(name, "") for group in groups}) > 1
     )
+    return (*SHORTENED, *differing)
 
 
 def _order(groups: Sequence[Group]) -> Callable[[Group], tuple[int, ...]]:
     """Sorts by solver, regularizer, counterpart and backend, each as the plan first names them."""
-    ranks: tuple[dict[str, int], ...] = ({}, {}, {}, {})
-    for group in groups:
-        for rank, word in zip(ranks, _sorting_words(group), strict=True):
-            rank.setdefault(word, len(rank))
+    columns = zip(*map(_sorting_words, groups), strict=True)
+    ranks = [{word: rank for rank, word in enumerate(dict.fromkeys(column))} for column in columns]
     return lambda group: tuple(
         rank[word] for rank, word in zip(ranks, _sorting_words(group), strict=True)
     )
 
 
-def _sorting_words(group: Group) -> tuple[str, str, str, str]:
-    labels = group.labels
-    return labels["solver"], labels["regularizer"], group.counterpart(), labels["backend"]
+def _sorting_words(group: Group) -> tuple[str, ...]:
+    return (*group.settings(SHORTENED), group.counterpart(), group.labels["backend"])
 
 
-def _told_apart(groups: Sequence[Group]) -> list[Group]:
+def _with_variants(groups: Sequence[Group]) -> list[Group]:
     """Adds the label `variant` to groups whose labels are equal although their specs are not."""
     alike: dict[tuple[tuple[str, str], ...], list[Group]] = {}
     for group in groups:
@@ -112,6 +120,7 @@ def _told_apart(groups: Sequence[Group]) -> list[Group]:
 
 
 def _differences(groups: Sequence[Group]) -> list[str]:
+    """For each group, the values of its spec that another group does not share."""
     specs = [flatten(encode(group.entries[0].planned.trial)) for group in groups]
     names = sorted({name for spec in specs for name in spec} - {"seed"})
     differing = [name for name in names if len({str(spec.get(name)) for spec in specs}) > 1]

@@ -13,7 +13,7 @@ from harness_reports.trials.groups import Group, groups_of
 __all__ = ["LEAST_PAIRS", "Pair", "pairs_of", "quality_verdict", "speed_verdict"]
 
 LEAST_PAIRS = 3
-"""Fewer pairs carry no verdict: the interval of two is so wide that it says nothing."""
+"""With fewer pairs there is no verdict: the interval of two is too wide to say anything."""
 
 
 @dataclass(frozen=True)
@@ -32,25 +32,26 @@ class Pair:
         self, column: str, seeds: Iterable[int] | None = None
     ) -> list[tuple[float, float]]:
         """Values of both for the seeds that both have, in order of the seeds."""
-        a, b = self.first.values(column), self.second.values(column)
+        a, b = (group.values(column) for group in self.groups)
         common = sorted(a.keys() & b.keys())
         return [(a[s], b[s]) for s in common if seeds is None or s in seeds]
 
     def fair_seeds(self) -> set[int]:
         """Seeds whose two timings were exclusive and on one machine."""
-        places = [
+        a, b = (
             {
                 entry.seed: entry.text(FINGERPRINT)
                 for entry in group.entries
-                if entry.ok and entry.text("timing.mode") == "exclusive"
+                if entry.ok and entry.exclusive
             }
-            for group in (self.first, self.second)
-        ]
-        return {
-            seed
-            for seed in places[0].keys() & places[1].keys()
-            if places[0][seed] is not None and places[0][seed] == places[1][seed]
-        }
+            for group in self.groups
+        )
+        return {s for s in a.keys() & b.keys() if a[s] is not None and a[s] == b[s]}
+
+    @property
+    def groups(self) -> tuple[Group, Group]:
+        """Both groups."""
+        return self.first, self.second
 
     @property
     def failed(self) -> bool:

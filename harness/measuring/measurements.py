@@ -1,4 +1,4 @@
-"""What a finished training has been measured by so far: whole or absent, like a checkpoint."""
+"""The measurements of a finished training so far, in one file that is whole or absent."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from harness.metrics.sets import Float
 from harness.records.arrays import pack
 from harness.records.files import dumps, replace
 
-__all__ = ["Measured", "Metrics", "digest_of"]
+__all__ = ["Measurements", "Metrics", "digest_of"]
 
 Metrics = dict[str, dict[str, Any]]
 
@@ -28,11 +28,11 @@ _LOG_WEIGHTS = "importance/log_weights"
 
 
 @dataclass
-class Measured:
+class Measurements:
     """Measurements of the arrays that a training has left.
 
     Arguments:
-        digest: Of these arrays: measurements of others are of no use.
+        digest: Of these arrays; measurements of others are of no use.
         metrics: Entries of the record by name; those of the test come first.
         nfe: Entries of the record beside those of training.
         seconds: Durations by name of the record's `timing`.
@@ -63,7 +63,7 @@ class Measured:
         self.seconds.setdefault(name, []).append(seconds)
 
     def timing(self) -> dict[str, Any]:
-        """Entries of the record's `timing`: the test's duration, else quartiles."""
+        """Entries of the record's `timing`: the duration of the test, quartiles of the others."""
         return {
             name: values[0] if name == "test_s" else quartiles(values)
             for name, values in self.seconds.items()
@@ -84,7 +84,7 @@ class Measured:
         replace(path, pack(tensors, {"measured": text}))
 
     @staticmethod
-    def read(attempt: Path) -> Measured | None:
+    def read(attempt: Path) -> Measurements | None:
         """Reads the state of an attempt; None if it has no valid one."""
         try:
             with safe_open(attempt / _NAME, framework="np") as file:
@@ -92,7 +92,7 @@ class Measured:
                 arrays = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
             if plain.pop("version") != VERSION:
                 return None
-            return Measured(
+            return Measurements(
                 **plain,
                 samplings=Samplings.from_state(arrays),
                 log_weights=arrays[_LOG_WEIGHTS],
@@ -101,11 +101,11 @@ class Measured:
             return None
 
     @staticmethod
-    def newest(attempts: Iterable[Path], digest: str) -> Measured:
+    def newest(attempts: Iterable[Path], digest: str) -> Measurements:
         """The state of these arrays that has come furthest; an empty one if there is none."""
-        best = Measured(digest)
+        best = Measurements(digest)
         for attempt in attempts:
-            found = Measured.read(attempt)
+            found = Measurements.read(attempt)
             if found and found.digest == digest and found._progress > best._progress:
                 best = found
         return best
@@ -119,5 +119,5 @@ _PLAIN = ("digest", "metrics", "nfe", "seconds", "notes", "forward", "draws")
 
 
 def digest_of(packed: bytes) -> str:
-    """Stands for packed arrays."""
+    """SHA-256 of packed arrays: equal where the arrays are."""
     return hashlib.sha256(packed).hexdigest()

@@ -1,4 +1,4 @@
-"""Trials beside the published tables: a verdict a cell, and what is never printed."""
+"""Trials judged by the published tables: a verdict a cell, and what is never printed."""
 
 from __future__ import annotations
 
@@ -10,12 +10,17 @@ import pytest
 from harness_reports.page.elements import Paragraph, Section, Table
 from harness_reports.page.html import render_html
 from harness_reports.page.markdown import render_markdown
-from harness_reports.published.beside import Line, dataset_of, rows
+from harness_reports.published.judgement import Judgement, dataset_of, published_rows
 from harness_reports.published.library import published
 from harness_reports.published.values import DATASETS, METRICS, VARIANTS
 from harness_reports.report import page_of
-from harness_reports.sections.beside import Beside, beside_section, set_beside, verdict_counts
-from harness_reports.sections.beside_tables import LETTERS
+from harness_reports.sections.footnotes import LETTERS
+from harness_reports.sections.published_verdicts import (
+    PublishedVerdicts,
+    published_section,
+    published_verdicts,
+    verdict_counts,
+)
 from harness_reports.trials.entries import entries_of
 from published_records import CASES, FREY, MNIST, POWER, Case, frame, plan_of, reduced
 
@@ -26,12 +31,12 @@ from harness.trial import DatasetRef, FixedSolver, RegularizerName
 HISTORY = pd.DataFrame(columns=list(HISTORY_COLUMNS))
 
 
-def beside(*cases: Case) -> Beside:
-    return set_beside(entries_of(plan_of(cases), frame(cases)))
+def verdicts(*cases: Case) -> PublishedVerdicts:
+    return published_verdicts(entries_of(plan_of(cases), frame(cases)))
 
 
 def section(*cases: Case) -> Section:
-    return beside_section(beside(*cases))
+    return published_section(verdicts(*cases))
 
 
 def tables(*cases: Case) -> dict[str, list[list[str]]]:
@@ -51,14 +56,14 @@ def texts(*cases: Case) -> str:
     return " ".join(b.text for b in section(*cases).blocks if isinstance(b, Paragraph))
 
 
-def line(metric: str, *cases: Case, dataset: str = "power") -> Line:
-    (found,) = [x for x in beside(*cases).held[dataset] if x.value.metric == metric]
+def judgement(metric: str, *cases: Case, dataset: str = "power") -> Judgement:
+    (found,) = [x for x in verdicts(*cases).judged[dataset] if x.value.metric == metric]
     return found
 
 
 def verdict(metric: str, *cases: Case, dataset: str = "power") -> str:
-    standings = line(metric, *cases, dataset=dataset).standings
-    (text,) = {str(standing.verdict) for standing in standings.values()}
+    by_backend = judgement(metric, *cases, dataset=dataset).verdicts
+    (text,) = {str(own.verdict) for own in by_backend.values()}
     return text
 
 
@@ -95,7 +100,7 @@ def test_backends_that_differ_are_named() -> None:
     case = Case(POWER, {"test_nll": -0.455})
     records = frame((case,))
     records.loc[records["backend"] == "jax", "metrics.test_nll"] += 1
-    found = beside_section(set_beside(entries_of(plan_of((case,)), records)))
+    found = published_section(published_verdicts(entries_of(plan_of((case,)), records)))
     table = next(block for block in found.blocks if isinstance(block, Table))
     cell = table.rows[0].cells[-1]
     assert cell.text == (
@@ -104,7 +109,7 @@ def test_backends_that_differ_are_named() -> None:
     assert cell.tone == ""
 
 
-def test_the_configuration_that_meets_the_set_up_is_set_beside() -> None:
+def test_the_configuration_that_meets_the_set_up_is_judged() -> None:
     good, other = Case(POWER, {"test_nll": -0.46}), Case(reduced(POWER), {"test_nll": -0.2})
     for cases in ((good, other), (other, good)):
         assert verdict("test_nll", *cases).startswith("reproduced: 0.000")
@@ -122,10 +127,10 @@ def test_if_none_meets_it_the_nearest_one_measured_is() -> None:
 def test_several_configurations_that_meet_it_have_a_row_each() -> None:
     squash = replace(POWER, model=replace(POWER.model, layer="concatsquash"))
     found = tables(Case(POWER, {"test_nll": -0.46}), Case(squash, {"test_nll": -0.455}))
-    verdicts = [row[-1] for row in found["verdicts"] if row[1:3] == ["test NLL, nats ↓", "FFJORD"]]
-    assert len(verdicts) == 2
-    assert "(dopri5 · none · concat 60-60-60 tanh x5)" in verdicts[0]
-    assert "(dopri5 · none · concatsquash 60-60-60 tanh x5)" in verdicts[1]
+    texts = [row[-1] for row in found["verdicts"] if row[1:3] == ["test NLL, nats ↓", "FFJORD"]]
+    assert len(texts) == 2
+    assert "(dopri5 · none · concat 60-60-60 tanh x5)" in texts[0]
+    assert "(dopri5 · none · concatsquash 60-60-60 tanh x5)" in texts[1]
 
 
 def test_a_gaussian_needs_no_model_and_is_said_once() -> None:
@@ -159,7 +164,7 @@ def test_published_emds_compare_only_with_the_same_reading(ours: str, words: str
     assert verdict(metric, both).startswith("reproduced: 0.000")
 
 
-def test_a_kernel_discrepancy_never_stands_beside_an_mmd_of_the_tables() -> None:
+def test_a_kernel_discrepancy_is_never_compared_with_an_mmd_of_the_tables() -> None:
     found = tables(Case(reduced(POWER), {"mmd_kernel": 0.5}))
     assert all(row[5:7] == ["not run", "not run"] for row in found["verdicts"])
 
@@ -189,12 +194,12 @@ def test_uncovered_datasets_are_one_line() -> None:
     (block,) = section(case).blocks
     assert isinstance(block, Paragraph)
     assert block.text == "No published table covers 8gaussians."
-    assert verdict_counts(beside(case)) == ""
+    assert verdict_counts(verdicts(case)) == ""
 
 
 def test_verdicts_are_counted_a_cell_and_backend() -> None:
     case = Case(POWER, {"test_nll": -0.46, "gaussian_nll": 9.0})
-    assert verdict_counts(beside(case)) == "2 reproduced, 2 differs, 8 not run"
+    assert verdict_counts(verdicts(case)) == "2 reproduced, 2 differs, 8 not run"
 
 
 def test_all_models_have_one_row_each_the_target_first() -> None:
@@ -235,7 +240,7 @@ def test_models_whose_set_up_is_known_are_judged_too() -> None:
 
 
 def judged(*cases: Case) -> dict[str, str]:
-    """Ours beside the models of MNIST that were reproduced."""
+    """Our results by the models of MNIST that they reproduce."""
     found = tables(*cases)["published-mnist-test_bits_per_dim"]
     return {row[0]: row[3] for row in found if row[-1].startswith("reproduced")}
 
@@ -252,11 +257,11 @@ def test_variants_of_a_dataset_say_that_they_are_others(name: str) -> None:
 def test_every_split_of_frey_faces_compares(name: str) -> None:
     trial = replace(FREY, dataset=DatasetRef(name, "d"))
     metric = "test_neg_elbo_bits_per_dim"
-    found = line(metric, Case(trial, {metric: 4.39}), dataset="freyfaces")
-    assert {standing.verdict.kind for standing in found.standings.values()} == {"reproduced"}
+    found = judgement(metric, Case(trial, {metric: 4.39}), dataset="freyfaces")
+    assert {own.verdict.kind for own in found.verdicts.values()} == {"reproduced"}
 
 
-def test_splits_have_a_row_each_told_apart_by_their_names() -> None:
+def test_splits_have_a_row_each_under_their_names() -> None:
     metric = "test_neg_elbo_bits_per_dim"
     names = ["freyfaces", "freyfaces-231"]
     trials = [replace(FREY, dataset=DatasetRef(name, "d")) for name in names]
@@ -278,7 +283,9 @@ def test_seeds_that_failed_are_said() -> None:
     assert found[0][5] == "−0.465 ± 0.007 (2 of 3)"
 
 
-PRINTED = [row for dataset in DATASETS for metric in METRICS for row in rows(dataset, metric)]
+PRINTED = [
+    row for dataset in DATASETS for metric in METRICS for row in published_rows(dataset, metric)
+]
 
 
 def test_what_only_memory_supports_is_in_no_row() -> None:
@@ -305,24 +312,24 @@ def test_marks_and_spreads_are_explained_where_they_are_printed() -> None:
     notes = found["published-power-test_nll"].note or ""
     for words in ("Mark M+:", "Mark R:", "over 3 runs", "over test points", "other sign"):
         assert words in notes
-    verdicts = found["verdicts"].note or ""
-    assert "A smaller model than the FFJORD paper's" in verdicts
-    assert "no distance in D dimensions" in verdicts
+    note = found["verdicts"].note or ""
+    assert "A smaller model than the FFJORD paper's" in note
+    assert "no distance in D dimensions" in note
 
 
 def test_every_published_value_of_a_record_s_metric_has_a_target_row() -> None:
     for dataset in DATASETS:
         for metric in {v.metric for v in published(dataset)} & set(DEFINITIONS):
-            first = rows(dataset, metric)[0][0]
+            first = published_rows(dataset, metric)[0][0]
             assert first.is_target, (dataset, metric)
 
 
 def test_every_verdict_is_among_the_invented_records() -> None:
     kinds = {
-        standing.verdict.kind
-        for members in beside(*CASES).held.values()
-        for line in members
-        for standing in line.standings.values()
+        own.verdict.kind
+        for members in verdicts(*CASES).judged.values()
+        for one in members
+        for own in one.verdicts.values()
     }
     assert kinds == {"reproduced", "differs", "not comparable", "not run"}
 

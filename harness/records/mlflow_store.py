@@ -1,0 +1,125 @@
+"""The store of MLflow: how it is reached, and how the run of a record is looked up in it."""
+
+from __future__ import annotations
+
+import fcntl
+import logging
+import os
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from harness.errors import HarnessError
+
+__all__ = [
+    "TrackingError",
+    "connected",
+    "experiment_id",
+    "locked",
+    "newest_runs",
+    "runs_of",
+    "tracking_uri",
+]
+
+_EXPERIMENT = "cnf-harness"
+
+_FEW = 50
+"""More trials than these are searched for in one query, with all others."""
+
+
+class TrackingError(HarnessError):
+    """MLflow is not installed, does not answer, or refused."""
+
+
+def tracking_uri(root: Path) -> str:
+    """`MLFLOW_TRACKING_URI` if it is set; otherwise a database under the run root."""
+    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{root.resolve() / 'mlflow.db'}"
+
+
+def newest_runs(client: Any, trial_ids: Collection[str] | None) -> dict[str, Any]:  # noqa: ANN401
+    """The run of each trial; of several records of one trial, the one that finished last."""
+    complete = [
+        run
+        for runs in runs_of(client, experiment_id(client), trial_ids).values()
+        for run in runs
+        if "synced" in run.data.tags
+    ]
+    complete.sort(key=lambda run: run.data.metrics["finished_ms"])
+    return {run.data.tags["trial_id"]: run for run in complete}
+
+
+def runs_of(
+    client: Any,  # noqa: ANN401
+    experiment: str,
+    trial_ids: Collection[str] | None,
+) -> dict[tuple[str, str], list[Any]]:
+    """Runs by trial and attempt; a few trials are asked for one by one, many with all others."""
+    wanted = None if trial_ids is None else frozenset(trial_ids)
+    filters = [""]
+    if wanted is not None and len(wanted) <= _FEW:
+        filters = [f"tags.trial_id = '{trial_id}'" for trial_id in wanted]
+    groups: dict[tuple[str, str], list[Any]] = {}
+    for text in filters:
+        for run in _search(client, experiment, text):
+            tags = run.data.tags
+            trial_id = tags.get("trial_id", "")
+            if wanted is None or trial_id in wanted:
+                groups.setdefault((trial_id, tags.get("attempt_id", "")), []).append(run)
+    return groups
+
+
+def _search(client: Any, experiment: str, text: str) -> Iterator[Any]:  # noqa: ANN401
+    """The runs that match a filter of MLflow, page by page."""
+    token: str | None = None
+    while True:
+        page = client.search_runs([experiment], text, max_results=1000, page_token=token)
+        yield from page
+        token = page.token
+        if not token:
+            return
+
+
+def experiment_id(client: Any) -> str:  # noqa: ANN401
+    """Id of the experiment that holds all runs, which is created if it is not there."""
+    experiment = client.get_experiment_by_name(_EXPERIMENT)
+    if experiment is not None:
+        return str(experiment.experiment_id)
+    return str(client.create_experiment(_EXPERIMENT))
+
+
+@contextmanager
+def locked(root: Path) -> Iterator[None]:
+    """One exporter at a time; a fresh database does not survive two."""
+    with open(root / ".mlflow.lock", "w", encoding="utf-8") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+@contextmanager
+def connected(uri: str) -> Iterator[Any]:
+    """A client of the store; whatever MLflow raises becomes a TrackingError."""
+    # MLflow reads these on import. Its own retries would block each call for minutes.
+    os.environ.update(MLFLOW_DISABLE_TELEMETRY="true", DO_NOT_TRACK="true")
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")
+    # Nothing is stored as an artifact; the default would write the working directory's path.
+    os.environ.setdefault("_MLFLOW_SERVER_ARTIFACT_ROOT", "mlflow-artifacts:/")
+    try:
+        from mlflow.tracking import MlflowClient
+    except ImportError as error:
+        raise TrackingError(
+            "the MLflow mirror needs mlflow, which is not installed. Run: pip install "
+            "'cnf-harness[mlflow]', then: harness sync"
+        ) from error
+    for name in ("mlflow", "alembic"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    try:
+        yield MlflowClient(tracking_uri=uri)
+    except HarnessError:
+        raise
+    except Exception as error:
+        # MLflow lets errors of sqlalchemy, requests and the operating system through.
+        first = str(error).strip().splitlines()
+        detail = first[0] if first else type(error).__name__
+        raise TrackingError(f"MLflow at {uri.split('@')[-1]}: {detail}") from error
