@@ -36,8 +36,10 @@ def noise_slots(
     event_shape: Shape,
     purpose: Literal["train", "evaluate", "sample"],
     size: int,
+    trace: TraceName | None = None,
 ) -> dict[str, NoiseSlot]:
-    """Returns the slots a call on `size` examples must find in `Batch.noise`.
+    """Returns the slots a call on `size` examples must find in `Batch.noise`; `trace` stands in
+    place of that of the trial's evaluation.
 
     `probe/<block>` has one probe per example, drawn anew for each solve and fixed within it, in
     the shape of the block's state, or of its bottleneck for the trace of that name;
@@ -49,7 +51,9 @@ def noise_slots(
     if purpose == "sample":
         base = event_shape if posterior is None else (posterior.latent,)
         return {"base": NoiseSlot((size, *base), "gaussian")}
-    trace = trial.training.trace if purpose == "train" else trial.evaluation.trace
+    if purpose == "train":
+        trace = trial.training.trace
+    trace = trace or trial.evaluation.trace
     # Regularizers are integrated in training only, unless an evaluation asks for them.
     regularizer = tuple(trial.regularizer) if purpose == "train" else ()
     slots = {}

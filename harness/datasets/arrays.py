@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from harness.datasets.base import Dataset, Float, Rows, Split, piece
+from harness.datasets.base import Batching, Dataset, Float, Rows, Split, piece
 from harness.errors import DataError
 from harness.interface import DataInfo
 from harness.streams.stream import Stream
@@ -17,21 +17,23 @@ from harness.streams.stream import Stream
 __all__ = ["ArrayDataset", "epoch_indices", "shuffle_and_split"]
 
 
-def epoch_indices(name: str, count: int, seed: int, step: int, size: int) -> npt.NDArray[np.int64]:
+def epoch_indices(
+    name: str, count: int, seed: int, step: int, batching: Batching
+) -> npt.NDArray[np.int64]:
     """Rows of the batch of optimiser step `step`.
 
-    Epoch e reads the training rows in the order `Stream(seed, "epoch", e).permutation(count)`. The
-    short batch that is left at its end is dropped, so that all batches have one shape; the next
-    epoch shuffles anew, so no row is left out for good.
+    Epoch e reads the training rows in the order `Stream(seed, "epoch", e).permutation(count)`. If
+    the short batch that is left at its end is dropped, all batches have one shape; the next epoch
+    shuffles anew, so no row is left out for good.
 
     Returns:
-        [size] indices into the training split.
+        [size] indices into the training split, fewer at the end of an epoch if that is kept.
 
     Raises:
         DataError: The training split has fewer than `size` rows.
     """
-    batches = count // size
-    if batches == 0:
+    size, batches = batching.size, batching.steps(count)
+    if count < size:
         raise DataError(
             f"dataset '{name}' has {count} training rows, fewer than one batch of {size}; "
             f"set training.batch to at most {count}"
@@ -64,10 +66,10 @@ class ArrayDataset(Dataset):
         """Number of rows of each split."""
         return {split: len(rows) for split, rows in self._splits.items()}
 
-    def training_batch(self, seed: int, step: int, size: int) -> Rows:
+    def training_batch(self, seed: int, step: int, batching: Batching) -> Rows:
         """A batch of the shuffled epoch (`epoch_indices`)."""
         rows = self._splits["train"]
-        return _as_rows(rows[epoch_indices(self.info.name, len(rows), seed, step, size)])
+        return _as_rows(rows[epoch_indices(self.info.name, len(rows), seed, step, batching)])
 
     def rows(self, split: Split, limit: int | None = None) -> Rows:
         """The first rows of a split, in the order of the file."""

@@ -13,8 +13,10 @@ import numpy as np
 import numpy.typing as npt
 
 from harness.interface import DataInfo, Likelihood
+from harness.trial import Training
 
 __all__ = [
+    "Batching",
     "Dataset",
     "Declaration",
     "Float",
@@ -61,6 +63,30 @@ class Declaration:
 
 
 @dataclass(frozen=True)
+class Batching:
+    """How training rows become batches; the fields of that name of `harness.trial.Training`.
+
+    Arguments:
+        size: Rows a batch.
+        last: What becomes of the short batch at the end of an epoch.
+        stratified: See `Training.stratified`.
+    """
+
+    size: int
+    last: Literal["drop", "keep"] = "drop"
+    stratified: bool = False
+
+    @staticmethod
+    def of(training: Training) -> Batching:
+        """That of a trial."""
+        return Batching(training.batch, training.last_batch, training.stratified)
+
+    def steps(self, rows: int) -> int:
+        """Batches of an epoch of so many rows."""
+        return rows // self.size if self.last == "drop" else -(-rows // self.size)
+
+
+@dataclass(frozen=True)
 class Rows:
     """Examples in model space.
 
@@ -80,8 +106,9 @@ class Dataset(abc.ABC):
     """A loaded dataset.
 
     Example:
+        >>> from harness.datasets.base import Batching
         >>> from harness.datasets.registry import load
-        >>> load("moons").training_batch(seed=0, step=0, size=3).x.shape
+        >>> load("moons").training_batch(0, 0, Batching(3)).x.shape
         (3, 2)
     """
 
@@ -107,11 +134,11 @@ class Dataset(abc.ABC):
         """Number of rows of each split; an endless training stream says 0."""
 
     @abc.abstractmethod
-    def training_batch(self, seed: int, step: int, size: int) -> Rows:
+    def training_batch(self, seed: int, step: int, batching: Batching) -> Rows:
         """Examples of optimiser step `step`: a pure function of the arguments.
 
         Raises:
-            DataError: `size` is larger than the training split.
+            DataError: A batch is larger than the training split.
         """
 
     @abc.abstractmethod

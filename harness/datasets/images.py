@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from harness.datasets.arrays import epoch_indices
-from harness.datasets.base import Dataset, Float, Rows, Split, piece
+from harness.datasets.base import Batching, Dataset, Float, Rows, Split, piece
 from harness.datasets.encodings import Encoding
 from harness.interface import DataInfo
 from harness.streams.stream import Stream
@@ -54,12 +54,12 @@ class ImageDataset(Dataset):
         """Images of each split."""
         return {split: len(images) for split, images in self._splits.items()}
 
-    def training_batch(self, seed: int, step: int, size: int) -> Rows:
+    def training_batch(self, seed: int, step: int, batching: Batching) -> Rows:
         """A batch of the shuffled epoch (`epoch_indices`), mirrored and encoded anew."""
         images = self._splits["train"]
-        pixels = images[epoch_indices(self.info.name, len(images), seed, step, size)]
+        pixels = images[epoch_indices(self.info.name, len(images), seed, step, batching)]
         if self._flip:
-            mirrored = Stream(seed, "data/flip", step).integers(2, (size,)) == 1
+            mirrored = Stream(seed, "data/flip", step).integers(2, (len(pixels),)) == 1
             pixels[mirrored] = pixels[mirrored, ..., ::-1]
         noise = self.encoding.noise
         shape = pixels.shape if noise else (0,)

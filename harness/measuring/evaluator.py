@@ -18,7 +18,6 @@ from harness.architecture.noise import draw, noise_slots
 from harness.datasets.base import Dataset, Float, Rows, Split
 from harness.interface import (
     Array,
-    Arrays,
     Batch,
     Control,
     EvaluationReport,
@@ -105,9 +104,10 @@ class Evaluator:
             # Where there are fewer rows, resize repeats them: the shape is what counts here, the
             # values are thrown away.
             x = np.resize(x, (size, *self.dataset.info.event_shape))
-            # Training will say the same of these arrays, with a step number.
-            with suppress(SolveFailed):
-                self.log_likelihood(x, NoiseKey("warm-up"))
+            for trace in {None, self.trial.training.validation_trace}:
+                # Training will say the same of these arrays, with a step number.
+                with suppress(SolveFailed):
+                    self.log_likelihood(x, NoiseKey("warm-up"), trace)
 
     def _batch_sizes(self) -> set[int]:
         batch, rows = self.trial.evaluation.batch, self.dataset.sizes()
@@ -128,9 +128,10 @@ class Evaluator:
         Raises:
             SolveFailed: A solve did not finish or the score is not finite.
         """
+        trace = self.trial.training.validation_trace if name == "val" else None
         parts, forward = [], []
         for chunk, rows in enumerate(chunks):
-            log_likelihood, evaluations = self.log_likelihood(rows.x, NoiseKey(name, chunk))
+            log_likelihood, evaluations = self.log_likelihood(rows.x, NoiseKey(name, chunk), trace)
             parts.append(log_likelihood + rows.log_volume)
             forward.append(evaluations)
         values = np.concatenate(parts)
@@ -250,11 +251,10 @@ class Evaluator:
     ) -> EvaluationReport:
         self.check()
         shape = self.dataset.info.event_shape
-        noise: Arrays = {}
-        if trace is None:
-            slots = noise_slots(self.trial, shape, "evaluate", len(x))
-            noise = draw(slots, self.trial.seed, key.draw, self.trial.precision, f"{key.name}/")
-        control = Control(self.trial.evaluation_solver, trace or self.trial.evaluation.trace)
+        trace = trace or self.trial.evaluation.trace
+        slots = noise_slots(self.trial, shape, "evaluate", len(x), trace)
+        noise = draw(slots, self.trial.seed, key.draw, self.trial.precision, f"{key.name}/")
+        control = Control(self.trial.evaluation_solver, trace)
         report = self.model.evaluate(
             Batch(x.astype(self.trial.dtype), noise), control, (quantity,)
         )

@@ -120,6 +120,11 @@ class Training:
         validate_every: Steps between validations; 0 validates only at the end.
         validation_rows: At most so many rows of the validation split are used; null means all.
         keep: Evaluate the arrays of the best validation, or the last ones.
+        last_batch: The short batch that is left at the end of an epoch is dropped, so that all
+            batches have one shape, or kept.
+        stratified: A batch of a 2-D toy has equally many points of each of its components, evenly
+            placed where the released code places them so; for toys alone.
+        validation_trace: How the divergence is computed in validation; null means as in the test.
         protocol: Name of the preset that supplied the defaults.
     """
 
@@ -135,4 +140,7 @@ class Training:
     validate_every: Annotated[int, Bound(at_least=0)] = 200
     validation_rows: Count | None = None
     keep: Literal["best", "last"] = "best"
+    last_batch: Literal["drop", "keep"] = "drop"
+    stratified: bool = False
+    validation_trace: TraceName | None = None
     protocol: Literal["paper", "released-code"] | None = None

@@ -14,20 +14,21 @@ the exact one in evaluation, the best arrays kept, tolerances 1e-5. The paper's 
 interpolate (`end: interpolate`, torch only: to compare backends a suite says `end: stop`), see the
 regularizers in their error norm, and find the first step of an adjoint solve anew.
 
-`table`: tolerances 1e-6 and 1e-8; a validation every 200 steps; the learning rate is a tenth after
+`table`: tolerances 1e-6 and 1e-8; a validation every 200 steps, by Hutchinson's trace; the short
+batch at the end of an epoch is kept; the learning rate is a tenth after
 more than 10 validations without gain and a hundredth after more than 20, the end comes after more
 than 30. Weight decay 1e-6: the paper counts on it; in the code's own Adam, which also adds eps
 before the bias correction, it has no effect (`adam_eps_hat`). The code's layers: `concatsquash`.
 
 `toy`: [0, 0.5]; the exact trace throughout; weight decay 1e-5; 10,000 steps of 100 points, a
-validation every 100. The code's layers: `concatsquash`.
+validation every 100. The code's layers: `concatsquash`; its batches are stratified.
 
 `image`: Rademacher probes; Hutchinson's trace in evaluation as well. The code's batches are of
 200, and its learning rate rises over 1000 steps. Layers: `concat`.
 
-`vae`: [0, 0.5], never trained; batches of 100; a latent of 64. The paper: Adam, lr 1e-3, the end
-after 100 validations without gain. The code: Adamax, lr 5e-4, eps 1e-7, the end after 35. Layers:
-`concat`.
+`vae`: [0, 0.5], never trained; batches of 100, a short one kept; a latent of 64. The paper: Adam,
+lr 1e-3, the end after 100 validations without gain. The code: Adamax, lr 5e-4, eps 1e-7, the end
+after 35. Layers: `concat`.
 """
 
 from __future__ import annotations
@@ -62,6 +63,8 @@ _BY_KIND: Mapping[DataKind, Preset] = {
     "table": {
         "training": {
             "optimizer": {"weight_decay": 1e-6},
+            "last_batch": "keep",
+            "validation_trace": "hutchinson",
             "validate_every": 200,
             "schedule": {"factor": 0.1},
             "patience": {"drops": [10, 20], "stop": 30},
@@ -84,7 +87,7 @@ _BY_KIND: Mapping[DataKind, Preset] = {
     },
     "vae": {
         "model": {"end_time": {"value": 0.5}, "posterior": {"latent": 64}},
-        "training": {"batch": 100, "patience": {"stop": 100}},
+        "training": {"batch": 100, "last_batch": "keep", "patience": {"stop": 100}},
         "evaluation": {"batch": 100},
     },
 }
@@ -101,6 +104,7 @@ _RELEASED: Mapping[DataKind, Preset] = {
     },
     "toy": {
         "model": {"layer": "concatsquash", "end_time": {"mode": "inert"}},
+        "training": {"stratified": True},
         "solver": _ITS_SOLVER,
     },
     "image": {

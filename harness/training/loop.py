@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from harness.architecture.noise import draw, noise_slots
-from harness.datasets.base import Dataset
+from harness.datasets.base import Batching, Dataset
 from harness.interface import Batch, Control, Model, Pending, StepReport
 from harness.measuring.evaluator import Evaluator, SolveFailed
 from harness.measuring.measure import Trained
@@ -170,9 +170,9 @@ class TrainingLoop:
 
     def _batch(self) -> tuple[Batch, float]:
         """The batch of the next step, and the mean log-volume of its rows."""
-        step, size = self.totals.step, self._trial.training.batch
-        rows = self._dataset.training_batch(self._trial.seed, step, size)
-        slots = noise_slots(self._trial, self._dataset.info.event_shape, "train", size)
+        step, batching = self.totals.step, Batching.of(self._trial.training)
+        rows = self._dataset.training_batch(self._trial.seed, step, batching)
+        slots = noise_slots(self._trial, self._dataset.info.event_shape, "train", len(rows.x))
         noise = draw(slots, self._trial.seed, step, self._trial.precision)
         return Batch(rows.x.astype(self._trial.dtype), noise), float(np.mean(rows.log_volume))
 

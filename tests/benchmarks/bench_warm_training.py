@@ -20,7 +20,7 @@ from workloads import FirstStep
 
 from harness.architecture.noise import draw, noise_slots
 from harness.backends import get_backend
-from harness.datasets.base import Dataset
+from harness.datasets.base import Batching, Dataset
 from harness.datasets.registry import declare, load
 from harness.errors import HarnessError
 from harness.interface import Batch, Control, Model
@@ -53,7 +53,7 @@ class Run:
 
     def step(self, dataset: Dataset, number: int) -> None:
         trial, size = self.trial, self.trial.training.batch
-        x = dataset.training_batch(trial.seed, number, size).x.astype(trial.precision)
+        x = dataset.training_batch(trial.seed, number, Batching(size)).x.astype(trial.precision)
         slots = noise_slots(trial, dataset.info.event_shape, "train", size)
         batch = Batch(x, draw(slots, trial.seed, number, trial.precision))
         lr = trial.training.optimizer.lr

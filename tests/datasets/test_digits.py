@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from sklearn.datasets import load_digits
 
+from harness.datasets.base import Batching
 from harness.datasets.families import digits
 from harness.datasets.registry import declare, load
 from harness.errors import DataError
@@ -43,11 +44,16 @@ def test_evaluation_rows_are_fixed_and_prefixes_agree() -> None:
 
 def test_training_dequantises_anew_in_every_epoch() -> None:
     dataset = load("digits")
-    first, again = dataset.training_batch(0, 3, 100), dataset.training_batch(0, 3, 100)
+    first, again = (
+        dataset.training_batch(0, 3, Batching(100)),
+        dataset.training_batch(0, 3, Batching(100)),
+    )
     np.testing.assert_array_equal(first.x, again.x)
     # 12 batches of 100 an epoch; find the same images in the next one.
     epochs = [
-        np.concatenate([dataset.training_batch(0, step, 100).x for step in range(e, e + 12)])
+        np.concatenate(
+            [dataset.training_batch(0, step, Batching(100)).x for step in range(e, e + 12)]
+        )
         for e in (0, 12)
     ]
     images = [{np.floor(dataset.to_data(x)).tobytes(): x for x in xs} for xs in epochs]
@@ -59,7 +65,11 @@ def test_training_dequantises_anew_in_every_epoch() -> None:
 def test_rows_are_those_of_earlier_versions() -> None:
     """Recorded when rows were flat; results of trials rest on them."""
     dataset = load("digits")
-    rows = (dataset.training_batch(3, 17, 128), dataset.rows("train"), dataset.rows("test"))
+    rows = (
+        dataset.training_batch(3, 17, Batching(128)),
+        dataset.rows("train"),
+        dataset.rows("test"),
+    )
     found = [
         hashlib.sha256(part.tobytes()).hexdigest()[:8]
         for r in rows

@@ -10,7 +10,7 @@ import pytest
 
 from harness.datasets import images
 from harness.datasets.arrays import epoch_indices
-from harness.datasets.base import piece
+from harness.datasets.base import Batching, piece
 from harness.datasets.encodings import Binarised, Encoding, Levels, Logit
 from harness.datasets.images import ImageDataset
 from harness.metrics.bits import bits_per_dim
@@ -125,16 +125,16 @@ def test_what_the_dataset_says_of_itself(encoding: Encoding, likelihood: str, bi
     assert (made.info.likelihood, made.bits_per_dim) == (likelihood, bits)
     assert made.info.event_shape == made.image_shape == (3, 4, 2)
     assert dict(made.sizes()) == {"train": 60, "val": 15, "test": 15}
-    assert made.training_batch(0, 0, 7).x.shape == (7, 3, 4, 2)
+    assert made.training_batch(0, 0, Batching(7)).x.shape == (7, 3, 4, 2)
 
 
 def test_a_training_batch_is_a_function_of_seed_and_step() -> None:
     made = dataset(Logit(256, 0.05))
-    first = made.training_batch(1, 5, 20)
-    made.training_batch(1, 6, 20)
-    np.testing.assert_array_equal(made.training_batch(1, 5, 20).x, first.x)
-    assert (made.training_batch(2, 5, 20).x != first.x).any()
-    index = epoch_indices("made-up", 60, 1, 5, 20)
+    first = made.training_batch(1, 5, Batching(20))
+    made.training_batch(1, 6, Batching(20))
+    np.testing.assert_array_equal(made.training_batch(1, 5, Batching(20)).x, first.x)
+    assert (made.training_batch(2, 5, Batching(20)).x != first.x).any()
+    index = epoch_indices("made-up", 60, 1, 5, Batching(20))
     uniforms = Stream(1, "data/dequantise", 5).uniform((20, 3, 4, 2))
     np.testing.assert_array_equal(
         first.x, Logit(256, 0.05).rows(pixels(90, 256)[index], uniforms).x
@@ -146,7 +146,10 @@ def test_noise_is_fresh_for_each_example_and_epoch() -> None:
     made = dataset(Logit(256, 0.05))
     epochs = [
         {np.floor(made.to_data(x)).tobytes(): made.to_data(x) for x in batch}
-        for batch in (made.training_batch(0, 0, 60).x, made.training_batch(0, 1, 60).x)
+        for batch in (
+            made.training_batch(0, 0, Batching(60)).x,
+            made.training_batch(0, 1, Batching(60)).x,
+        )
     ]
     assert epochs[0].keys() == epochs[1].keys()
     assert len(epochs[0]) == 60
@@ -163,8 +166,8 @@ def test_half_of_the_images_are_mirrored_in_training_only() -> None:
     )
     counts = []
     for step in range(100):
-        index = epoch_indices("made-up", 60, 0, step, 30)
-        batch = np.round(255 * flipping.training_batch(0, step, 30).x)
+        index = epoch_indices("made-up", 60, 0, step, Batching(30))
+        batch = np.round(255 * flipping.training_batch(0, step, Batching(30)).x)
         same = (batch == original[index]).all(axis=(1, 2, 3))
         mirrored = (batch == original[index][..., ::-1]).all(axis=(1, 2, 3))
         assert (same | mirrored).all()

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from image_data import Bytes, at, cifar10, idx, pixels, small, write_mnist
 
-from harness.datasets.base import Dataset, Split
+from harness.datasets.base import Batching, Dataset, Split
 from harness.datasets.encodings import Logit
 from harness.datasets.families.density_images import CIFAR10, LOADERS, MNIST
 from harness.datasets.registry import declare, load, names
@@ -75,7 +75,7 @@ def test_only_cifar10_is_mirrored(data: Path) -> None:
     for dataset, images, mirrored in ((mnist, TRAIN[:, None], False), (photos, PHOTOS, True)):
         seen = set()
         for step in range(4):
-            batch = np.floor(dataset.to_data(dataset.training_batch(0, step, 40).x))
+            batch = np.floor(dataset.to_data(dataset.training_batch(0, step, Batching(40)).x))
             seen |= {image.astype(np.uint8).tobytes() for image in batch}
         flipped = {image[..., ::-1].tobytes() for image in images}
         assert seen <= {image.tobytes() for image in images} | flipped
@@ -116,7 +116,7 @@ def test_margins(name: str, alpha: float, data: Path) -> None:
     bottom = np.log(alpha / (1 - alpha))
     # The lowest level reaches up to alpha + (1 - 2 alpha) / 256.
     s = alpha + (1 - 2 * alpha) / 256
-    x = dataset.training_batch(0, 0, 40).x
+    x = dataset.training_batch(0, 0, Batching(40)).x
     assert x.min() > bottom
     assert x.max() < np.log(s / (1 - s))
 
@@ -269,7 +269,7 @@ def test_images_stay_bytes_and_are_read_once(data: Path) -> None:
     dataset = mnist.load()
     for path in paths:
         path.unlink()
-    assert dataset.training_batch(0, 0, 10).x.shape == (10, 1, 28, 28)
+    assert dataset.training_batch(0, 0, Batching(10)).x.shape == (10, 1, 28, 28)
 
 
 def test_reading_needs_no_pickle(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:

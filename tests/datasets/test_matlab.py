@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from image_data import GREYS, column_major, pixels, small, write_caltech, write_mat, write_omniglot
 
-from harness.datasets.base import Split
+from harness.datasets.base import Batching, Split
 from harness.datasets.families.image_splits import omniglot_splits
 from harness.datasets.families.vae_images import CALTECH, OMNIGLOT
 from harness.datasets.registry import load
@@ -64,9 +64,9 @@ def test_omniglot_reads_images_as_the_released_code_does(data: Path) -> None:
 
 def test_training_is_binarised_anew_and_evaluation_once(data: Path) -> None:
     dataset = small(OMNIGLOT, write_omniglot(data), data=81, testdata=19).load()
-    batches = [dataset.training_batch(0, step, 77).x for step in range(200)]
+    batches = [dataset.training_batch(0, step, Batching(77)).x for step in range(200)]
     assert (batches[0] != batches[1]).any()
-    np.testing.assert_array_equal(batches[3], dataset.training_batch(0, 3, 77).x)
+    np.testing.assert_array_equal(batches[3], dataset.training_batch(0, 3, Batching(77)).x)
     # An epoch has all images, so the mean over epochs is the mean grey. Four standard errors.
     mean_grey = omniglot_splits(
         *(x.T.reshape(-1, 1, 28, 28) for x in (GREYS[:, :81], GREYS[:, 81:]))

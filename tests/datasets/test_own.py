@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from harness.datasets.arrays import ArrayDataset, epoch_indices
+from harness.datasets.base import Batching
 from harness.datasets.families.own import NpzFile
 from harness.errors import DataError
 
@@ -140,37 +141,37 @@ def test_a_file_cut_short(path: Path) -> None:
 
 
 def test_an_epoch_reads_every_row_at_most_once() -> None:
-    seen = np.concatenate([epoch_indices("x", 23, 0, step, 5) for step in range(4)])
+    seen = np.concatenate([epoch_indices("x", 23, 0, step, Batching(5)) for step in range(4)])
     assert len(seen) == len(set(seen)) == 20
     assert set(seen) < set(range(23))
-    second = np.concatenate([epoch_indices("x", 23, 0, step, 5) for step in range(4, 8)])
+    second = np.concatenate([epoch_indices("x", 23, 0, step, Batching(5)) for step in range(4, 8)])
     assert len(set(second)) == 20
     assert (second != seen).any()
-    assert set(np.concatenate([epoch_indices("x", 23, 0, s, 5) for s in range(40)])) == set(
-        range(23)
-    )
+    assert set(
+        np.concatenate([epoch_indices("x", 23, 0, s, Batching(5)) for s in range(40)])
+    ) == set(range(23))
 
 
 def test_order_of_training_is_a_function_of_seed_and_step() -> None:
-    first = epoch_indices("x", 100, seed=1, step=7, size=10)
+    first = epoch_indices("x", 100, seed=1, step=7, batching=Batching(10))
     for step in (0, 35, 1000):
-        epoch_indices("x", 100, seed=1, step=step, size=10)
-    np.testing.assert_array_equal(epoch_indices("x", 100, 1, 7, 10), first)
-    assert (epoch_indices("x", 100, 2, 7, 10) != first).any()
-    assert epoch_indices("x", 10, seed=0, step=0, size=4).tolist() == [2, 7, 0, 9]
+        epoch_indices("x", 100, seed=1, step=step, batching=Batching(10))
+    np.testing.assert_array_equal(epoch_indices("x", 100, 1, 7, Batching(10)), first)
+    assert (epoch_indices("x", 100, 2, 7, Batching(10)) != first).any()
+    assert epoch_indices("x", 10, seed=0, step=0, batching=Batching(4)).tolist() == [2, 7, 0, 9]
 
 
 def test_batch_larger_than_the_training_split() -> None:
     dataset = ArrayDataset("mine", {"train": X[:20], "val": X, "test": X})
-    assert dataset.training_batch(0, 3, 20).x.shape == (20, 3)
+    assert dataset.training_batch(0, 3, Batching(20)).x.shape == (20, 3)
     with pytest.raises(DataError, match=r"set training\.batch to at most 20"):
-        dataset.training_batch(0, 0, 21)
+        dataset.training_batch(0, 0, Batching(21))
 
 
 def test_training_batch_and_chunks_read_the_same_rows() -> None:
     dataset = ArrayDataset("mine", {"train": X, "val": X, "test": X})
-    index = epoch_indices("mine", 40, 3, 5, 7)
-    np.testing.assert_array_equal(dataset.training_batch(3, 5, 7).x, X[index])
+    index = epoch_indices("mine", 40, 3, 5, Batching(7))
+    np.testing.assert_array_equal(dataset.training_batch(3, 5, Batching(7)).x, X[index])
     chunks = list(dataset.chunks("test", size=16, limit=35))
     assert [len(chunk.x) for chunk in chunks] == [16, 16, 3]
     np.testing.assert_array_equal(np.concatenate([chunk.x for chunk in chunks]), X[:35])

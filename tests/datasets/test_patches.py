@@ -13,6 +13,7 @@ import numpy.typing as npt
 import pytest
 from scipy import stats
 
+from harness.datasets.base import Batching
 from harness.datasets.families import patches
 from harness.datasets.folders import sha256
 from harness.datasets.registry import declare, load
@@ -123,7 +124,7 @@ def test_derived_once_then_mapped_from_the_cache(
 
 
 def test_a_training_batch_from_the_memory_map(archive: Path) -> None:
-    batch = load(patches.NAME).training_batch(seed=0, step=1, size=100).x
+    batch = load(patches.NAME).training_batch(seed=0, step=1, batching=Batching(100)).x
     assert batch.dtype == np.float64
     train = load(patches.NAME).rows("train").x
     assert {tuple(row) for row in batch} <= {tuple(row) for row in train}

@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
+from harness.datasets.base import Batching
 from harness.datasets.families.tabular import TABLES
 from harness.datasets.registry import Dataset, Split, declare, load
 from harness.metrics.bits import bits_per_dim
@@ -124,7 +125,7 @@ def test_sizes_and_shapes_of_images(
     assert tuple(dataset.sizes()[key] for key in ("train", "val", "test")) == sizes
     assert dataset.info.event_shape == shape
     assert dataset.info.likelihood == declare(name).likelihood
-    assert dataset.training_batch(0, 0, 100).x.shape == (100, *shape)
+    assert dataset.training_batch(0, 0, Batching(100)).x.shape == (100, *shape)
 
 
 @pytest.mark.parametrize("name", ["cifar10", "mnist-static", "omniglot", "caltech-silhouettes"])
@@ -132,7 +133,7 @@ def test_images_that_may_be_here(name: str) -> None:
     """The whole files are large; where they are, their content and row counts are checked."""
     if not declare(name).available:
         pytest.skip(f"the data folder has no files of {name}")
-    assert load(name).training_batch(0, 0, 100).x.shape[0] == 100
+    assert load(name).training_batch(0, 0, Batching(100)).x.shape[0] == 100
 
 
 def test_mnist_is_the_published_one() -> None:
@@ -175,7 +176,7 @@ def test_silhouettes_are_upright_objects() -> None:
 
 def test_characters_are_thin_lines_binarised_anew() -> None:
     omniglot = load("omniglot-raw-partial")
-    first, second = (omniglot.training_batch(0, step, 3_921).x for step in (0, 1))
+    first, second = (omniglot.training_batch(0, step, Batching(3_921)).x for step in (0, 1))
     assert 0.06 < first.mean() < 0.1
     assert first.mean() == pytest.approx(second.mean(), rel=0.01)
     assert (first != second).any()

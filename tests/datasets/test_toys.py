@@ -12,6 +12,7 @@ import pytest
 from scipy import stats
 from sklearn import datasets as sklearn_datasets
 
+from harness.datasets.base import Batching
 from harness.datasets.families.toys import LOADERS
 from harness.datasets.registry import declare, load
 
@@ -104,7 +105,7 @@ def test_every_toy_has_a_reference() -> None:
 def test_same_distribution_as_the_reference(name: str, projection: str) -> None:
     """Kolmogorov-Smirnov with a false-alarm rate of 1e-4 a test, on fixed seeds."""
     project = PROJECTIONS[projection]
-    ours = load(name).training_batch(seed=0, step=0, size=N).x
+    ours = load(name).training_batch(seed=0, step=0, batching=Batching(N)).x
     reference = REFERENCES[name](np.random.default_rng(0))
     assert stats.ks_2samp(project(ours), project(reference)).pvalue > FALSE_ALARM
 
@@ -124,20 +125,20 @@ GOLDEN = {
 
 @every_toy
 def test_golden_points(name: str) -> None:
-    points = load(name).training_batch(seed=5, step=3, size=1000).x
+    points = load(name).training_batch(seed=5, step=3, batching=Batching(1000)).x
     assert hashlib.sha256(points.tobytes()).hexdigest()[:16] == GOLDEN[name]
 
 
 @every_toy
 def test_training_never_repeats_and_depends_on_seed_and_step_only(name: str) -> None:
     dataset = load(name)
-    batch = dataset.training_batch(seed=1, step=2, size=100).x
+    batch = dataset.training_batch(seed=1, step=2, batching=Batching(100)).x
     assert batch.shape == (100, 2)
     assert batch.dtype == np.float64
-    np.testing.assert_array_equal(batch, load(name).training_batch(1, 2, 100).x)
-    np.testing.assert_array_equal(batch[:10], dataset.training_batch(1, 2, 10).x)
+    np.testing.assert_array_equal(batch, load(name).training_batch(1, 2, Batching(100)).x)
+    np.testing.assert_array_equal(batch[:10], dataset.training_batch(1, 2, Batching(10)).x)
     for seed, step in ((2, 2), (1, 3)):
-        other = dataset.training_batch(seed, step, 100).x
+        other = dataset.training_batch(seed, step, Batching(100)).x
         assert not np.isin(other[:, 0], batch[:, 0]).any()
 
 

@@ -24,7 +24,7 @@ from image_data import (
 )
 
 from harness.commands import views
-from harness.datasets.base import Dataset, Split
+from harness.datasets.base import Batching, Dataset, Split
 from harness.datasets.families.image_splits import frey_splits, shrunk
 from harness.datasets.families.vae_images import CALTECH, FREYFACES, LOADERS, MNIST_STATIC
 from harness.datasets.registry import declare, load, names
@@ -67,7 +67,7 @@ def test_mnist_static(data: Path) -> None:
         rows = dataset.rows(split)
         np.testing.assert_array_equal(rows.x.reshape(-1, 784), BINARY[name])
         assert (rows.log_volume == 0).all()
-    batch = dataset.training_batch(0, 0, 30).x
+    batch = dataset.training_batch(0, 0, Batching(30)).x
     assert {image.astype(np.uint8).tobytes() for image in batch} == {
         image.tobytes() for image in BINARY["train"]
     }

@@ -12,7 +12,7 @@ import pytest
 from scipy import stats
 
 from harness.datasets.arrays import ArrayDataset
-from harness.datasets.base import Dataset, Rows, Split
+from harness.datasets.base import Batching, Dataset, Rows, Split
 from harness.datasets.registry import load
 from harness.errors import DataError
 from harness.interface import DataInfo
@@ -83,8 +83,8 @@ class Scaled(Dataset):
         count = len(self._rows.x)
         return {"train": count, "val": count, "test": count}
 
-    def training_batch(self, seed: int, step: int, size: int) -> Rows:
-        return self.rows("train", size)
+    def training_batch(self, seed: int, step: int, batching: Batching) -> Rows:
+        return self.rows("train", batching.size)
 
     def rows(self, split: Split, limit: int | None = None) -> Rows:
         return Rows(self._rows.x[:limit], self._rows.log_volume[:limit])

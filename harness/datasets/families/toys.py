@@ -12,10 +12,11 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 
-from harness.datasets.base import Dataset, Declaration, Float, Loader, Rows, Split
+from harness.datasets.base import Batching, Dataset, Declaration, Float, Loader, Rows, Split
 from harness.interface import DataInfo
 from harness.streams.elementary import cos_sin, exp
 from harness.streams.stream import Stream, inverse_normal_cdf
@@ -118,12 +119,37 @@ class Toy(Loader):
         draw: Maps uniforms [n, uniforms] to points [n, 2].
         uniforms: Uniforms a point needs.
         summary: One line for `harness list`.
+        components: The first uniform chooses one of so many; 0 if there are none.
+        curve: The second uniform is the place on a curve, on which a stratified batch of the
+            released code is evenly spaced: `open`, both ends included, or `closed`. `mirrored`:
+            its second component has the curve's points of the first.
     """
 
     name: str
     draw: Callable[[Float], Float]
     uniforms: int
     summary: str
+    components: int = 0
+    curve: Literal["closed", "mirrored", "open"] | None = None
+
+    def spread(self, uniforms: Float) -> Float:
+        """The uniforms of a stratified batch: equally many points of each component, as far as
+        they can be, evenly placed on its curve.
+        """
+        count, spread = len(uniforms), uniforms.copy()
+        if not self.components:
+            return spread
+        component = np.arange(count) * self.components // count
+        spread[:, 0] = (component + 0.5) / self.components
+        if self.curve == "mirrored":
+            half = count // 2
+            spread[count - half :, 1:4] = spread[:half, 1:4]
+        elif self.curve is not None:
+            for index in range(self.components):
+                rows = np.flatnonzero(component == index)
+                gaps = max(1, len(rows) - 1 if self.curve == "open" else len(rows))
+                spread[rows, 1] = np.arange(len(rows)) / gaps
+        return spread
 
     def declare(self) -> Declaration:
         """There is no raw file: the digest is of the name and the version of the formula."""
@@ -150,9 +176,13 @@ class _ToyDataset(Dataset):
         """Validation and test are fixed samples; training never ends."""
         return {"train": 0, "val": FIXED_ROWS["val"], "test": FIXED_ROWS["test"]}
 
-    def training_batch(self, seed: int, step: int, size: int) -> Rows:
+    def training_batch(self, seed: int, step: int, batching: Batching) -> Rows:
         """Fresh points of `Stream(seed, "data/train", step)`."""
-        return self._draw(Stream(seed, "data/train", step), size)
+        stream = Stream(seed, "data/train", step)
+        uniforms = stream.uniform((batching.size, self._toy.uniforms))
+        if batching.stratified:
+            uniforms = self._toy.spread(uniforms)
+        return Rows(self._toy.draw(uniforms), np.zeros(batching.size))
 
     def rows(self, split: Split, limit: int | None = None) -> Rows:
         """The fixed sample of a split, of `Stream(0, "data/fixed/<split>")`."""
@@ -171,11 +201,11 @@ LOADERS: Mapping[str, Loader] = {
     for toy in (
         Toy("swissroll", swissroll, 3, "a spiral of one arm"),
         Toy("8gaussians", eight_gaussians, 3, "eight Gaussians on a circle"),
-        Toy("pinwheel", pinwheel, 3, "five twisted blades"),
-        Toy("circles", circles, 4, "two circles"),
-        Toy("moons", moons, 4, "two interleaved half circles"),
-        Toy("2spirals", two_spirals, 6, "a spiral of two arms"),
+        Toy("pinwheel", pinwheel, 3, "five twisted blades", 5),
+        Toy("circles", circles, 4, "two circles", 2, "closed"),
+        Toy("moons", moons, 4, "two interleaved half circles", 2, "open"),
+        Toy("2spirals", two_spirals, 6, "a spiral of two arms", 2, "mirrored"),
         Toy("checkerboard", checkerboard, 3, "eight squares of a 4 x 4 board"),
-        Toy("rings", rings, 4, "four circles"),
+        Toy("rings", rings, 4, "four circles", 4, "closed"),
     )
 }

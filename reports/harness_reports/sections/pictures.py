@@ -13,6 +13,7 @@ import numpy.typing as npt
 from safetensors import SafetensorError, safe_open
 
 from harness.datasets import registry as datasets
+from harness.datasets.base import Batching
 from harness.datasets.families import toys
 from harness.errors import HarnessError
 from harness.records.folder import TrialFolder
@@ -143,7 +144,7 @@ def _histogram(dataset: str, x: Array, y: Array) -> Array | None:
     data = _load(dataset)
     if data is None:
         return None
-    points = data.to_data(data.training_batch(seed=0, step=0, size=_DATA_POINTS).x)
+    points = data.to_data(data.training_batch(seed=0, step=0, batching=Batching(_DATA_POINTS)).x)
     counts, _, _ = np.histogram2d(points[:, 1], points[:, 0], bins=(_edges(y), _edges(x)))
     area = np.outer(np.diff(_edges(y)), np.diff(_edges(x)))
     return np.asarray(counts / (len(points) * area), dtype=np.float64)
