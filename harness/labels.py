@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 from harness.trial import (
+    AXES,
     AdaptiveSolver,
     BatchNorm,
     EndTime,
@@ -23,17 +25,14 @@ from harness.trial import (
     Trial,
 )
 
-__all__ = ["LABELS", "label", "regularizer_label", "solver_label"]
+__all__ = ["MAIN_AXES", "label", "regularizer_label", "solver_label", "trial_name"]
 
-LABELS = (
-    *("dataset", "backend", "solver", "regularizer", "model", "training", "evaluation"),
-    *("gradient", "engine", "precision", "seed"),
-)
-"""Names of the labels, in the order of columns."""
+MAIN_AXES = ("dataset", "backend", "solver", "regularizer", "seed")
+"""What suites usually vary: these axes name a trial in one line."""
 
 
 def label(trial: Trial) -> dict[str, str]:
-    """Returns one short text for each axis, in the order of `LABELS`.
+    """Returns one short text for each axis, in the order of `AXES`.
 
     Trials of one harness version with the same labels differ at most in the dataset's digest.
 
@@ -41,19 +40,14 @@ def label(trial: Trial) -> dict[str, str]:
         `{"dataset": "moons", "backend": "jax", "solver": "dopri5 rtol=1e-05 atol=1e-05",
         "regularizer": "none", "model": "concatsquash 64-64-64 tanh x1", ...}`
     """
-    return {
-        "dataset": trial.dataset.name,
-        "backend": trial.backend,
-        "solver": solver_label(trial.solver),
-        "regularizer": regularizer_label(trial.regularizer),
-        "model": _model(trial.model),
-        "training": _training(trial.training),
-        "evaluation": _evaluation(trial.evaluation),
-        "gradient": trial.gradient,
-        "engine": trial.engine,
-        "precision": trial.precision,
-        "seed": str(trial.seed),
-    }
+    return {axis: _SHORT.get(axis, str)(getattr(trial, axis)) for axis in AXES}
+
+
+def trial_name(trial: Trial) -> str:
+    """Returns the main axes in one line: `moons jax dopri5 rtol=1e-05 atol=1e-05 none seed 0`."""
+    labels = label(trial)
+    *axes, seed = MAIN_AXES
+    return " ".join([*(labels[axis] for axis in axes), f"{seed} {labels[seed]}"])
 
 
 def solver_label(solver: SolverSpec) -> str:
@@ -127,6 +121,17 @@ def _evaluation(evaluation: Evaluation) -> str:
     if evaluation.solver is not None:
         parts.append(f"by {solver_label(evaluation.solver)}")
     return " ".join(parts)
+
+
+_SHORT: Mapping[str, Callable[[Any], str]] = {
+    "dataset": lambda dataset: str(dataset.name),
+    "solver": solver_label,
+    "regularizer": regularizer_label,
+    "model": _model,
+    "training": _training,
+    "evaluation": _evaluation,
+}
+"""How an axis is shortened; the values of the others are words and numbers already."""
 
 
 def _changed(spec: object, default: object, *names: str) -> list[str]:

@@ -7,21 +7,21 @@ import functools
 from collections.abc import Mapping, Sequence
 
 from harness.datasets import registry as datasets
-from harness.labels import LABELS, label
+from harness.labels import MAIN_AXES, label
 from harness.planning.cost import UNKNOWN_COST, cost_of
 from harness.planning.plan import Plan, State
 from harness.text import columns, counted
+from harness.trial import AXES
 
 __all__ = ["plan_text", "plan_totals"]
 
-_MAIN = ("dataset", "backend", "solver", "regularizer", "seed")
 _WORDS: Mapping[State, str] = {"to_run": "to run", "finished": "finished", "skipped": "skipped"}
 
 
 def plan_text(plan: Plan) -> str:
     """Lists the trials, with the main axes and all others that are needed to tell them apart."""
     labels = [label(planned.trial) for planned in plan.trials]
-    axes = [name for name in LABELS if name in _MAIN or _distinguishes(name, labels)]
+    axes = [name for name in AXES if name in MAIN_AXES or _distinguishes(name, labels)]
     rows = [
         (planned.trial.id, planned.state, *(row[name] for name in axes), planned.reason)
         for planned, row in zip(plan.trials, labels, strict=True)
@@ -34,7 +34,7 @@ def _distinguishes(axis: str, labels: Sequence[Mapping[str, str]]) -> bool:
     """True if trials that agree on the main axes differ on this one."""
     values: dict[tuple[str, ...], str] = {}
     return any(
-        values.setdefault(tuple(row[name] for name in _MAIN), row[axis]) != row[axis]
+        values.setdefault(tuple(row[name] for name in MAIN_AXES), row[axis]) != row[axis]
         for row in labels
     )
 

@@ -11,13 +11,11 @@ from harness.errors import HarnessError, InputError, Problem, RecordError
 from harness.executors.board import Board
 from harness.executors.observer import Stop
 from harness.planning.plan import Plan, PlannedTrial
-from harness.records.folder import TrialFolder
-from harness.records.status import Status
+from harness.records.folder import TrialFolder, status_of
 
 __all__ = ["EXECUTORS", "run"]
 
 EXECUTORS = ("ray", "inline")
-_FINAL = frozenset({Status.OK.value, Status.DIVERGED.value})
 _SYNC_EVERY_S = 60.0
 
 
@@ -29,7 +27,7 @@ def run(
     address: str | None = None,
     cpus: int | None = None,
     exclusive: bool = False,
-) -> int:
+) -> bool:
     """Runs every trial of a plan that is to run.
 
     Arguments:
@@ -41,7 +39,7 @@ def run(
         exclusive: One trial at a time on each machine, so that timings may be compared.
 
     Returns:
-        0 if all trials of the plan ended ok, 1 if some did not, 130 if it was interrupted.
+        False if it was interrupted. How the trials ended is in their records.
 
     Raises:
         InputError: The executor is unknown or does not take the options.
@@ -64,24 +62,21 @@ def run(
             _prepare(TrialFolder(root, planned.trial.id), planned, plan.suite)
     except OSError as error:
         raise RecordError(f"{root}: cannot be written: {error.strerror}") from error
-    interrupted = False
-    with Stop() as stop, Board(trials, live=None if len(trials) > 1 else False) as board:
+    with (
+        Stop() as stop,
+        Board(trials, live=None if len(trials) > 1 else False) as board,
         # Exporting takes a core for a moment, which an exclusive trial must not share.
-        with _exporting(root, plan, board, during=not exclusive):
-            if trials and executor == "ray":
-                from harness.executors.ray import run_ray
+        _exporting(root, plan, board, during=not exclusive),
+    ):
+        if trials and executor == "ray":
+            from harness.executors.ray import run_ray
 
-                run_ray(trials, root, board, stop, address=address, cpus=cpus, exclusive=exclusive)
-            elif trials:
-                from harness.executors.inline import run_inline
+            run_ray(trials, root, board, stop, address=address, cpus=cpus, exclusive=exclusive)
+        elif trials:
+            from harness.executors.inline import run_inline
 
-                run_inline(trials, root, board, stop, exclusive=exclusive)
-        interrupted = stop.requested
-    if interrupted:
-        return 130
-    wanted = [planned.trial.id for planned in plan.trials if planned.state != "skipped"]
-    results = [TrialFolder(root, trial_id).read_result() for trial_id in wanted]
-    return 0 if all(found and found["status"] == "ok" for found in results) else 1
+            run_inline(trials, root, board, stop, exclusive=exclusive)
+    return not stop.requested
 
 
 def _prepare(folder: TrialFolder, planned: PlannedTrial, suite: str) -> None:
@@ -92,14 +87,14 @@ def _prepare(folder: TrialFolder, planned: PlannedTrial, suite: str) -> None:
     folder.write_spec(planned.trial, planned.resources, suite)
     result = folder.read_result()
     if result is not None:
-        folder.set_aside(attempts=result["status"] in _FINAL)
+        folder.set_aside(attempts=status_of(result).is_final)
 
 
 @contextmanager
 def _exporting(root: Path, plan: Plan, board: Board, during: bool) -> Iterator[None]:
     """Exports results to MLflow while trials run and once more when they have ended."""
     done = threading.Event()
-    wanted = [planned.trial.id for planned in plan.trials if planned.state != "skipped"]
+    wanted = [planned.trial.id for planned in plan.wanted]
     seen: set[str] = set()
 
     def export() -> None:

@@ -26,9 +26,19 @@ from harness.records.status import Status
 from harness.specs.resources import Resources
 from harness.trial import Trial, decode, encode
 
-__all__ = ["SCHEMA_VERSION", "TrialFolder", "read_results", "read_spec", "result_head"]
+__all__ = [
+    "DEFAULT_ROOT",
+    "SCHEMA_VERSION",
+    "TrialFolder",
+    "read_results",
+    "read_spec",
+    "result_head",
+    "status_of",
+]
 
 SCHEMA_VERSION = 1
+DEFAULT_ROOT = Path("runs")
+"""The run root where neither the command line nor HARNESS_ROOT names one."""
 
 
 @dataclass(frozen=True)
@@ -155,6 +165,22 @@ def read_results(root: Path) -> Iterator[dict[str, Any]]:
     """
     for path in sorted(root.glob("trials/*/result.json")):
         yield _read(path)
+
+
+def status_of(result: Mapping[str, Any]) -> Status:
+    """How a trial ended.
+
+    Arguments:
+        result: What result.json holds.
+
+    Raises:
+        RecordError: This version does not know its status.
+    """
+    try:
+        return Status(result.get("status"))
+    except ValueError as error:
+        trial = result.get("trial_id")
+        raise RecordError(f"the record of trial {trial} cannot be read: {error}") from error
 
 
 def _read(path: Path) -> dict[str, Any]:

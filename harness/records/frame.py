@@ -11,16 +11,16 @@ from typing import Any
 
 import pandas as pd
 
-from harness.labels import LABELS, label
+from harness.labels import label
 from harness.records.files import read_lines
 from harness.records.flat import Scalar, flatten_result
 from harness.records.folder import TrialFolder, read_results, read_spec
-from harness.trial import Trial, canonical
+from harness.trial import AXES, Trial, canonical
 
 __all__ = ["HISTORY_COLUMNS", "frame_of", "history", "history_of", "load", "row"]
 
 HISTORY_COLUMNS = ("trial_id", "metric", "step", "value", "timestamp_ms")
-_FIRST = ("trial_id", *LABELS, "status", "message")
+_FIRST = ("trial_id", *AXES, "status", "message")
 _NOT_CURVES = frozenset({"step", "timestamp_ms"})
 
 

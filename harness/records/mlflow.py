@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness.errors import HarnessError
-from harness.labels import label
+from harness.labels import label, trial_name
 from harness.records.files import dumps
 from harness.records.flat import Scalar, flatten, flatten_result
 from harness.records.folder import TrialFolder, read_results, read_spec
@@ -190,7 +190,7 @@ def _export(client: Any, experiment: str, record: _Record, root: Path, run_id: s
     }
     if run_id is None:
         identity = {name: tags[name] for name in ("trial_id", "attempt_id")}
-        run = client.create_run(experiment, start, identity, _name(record.trial))
+        run = client.create_run(experiment, start, identity, trial_name(record.trial))
         run_id = run.info.run_id
     params = flatten({"trial": encode(record.trial)})
     client.log_batch(
@@ -211,12 +211,6 @@ def _is_final(name: str, value: Scalar = 0.0) -> bool:
     """True for a number of result.json, False for its texts and for curves."""
     number = isinstance(value, int | float) and not isinstance(value, bool)
     return number and (name in _HEAD_NUMBERS or name.startswith(_NUMBERS))
-
-
-def _name(trial: Trial) -> str:
-    axes = label(trial)
-    names = ("dataset", "backend", "solver", "regularizer")
-    return " ".join([*(axes[name] for name in names), f"seed {axes['seed']}"])
 
 
 def _row(run: Any) -> dict[str, Scalar]:  # noqa: ANN401

@@ -19,6 +19,11 @@ class Status(Enum):
     SKIPPED = "skipped"
 
     @property
+    def is_final(self) -> bool:
+        """True for a result that stands: another run would repeat it, a divergence included."""
+        return self in (Status.OK, Status.DIVERGED)
+
+    @property
     def sentence(self) -> str:
         """What it means."""
         return _MEANING[self][0]

@@ -10,10 +10,11 @@ from typing import TypeVar
 from harness.reading.nodes import Node, Place
 from harness.reading.validation import Problems
 from harness.specs.resources import Resources
-from harness.suites.axes import AXES, MERGED, Axes, merge, read_axis
+from harness.suites.axes import MERGED, Axes, merge, read_axis
 from harness.suites.combinations import check_combinations
 from harness.suites.data_rules import declared
 from harness.suites.presets import PROTOCOLS, DataKind, kind_of, preset
+from harness.trial import AXES
 
 __all__ = ["Block", "read_blocks"]
 

@@ -16,13 +16,13 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 from harness.errors import InputError, Problem
-from harness.labels import LABELS, label
-from harness.trial import Trial
+from harness.labels import label
+from harness.trial import AXES, Trial
 
 __all__ = ["FIELDS", "Fields", "Filter", "fields_of", "parse_filter"]
 
 Fields = Mapping[str, tuple[str, ...]]
-FIELDS = (*LABELS, "id", "state")
+FIELDS = (*AXES, "id", "state")
 MAX_DEPTH = 50
 
 _TOKEN = re.compile(

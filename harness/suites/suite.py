@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.errors import InputError
-from harness.labels import LABELS
+from harness.metrics.definitions import RECORDED
 from harness.reading.nodes import Node, Place
 from harness.reading.validation import Problems, validate
 from harness.reading.yaml import read_yaml
@@ -19,7 +19,8 @@ from harness.specs.bounds import STRICT
 from harness.specs.resources import Resources
 from harness.suites.entries import Block, read_blocks
 from harness.suites.filters import Filter, parse_filter
-from harness.suites.terms import METRICS, Budget, Gate
+from harness.suites.terms import Budget, Gate
+from harness.trial import AXES
 
 __all__ = ["KEYS", "NAME", "ExcludeEntry", "Exclusion", "PlacedGate", "Suite", "load_suite"]
 
@@ -232,11 +233,11 @@ class _Reader:
             return None
         names = {"metric": gate.metric, "below": gate.below}
         for key, name in names.items():
-            if isinstance(name, str) and name not in METRICS:
+            if isinstance(name, str) and name not in RECORDED:
                 self._problems.add(
                     node.items()[key].place,
                     f"unknown metric '{name}'",
-                    known=METRICS,
+                    known=RECORDED,
                     found=name,
                 )
         if isinstance(gate.below, float) and not math.isfinite(gate.below):
@@ -249,9 +250,7 @@ class _Reader:
     def _filter(self, node: Node) -> Filter | None:
         place = node.place
         try:
-            return parse_filter(
-                str(node.value), f"{place.file}:{place.line}:{place.column}", LABELS
-            )
+            return parse_filter(str(node.value), f"{place.file}:{place.line}:{place.column}", AXES)
         except InputError as error:
             self._problems.extend(error)
             return None

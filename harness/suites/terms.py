@@ -6,20 +6,7 @@ from dataclasses import dataclass
 
 from harness.specs.bounds import STRICT, NonNegative, Positive
 
-__all__ = ["METRICS", "Budget", "Gate"]
-
-
-METRICS = (
-    *("test_nll", "val_nll", "train_nll", "test_bits_per_dim", "gaussian_nll"),
-    *("gaussian_bits_per_dim", "test_neg_elbo", "val_neg_elbo", "train_neg_elbo"),
-    *("test_neg_elbo_bits_per_dim", "test_iw_nll", "parameters", "steps"),
-    *("cd", "emd", "emd_3d_reading", "emd_3d_reading_approximate", "mmd_kernel"),
-    *("min_cd", "min_emd", "min_emd_3d_reading", "min_emd_3d_reading_approximate"),
-    *("cd_floor", "emd_floor", "emd_3d_reading_floor", "emd_3d_reading_approximate_floor"),
-    *("mmd_kernel_floor", "cov_l2_recon", "mmd_l2_recon", "cov_l2_prior", "mmd_l2_prior"),
-    *("cov_l2_floor", "mmd_l2_floor"),
-)
-"""Names under `metrics` of a record."""
+__all__ = ["Budget", "Gate"]
 
 
 @dataclass(frozen=True)

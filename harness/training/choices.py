@@ -85,7 +85,4 @@ def _make(
 
 
 def _resolved(trial: Trial, gradient: GradientName) -> Trial:
-    resolved = replace(trial, gradient=gradient)
-    # A cached property: the identity is that of the trial as it was planned.
-    resolved.__dict__["id"] = trial.id
-    return resolved
+    return replace(trial, gradient=gradient, identity=trial.id)

@@ -62,9 +62,10 @@ def environment(folder: Path, **behaviour: object) -> dict[str, str]:
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: fake-backend\nVersion: 1.0\n")
     points = "[harness.backends]\nfake = fake_backend:FakeBackend\n"
     (info / "entry_points.txt").write_text(points)
+    paths = [str(HERE), str(folder), os.environ.get("PYTHONPATH", "")]
     return {
         **os.environ,
-        "PYTHONPATH": os.pathsep.join([str(HERE), str(folder)]),
+        "PYTHONPATH": os.pathsep.join(path for path in paths if path),
         "FAKE_BEHAVIOUR": json.dumps(behaviour),
     }
 
