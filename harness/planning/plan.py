@@ -13,8 +13,8 @@ from harness.specs.resources import Resources
 from harness.suites.builtin import find_suite
 from harness.suites.filters import Fields, fields_of, parse_filter
 from harness.suites.grid import expand
+from harness.suites.limits import Budget, Gate
 from harness.suites.suite import load_suite
-from harness.suites.terms import Budget, Gate
 from harness.trial import Trial, encode
 
 __all__ = [

@@ -13,8 +13,8 @@ from harness.metrics.definitions import RECORDED
 from harness.solvers import ADAPTIVE_SOLVERS
 from harness.specs.resources import Resources
 from harness.suites.axes import LIBRARY_SOLVER, VALUES
+from harness.suites.limits import Budget, Gate
 from harness.suites.suite import KEYS, NAME, ExcludeEntry
-from harness.suites.terms import Budget, Gate
 from harness.trial import AXES, AdaptiveSolver, FixedSolver, LibrarySolver
 
 __all__ = ["schema"]

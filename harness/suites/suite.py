@@ -19,7 +19,7 @@ from harness.specs.bounds import STRICT
 from harness.specs.resources import Resources
 from harness.suites.entries import Block, read_blocks
 from harness.suites.filters import Filter, parse_filter
-from harness.suites.terms import Budget, Gate
+from harness.suites.limits import Budget, Gate
 from harness.trial import AXES
 
 __all__ = ["KEYS", "NAME", "ExcludeEntry", "Exclusion", "PlacedGate", "Suite", "load_suite"]

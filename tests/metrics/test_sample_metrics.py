@@ -18,7 +18,7 @@ from harness.errors import MetricError
 from harness.metrics import sets
 from harness.metrics.costs import cost
 from harness.metrics.definitions import DEFINITIONS, IMAGE_METRICS, ROW_METRICS
-from harness.metrics.floor import PUBLISHED_ROWS, real_floor, reference_rows
+from harness.metrics.floor import PUBLISHED_ROWS, floor_rows, reference_rows
 from harness.metrics.paddingflow import planned_rows, protocol_cost
 from harness.metrics.samplings import MINIMA
 from harness.metrics.sets import Float, nearest
@@ -248,12 +248,12 @@ def test_floor_is_that_of_another_subset_of_real_rows() -> None:
     train = Stream(1, "test/train").normal((4000, 6))
     references = reference_rows(Stream(1, "test/test").normal((2500, 6)), limit=1000)
     assert references.shape == (1000, 6)
-    floor = real_floor(cd, train, references)
-    assert floor == pytest.approx(cd(*gaussians(1000, 6)), rel=0.05)
-    assert real_floor(cd, train, references, draw=1) != floor
-    assert real_floor(cd, train, references) == floor
+    rows = floor_rows(train, 1000)
+    assert len(np.unique(rows, axis=0)) == 1000
+    assert cd(rows, references) == pytest.approx(cd(*gaussians(1000, 6)), rel=0.05)
+    np.testing.assert_array_equal(rows, floor_rows(train, 1000))
     with pytest.raises(MetricError, match="999 and 1,000"):
-        real_floor(cd, train[:999], references)
+        floor_rows(train[:999], 1000)
 
 
 def test_references_are_distinct_rows_in_a_fixed_order() -> None:

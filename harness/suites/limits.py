@@ -1,4 +1,4 @@
-"""What a suite promises beside its trials: gates on results and a budget."""
+"""The limits that a suite sets: gates for its results, a budget for its cost."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ __all__ = ["Budget", "Gate"]
 
 @dataclass(frozen=True)
 class Gate:
-    """A bound that the results of a suite must keep, else `harness run` exits with code 3.
+    """A bound that the results of a suite must keep; otherwise `harness run` exits with code 3.
 
     Arguments:
         when: Filter expression; which trials it binds.
         metric: Name of the metric that must be lower than the bound.
         below: A number, or the name of another metric of the same trial.
-        margin: The metric must be lower than the bound by at least so much.
+        margin: The metric must be lower than the bound by at least this.
     """
 
     __pydantic_config__ = STRICT
