@@ -133,7 +133,7 @@ def test_reference_figures(
     assert value == pytest.approx(expected, abs=tolerance)
 
 
-def test_approximate_lies_above_exact_by_the_stated_share() -> None:
+def test_the_approximate_distance_is_about_a_quarter_above_the_exact_one() -> None:
     x, r = gaussians(1000, 8)
     ratio = emd_3d_reading_approximate(x, r) / emd_3d_reading(x, r)
     assert 1.15 < ratio < 1.35
