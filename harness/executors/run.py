@@ -1,4 +1,4 @@
-"""Runs the trials of a plan, whatever executes them, and keeps the MLflow mirror up to date."""
+"""Runs the trials of a plan with one of the executors; keeps the MLflow mirror up to date."""
 
 from __future__ import annotations
 
@@ -46,22 +46,13 @@ def run(
         RecordError: The run root cannot be written.
         HarnessError: The executor cannot start.
     """
-    if executor not in EXECUTORS:
-        message = f"unknown executor '{executor}'"
-        raise InputError([Problem("--executor", message, known=EXECUTORS, found=executor)])
-    if executor != "ray" and address is not None:
-        raise InputError([Problem("--address", f"the {executor} executor joins no cluster")])
+    _require_known(executor, address)
     root = root.resolve()
     # One seed of everything first: the whole grid is seen early, and trials that differ only in
     # the seed do not compile the same program at the same time.
     to_run = [planned for planned in plan.trials if planned.state == "to_run"]
     trials = sorted(to_run, key=lambda planned: planned.trial.seed)
-    try:
-        root.mkdir(parents=True, exist_ok=True)
-        for planned in trials:
-            _prepare(TrialFolder(root, planned.trial.id), planned, plan.suite)
-    except OSError as error:
-        raise RecordError(f"{root}: cannot be written: {error.strerror}") from error
+    _prepare(root, trials, plan.suite)
     with (
         Stop() as stop,
         Board(trials, live=None if len(trials) > 1 else False) as board,
@@ -79,23 +70,36 @@ def run(
     return not stop.requested
 
 
-def _prepare(folder: TrialFolder, planned: PlannedTrial, suite: str) -> None:
-    """Writes the spec and makes room for a new result.
+def _require_known(executor: str, address: str | None) -> None:
+    if executor not in EXECUTORS:
+        message = f"unknown executor '{executor}'"
+        raise InputError([Problem("--executor", message, known=EXECUTORS, found=executor)])
+    if executor != "ray" and address is not None:
+        raise InputError([Problem("--address", f"the {executor} executor joins no cluster")])
+
+
+def _prepare(root: Path, trials: Sequence[PlannedTrial], suite: str) -> None:
+    """Writes the specs and makes room for new results.
 
     A trial that ended for good begins anew; one that was killed or timed out has a checkpoint.
     """
-    folder.write_spec(planned.trial, planned.resources, suite)
-    result = folder.read_result()
-    if result is not None:
-        folder.set_aside(attempts=status_of(result).is_final)
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        for planned in trials:
+            folder = TrialFolder(root, planned.trial.id)
+            folder.write_spec(planned.trial, planned.resources, suite)
+            result = folder.read_result()
+            if result is not None:
+                folder.set_aside(attempts=status_of(result).is_final)
+    except OSError as error:
+        raise RecordError(f"{root}: cannot be written: {error.strerror}") from error
 
 
 @contextmanager
 def _exporting(root: Path, plan: Plan, board: Board, during: bool) -> Iterator[None]:
     """Exports results to MLflow while trials run and once more when they have ended."""
     done = threading.Event()
-    wanted = [planned.trial.id for planned in plan.wanted]
-    seen: set[str] = set()
+    wanted, seen = [planned.trial.id for planned in plan.wanted], set[str]()
 
     def export() -> None:
         while not done.wait(_SYNC_EVERY_S):
@@ -118,7 +122,7 @@ def _exporting(root: Path, plan: Plan, board: Board, during: bool) -> Iterator[N
 
 
 def _export(root: Path, trial_ids: Sequence[str], board: Board) -> bool:
-    """Exports; a mirror that is out of reach costs a line, nothing else."""
+    """Exports; returns False, after a line on the board, if the mirror is out of reach."""
     from harness.records.mlflow import sync
 
     try:

@@ -20,7 +20,7 @@ class Status(Enum):
 
     @property
     def is_final(self) -> bool:
-        """True for a result that stands: another run would repeat it, a divergence included."""
+        """True for a result: a flow that diverges does so again, so it is not run again."""
         return self in (Status.OK, Status.DIVERGED)
 
     @property
