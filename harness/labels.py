@@ -101,7 +101,7 @@ def _training(training: Training) -> str:
         *_changed(training.schedule, Schedule(), "warmup", "drops", "factor", "kl_warmup"),
     ]
     patience = _changed(training.patience, Patience(), "drops", "stop", "after")
-    # Schedule has drops as well.
+    # A schedule has drops too.
     parts += [f"patience_{part}" for part in patience]
     parts.append(training.trace)
     names = ("probe", "validate_every", "validation_rows", "keep", "protocol")

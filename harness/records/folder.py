@@ -21,12 +21,22 @@ from typing import Any
 
 from harness.errors import RecordError
 from harness.records.files import commit, dumps, now, replace, sync_folder
+from harness.records.status import Status
 from harness.specs.resources import Resources
 from harness.trial import Trial, decode, encode
 
-__all__ = ["SCHEMA_VERSION", "TrialFolder", "read_results", "read_spec"]
+__all__ = [
+    "DEFAULT_ROOT",
+    "SCHEMA_VERSION",
+    "TrialFolder",
+    "read_results",
+    "read_spec",
+    "status_of",
+]
 
 SCHEMA_VERSION = 1
+DEFAULT_ROOT = Path("runs")
+"""The run root where neither the command line nor HARNESS_ROOT names one."""
 
 
 @dataclass(frozen=True)
@@ -158,6 +168,22 @@ def read_results(root: Path, trial_ids: Collection[str] | None = None) -> Iterat
         result = TrialFolder(root, trial_id).read_result()
         if result is not None:
             yield result
+
+
+def status_of(result: Mapping[str, Any]) -> Status:
+    """How a trial ended.
+
+    Arguments:
+        result: What result.json holds.
+
+    Raises:
+        RecordError: This version does not know its status.
+    """
+    try:
+        return Status(result.get("status"))
+    except ValueError as error:
+        trial = result.get("trial_id")
+        raise RecordError(f"the record of trial {trial} cannot be read: {error}") from error
 
 
 def _read_all(folder: Path, pattern: str) -> Iterator[dict[str, Any]]:

@@ -32,7 +32,7 @@ class AdaptiveSolver:
         rtol: Relative tolerance.
         atol: Absolute tolerance.
         first_step: `heuristic`; `whole`, the interval; `warm`, in training the largest step that
-            the same solve accepted in the step before, else the heuristic; or a number.
+            the same solve accepted in the step before, or the heuristic; or a number.
         norm: `mixed` or `rms_all`.
         max_steps: Attempts after which a solve has failed.
         end: `stop` on the end exactly, or step past it and `interpolate` as torchdiffeq does.

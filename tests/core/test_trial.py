@@ -14,8 +14,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from harness.labels import MAIN_AXES
 from harness.solvers import ADAPTIVE_SOLVERS, FIXED_SOLVERS
 from harness.trial import (
+    AXES,
     AdaptiveSolver,
     BatchNorm,
     Bound,
@@ -220,6 +222,20 @@ def test_canonical_form_spelled_out() -> None:
         '"schedule":{"drops":[],"factor":0.1,"kl_warmup":0,"warmup":0},'
         '"trace":"hutchinson","validate_every":200,"validation_rows":null}}'
     )
+
+
+def test_an_identity_that_is_given_is_kept_and_not_inherited() -> None:
+    given = replace(BASE, gradient="direct", identity=BASE.id)
+    assert given.id == BASE.id
+    assert given == replace(BASE, gradient="direct")
+    assert "identity" not in encode(given)
+    assert replace(given, seed=1).id == replace(BASE, gradient="direct", seed=1).id
+
+
+def test_the_axes_are_the_fields_that_a_suite_chooses() -> None:
+    fields = {field.name for field in dataclasses.fields(Trial)}
+    assert fields - set(AXES) == {"shards", "semantics_version"}
+    assert set(MAIN_AXES) < set(AXES) < fields
 
 
 def _whole(one: float) -> Trial:
