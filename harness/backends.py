@@ -2,33 +2,25 @@
 
 from __future__ import annotations
 
-import functools
+from collections.abc import Mapping
 from importlib import metadata
 
 from harness.errors import BackendError, BackendNotInstalled, InputError, Problem
 from harness.interface import Backend
+from harness.plugins import plugins
 
-__all__ = ["backend_names", "get_backend", "missing_distribution"]
+__all__ = ["backend_names", "get_backend", "missing_distribution", "require"]
 
 GROUP = "harness.backends"
 
 
-@functools.cache
-def _entry_points() -> dict[str, metadata.EntryPoint]:
-    found: dict[str, metadata.EntryPoint] = {}
-    for point in metadata.entry_points(group=GROUP):
-        if point.name in found and found[point.name].value != point.value:
-            raise BackendError(
-                f"two packages register a backend named '{point.name}': "
-                f"{found[point.name].value} and {point.value}; uninstall one of them"
-            )
-        found[point.name] = point
-    return found
+def _points() -> Mapping[str, metadata.EntryPoint]:
+    return plugins(GROUP, "backend", BackendError)
 
 
 def backend_names() -> list[str]:
     """Names of all registered backends, installed framework or not."""
-    return sorted(_entry_points())
+    return sorted(_points())
 
 
 def get_backend(name: str) -> Backend:
@@ -37,7 +29,7 @@ def get_backend(name: str) -> Backend:
     Raises:
         InputError: There is no backend of that name.
     """
-    points = _entry_points()
+    points = _points()
     if name not in points:
         known = tuple(sorted(points))
         raise InputError(

@@ -13,6 +13,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from harness.errors import HarnessError
+from harness.records.folder import DEFAULT_ROOT
 from harness.records.version import __version__
 
 __all__ = ["app", "main"]
@@ -66,8 +67,6 @@ Where = Annotated[
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Rerun = Annotated[bool, typer.Option("--rerun", help="Run finished trials again.")]
-RUNS = Path("runs")
-INTERRUPTED = 130
 
 
 def main() -> NoReturn:
@@ -89,10 +88,10 @@ def _harness(
         raise typer.Exit
 
 
-@app.command()
-def plan(
+@app.command("plan")
+def _plan(
     suite: Suite,
-    root: Root = RUNS,
+    root: Root = DEFAULT_ROOT,
     where: Where = None,
     rerun: Rerun = False,
     as_json: Json = False,
@@ -102,17 +101,16 @@ def plan(
     For each: whether it is to run, finished, or skipped and why.
     """
     from harness.commands.plan_text import plan_text
-    from harness.planning.plan import plan as make_plan
-    from harness.planning.plan import plan_json
+    from harness.planning.plan import plan, plan_json
 
-    made = make_plan(suite, root, where, rerun)
+    made = plan(suite, root, where, rerun)
     _print(_json(plan_json(made)) if as_json else plan_text(made))
 
 
-@app.command()
-def run(
+@app.command("run")
+def _run(
     suite: Suite,
-    root: Root = RUNS,
+    root: Root = DEFAULT_ROOT,
     where: Where = None,
     rerun: Rerun = False,
     executor: Annotated[
@@ -136,47 +134,27 @@ def run(
 
     The same command again resumes what was interrupted and runs only what is new.
     """
-    from harness.commands.outcome import outcome
-    from harness.commands.plan_text import plan_totals
-    from harness.commands.report import report as write_report
-    from harness.commands.views import outcome_text
-    from harness.executors.run import run as run_plan
-    from harness.planning.plan import plan as make_plan
-    from harness.planning.plan import require_runnable
+    from harness.commands.run import run
 
-    made = make_plan(suite, root, where, rerun)
-    require_runnable(made)
-    _print(plan_totals(made))
-    code = run_plan(
-        made,
-        root=root,
+    code = run(
+        suite,
+        root,
+        where=where,
+        rerun=rerun,
         executor=executor.value,
         address=address,
         cpus=cpus,
         exclusive=exclusive,
+        with_report=with_report,
+        say=_print,
     )
-    if code == INTERRUPTED:
-        raise typer.Exit(code)
-    found = outcome(made, root)
-    _print(outcome_text(found, made.source, root, RUNS))
-    if with_report:
-        # Of the whole suite, also where a filter ran only a part of it.
-        whole = make_plan(suite, root, check_backends=False)
-        try:
-            written = write_report(whole, root, command=f"harness run {suite}")
-        except HarnessError as error:
-            # What ran is recorded all the same: the exit code is the trials'.
-            print(error, file=sys.stderr)
-        else:
-            if not found.failures:
-                _print(f"report: {written}")
-    raise typer.Exit(found.exit_code or code)
+    raise typer.Exit(code)
 
 
-@app.command()
-def report(
+@app.command("report")
+def _report(
     suite: Suite,
-    root: Root = RUNS,
+    root: Root = DEFAULT_ROOT,
     where: Where = None,
     out: Annotated[
         Path | None, typer.Option(help="Folder of the report; default ROOT/reports/SUITE.")
@@ -186,41 +164,43 @@ def report(
     ] = Source.records,
 ) -> None:
     """Write the report of a suite from its records."""
-    from harness.commands.report import report as write_report
-    from harness.planning.plan import plan as make_plan
+    from harness.commands.report import report
+    from harness.planning.plan import plan
 
-    made = make_plan(suite, root, where, check_backends=False)
-    written = write_report(made, root, out, source.value, command=f"harness report {suite}")
+    made = plan(suite, root, where, check_backends=False)
+    written = report(made, root, out, source.value, command=f"harness report {suite}")
     _print(f"report: {written}")
 
 
-@app.command()
-def status(suite: Suite, root: Root = RUNS, where: Where = None, as_json: Json = False) -> None:
+@app.command("status")
+def _status(
+    suite: Suite, root: Root = DEFAULT_ROOT, where: Where = None, as_json: Json = False
+) -> None:
     """Show where the trials of a suite stand."""
-    from harness.commands.status import status as find
+    from harness.commands.status import status
     from harness.commands.views import status_json, status_text
-    from harness.planning.plan import plan as make_plan
+    from harness.planning.plan import plan
 
-    found = find(make_plan(suite, root, where, check_backends=False), root)
+    found = status(plan(suite, root, where, check_backends=False), root)
     _print(_json(status_json(found)) if as_json else status_text(found))
 
 
-@app.command()
-def show(
+@app.command("show")
+def _show(
     trial: Annotated[str, typer.Argument(help="Id of a trial, or its beginning.")],
-    root: Root = RUNS,
+    root: Root = DEFAULT_ROOT,
     as_json: Json = False,
 ) -> None:
     """Show the spec and the record of one trial."""
-    from harness.commands.status import show as find
+    from harness.commands.show import show
     from harness.commands.views import show_json, show_text
 
-    found = find(trial, root)
+    found = show(trial, root)
     _print(_json(show_json(found)) if as_json else show_text(found))
 
 
-@app.command(name="list")
-def list_(as_json: Json = False) -> None:
+@app.command("list")
+def _list(as_json: Json = False) -> None:
     """List all names that a suite can use.
 
     Datasets, backends, solvers, regularizers, layers, metrics and built-in suites.
@@ -232,51 +212,50 @@ def list_(as_json: Json = False) -> None:
     _print(_json(found) if as_json else catalogue_text(found))
 
 
-@app.command()
-def data(
+@app.command("data")
+def _data(
     name: Annotated[str | None, typer.Argument(help="Load this one and describe it.")] = None,
     as_json: Json = False,
 ) -> None:
     """Show which datasets are here, or describe one."""
     from harness.commands.views import catalogue_text, data_text
-    from harness.suites.catalogue import catalogue
-    from harness.suites.catalogue import data as find
+    from harness.suites.catalogue import catalogue, data
 
     if name is None:
         found = {"datasets": catalogue()["datasets"]}
         _print(_json(found) if as_json else catalogue_text(found))
     else:
-        facts = find(name)
+        facts = data(name)
         _print(_json(facts) if as_json else data_text(facts))
 
 
-@app.command()
-def doctor(root: Root = RUNS, as_json: Json = False) -> None:
+@app.command("doctor")
+def _doctor(root: Root = DEFAULT_ROOT, as_json: Json = False) -> None:
     """Check versions, backends and data of this machine."""
-    from harness.commands.doctor import doctor as examine
+    from harness.commands.doctor import doctor
     from harness.commands.views import doctor_text
 
-    checks = examine(root)
+    checks = doctor(root)
     _print(_json(checks) if as_json else doctor_text(checks))
     if any(check.ok is False for check in checks):
         raise typer.Exit(1)
 
 
-@app.command()
-def sync(root: Root = RUNS) -> None:
+@app.command("sync")
+def _sync(root: Root = DEFAULT_ROOT) -> None:
     """Bring the MLflow mirror of the records up to date."""
-    from harness.records.mlflow import sync as synchronise
+    from harness.records.mlflow import sync
     from harness.text import counted
 
-    _print(f"{counted(synchronise(root), 'record')} exported to MLflow")
+    _print(f"{counted(sync(root), 'record')} exported to MLflow")
 
 
-@app.command()
-def schema() -> None:
+@app.command("schema")
+def _schema() -> None:
     """Print the JSON Schema of suite files, for editors."""
-    from harness.suites.schema import schema as make
+    from harness.suites.schema import schema
 
-    _print(_json(make()))
+    _print(_json(schema()))
 
 
 def _print(text: str) -> None:

@@ -60,8 +60,9 @@ def solver_label(solver: SolverSpec) -> str:
         parts = [solver.name, *tolerances, *_changed(solver, default, "steps", "max_steps")]
     else:
         pair = AdaptiveSolver(solver.name)
-        names = ("first_step", "norm", "max_steps", "end")
+        names = ("first_step", "backward_first_step", "norm", "max_steps", "end")
         parts = [solver.name, *tolerances, *_changed(solver, pair, *names)]
+        parts += ["regularizers_in_norm"] if solver.regularizers_in_norm else []
     return " ".join(parts)
 
 
@@ -89,6 +90,7 @@ def _model(model: ModelSpec) -> str:
     if model.posterior is not None:
         parts.append(f"vae={model.posterior.latent} {model.posterior.amortization}")
         parts += _changed(model.posterior, Posterior(), "rank")
+        parts += ["nonlinear_output"] if model.posterior.nonlinear_output else []
     return " ".join(parts)
 
 
@@ -101,11 +103,13 @@ def _training(training: Training) -> str:
         *_changed(training.schedule, Schedule(), "warmup", "drops", "factor", "kl_warmup"),
     ]
     patience = _changed(training.patience, Patience(), "drops", "stop", "after")
-    # Schedule has drops as well.
+    # A schedule has drops too.
     parts += [f"patience_{part}" for part in patience]
     parts.append(training.trace)
-    names = ("probe", "validate_every", "validation_rows", "keep", "protocol")
-    parts += _changed(training, Training(), *names)
+    names = ("probe", "validate_every", "validation_rows", "validation_trace", "keep")
+    parts += _changed(training, Training(), *names, "last_batch")
+    parts += ["stratified"] if training.stratified else []
+    parts += _changed(training, Training(), "protocol")
     return " ".join(parts)
 
 

@@ -1,4 +1,4 @@
-"""Mean, spread and paired differences: the one definition of each that tables and verdicts use."""
+"""Mean, spread and paired ratios: the one definition of each that tables and verdicts use."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ __all__ = [
     "Interval",
     "Summary",
     "mean_interval",
-    "paired_difference",
     "paired_ratio",
     "summarize",
 ]
@@ -44,7 +43,7 @@ class Interval:
         n: Number of values (pairs) behind it.
         estimate: The point estimate.
         low: Lower end; None for one value, which says nothing about its own error.
-        high: Upper end; None likewise.
+        high: Upper end; None for one value.
         level: Coverage of the interval if the values are independent and normal.
     """
 
@@ -98,22 +97,6 @@ def mean_interval(values: Iterable[float], level: float = 0.95) -> Interval | No
 
     half = float(stdtrit(n - 1, 0.5 + level / 2)) * sd / math.sqrt(n)
     return Interval(n, mean, mean - half, mean + half, level)
-
-
-def paired_difference(
-    a: Sequence[float], b: Sequence[float], level: float = 0.95
-) -> Interval | None:
-    """Mean of a - b over pairs, with its t interval.
-
-    Arguments:
-        a: Values under the first condition.
-        b: Values under the second, in the same order of pairs (seeds).
-        level: Coverage.
-
-    Raises:
-        ValueError: The lengths differ, or a value is not finite.
-    """
-    return mean_interval([x - y for x, y in zip(a, b, strict=True)], level)
 
 
 def paired_ratio(a: Sequence[float], b: Sequence[float], level: float = 0.95) -> Interval | None:

@@ -12,7 +12,7 @@ import json
 import types
 import typing
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import InitVar, dataclass, field
 from typing import Annotated, Any
 
 from harness.specs.bounds import Bound, Count, NonNegative, Positive
@@ -73,6 +73,7 @@ __all__ = [
     "TraceName",
     "Training",
     "Trial",
+    "annotations_of",
     "canonical",
     "canonical_json",
     "decode",
@@ -94,7 +95,15 @@ fastest) and tables have their columns; the other fields describe this version o
 
 @dataclass(frozen=True)
 class Trial:
-    """One point of the grid, fully resolved: it says everything that decides the numbers."""
+    """One point of the grid, fully resolved: it says everything that decides the numbers.
+
+    Its fields are the axes (`AXES`), the number of devices that share the trial, and the version
+    of what a spec means. One argument is not a field:
+
+    Arguments:
+        identity: The id, for a caller who has computed it already or who resolves a choice of a
+            planned trial, which keeps its id. None computes it from the fields.
+    """
 
     dataset: DatasetRef
     backend: str
@@ -106,9 +115,14 @@ class Trial:
     gradient: GradientName = "adjoint"
     engine: EngineName = "native"
     precision: PrecisionName = "float32"
-    seed: int = 0
+    seed: Annotated[int, Bound(at_least=0)] = 0
     shards: int = 1
     semantics_version: int = SEMANTICS_VERSION
+    identity: InitVar[str | None] = None
+
+    def __post_init__(self, identity: str | None) -> None:
+        if identity is not None:
+            object.__setattr__(self, "id", identity)
 
     @functools.cached_property
     def id(self) -> str:
@@ -136,8 +150,8 @@ def encode(value: Any, kind: Any = None) -> Any:  # noqa: ANN401
         kind: Annotation of the field it stands in; None where there is none.
     """
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        hints = _hints(type(value))
-        return {name: encode(getattr(value, name), hint) for name, hint in hints.items()}
+        kinds = annotations_of(type(value))
+        return {name: encode(getattr(value, name), kind) for name, kind in kinds.items()}
     if isinstance(value, Mapping):
         item_kind = (typing.get_args(kind) or (None, None))[1]
         return {str(key): encode(item, item_kind) for key, item in value.items()}
@@ -175,18 +189,19 @@ def decode(kind: Any, value: Any) -> Any:  # noqa: ANN401
         return _decode_union(arguments, value)
     if origin is tuple:
         return tuple(decode(arguments[0], item) for item in value)
-    if origin is not None and issubclass_safe(origin, Mapping):
+    if isinstance(origin, type) and issubclass(origin, Mapping):
         return {key: decode(arguments[1], item) for key, item in value.items()}
     if dataclasses.is_dataclass(kind) and isinstance(kind, type):
-        hints = _hints(kind)
-        return kind(**{key: decode(hints[key], item) for key, item in value.items()})
+        kinds = annotations_of(kind)
+        return kind(**{key: decode(kinds[key], item) for key, item in value.items()})
     return _number(kind, value)
 
 
 @functools.cache
-def _hints(kind: type) -> dict[str, Any]:
-    """Annotations of a dataclass, in the order of its fields."""
-    return typing.get_type_hints(kind, include_extras=True)
+def annotations_of(kind: Any) -> Mapping[str, Any]:  # noqa: ANN401
+    """The annotations of a dataclass by field, in the order of the fields, bounds included."""
+    hints = typing.get_type_hints(kind, include_extras=True)
+    return {each.name: hints[each.name] for each in dataclasses.fields(kind)}
 
 
 @functools.cache
@@ -204,11 +219,6 @@ def _is_real(kind: Any) -> bool:  # noqa: ANN401
 def _number(kind: Any, value: Any) -> Any:  # noqa: ANN401
     whole = isinstance(value, int) and not isinstance(value, bool)
     return float(value) if whole and _is_real(kind) else value
-
-
-def issubclass_safe(kind: Any, parent: type) -> bool:  # noqa: ANN401
-    """True if `kind` is a class derived from `parent`; False for anything that is no class."""
-    return isinstance(kind, type) and issubclass(kind, parent)
 
 
 def _is_required(field: dataclasses.Field[Any]) -> bool:

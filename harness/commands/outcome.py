@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from harness.labels import label
+from harness.labels import trial_name
 from harness.planning.gates import check_gates
 from harness.planning.plan import Plan
-from harness.records.folder import TrialFolder
+from harness.records.folder import TrialFolder, status_of
+from harness.records.status import Status
 from harness.trial import Trial
 
 __all__ = ["Failure", "Outcome", "gate_failures", "outcome"]
@@ -22,18 +23,19 @@ class Failure:
 
     Arguments:
         trial: The trial.
-        status: Its status; `not run` if there is no record.
+        status: Its status; None if there is no record.
         message: The record's sentence.
     """
 
     trial: Trial
-    status: str
+    status: Status | None
     message: str
 
     @property
     def sentence(self) -> str:
         """Status and message."""
-        return f"{self.status}: {self.message}" if self.message else self.status
+        status = self.status.value if self.status else "not run"
+        return f"{status}: {self.message}" if self.message else status
 
 
 @dataclass(frozen=True)
@@ -54,7 +56,7 @@ class Outcome:
 
     @property
     def exit_code(self) -> int:
-        """1 if a trial failed, else 3 if a gate was not kept, else 0."""
+        """1 if a trial failed, otherwise 3 if a gate was not kept, otherwise 0."""
         return 1 if self.failures else 3 if self.gates else 0
 
 
@@ -64,21 +66,22 @@ def outcome(plan: Plan, root: Path) -> Outcome:
     Raises:
         RecordError: A record is damaged.
     """
-    wanted = [planned.trial for planned in plan.trials if planned.state != "skipped"]
-    results = {trial.id: TrialFolder(root, trial.id).read_result() for trial in wanted}
-    present = {name: result for name, result in results.items() if result is not None}
+    results = {}
     failures = []
-    for trial in wanted:
-        result = results[trial.id]
-        status = str(result.get("status")) if result is not None else "not run"
-        if result is None or status != "ok":
-            message = str((result or {}).get("message") or "")
-            failures.append(Failure(trial, status, message))
+    for trial in (planned.trial for planned in plan.wanted):
+        result = TrialFolder(root, trial.id).read_result()
+        if result is None:
+            failures.append(Failure(trial, None, ""))
+            continue
+        results[trial.id] = result
+        status = status_of(result)
+        if status is not Status.OK:
+            failures.append(Failure(trial, status, str(result.get("message") or "")))
     return Outcome(
-        ok=len(wanted) - len(failures),
-        skipped=len(plan.trials) - len(wanted),
+        ok=len(plan.wanted) - len(failures),
+        skipped=len(plan.trials) - len(plan.wanted),
         failures=tuple(failures),
-        gates=tuple(gate_failures(plan, present)),
+        gates=tuple(gate_failures(plan, results)),
     )
 
 
@@ -89,7 +92,7 @@ def gate_failures(plan: Plan, results: Mapping[str, Mapping[str, Any]]) -> list[
         plan: A plan with its gates; the trials it skips are not judged.
         results: What `result.json` holds, by trial id.
     """
-    trials = {p.trial.id: p.trial for p in plan.trials if p.state != "skipped"}
+    trials = {planned.trial.id: planned.trial for planned in plan.wanted}
     values = [(trial, _metrics(results.get(name))) for name, trial in trials.items()]
     sentences = []
     for result in check_gates(plan.gates, values):
@@ -98,22 +101,20 @@ def gate_failures(plan: Plan, results: Mapping[str, Mapping[str, Any]]) -> list[
         for check in result.checks:
             if check.kept:
                 continue
-            axes = label(trials[check.trial_id])
-            name = " ".join(axes[n] for n in ("dataset", "backend", "solver", "regularizer"))
             if check.value is None or check.bound is None:
                 found = "nothing was measured"
             else:
                 found = f"{gate.metric} = {check.value:.4g}, the bound is {check.bound:.4g}"
             sentences.append(
                 f"gate {bound} ({gate.when}) not kept by {check.trial_id} "
-                f"({name} seed {axes['seed']}): {found}"
+                f"({trial_name(trials[check.trial_id])}): {found}"
             )
     return sentences
 
 
 def _metrics(result: Mapping[str, Any] | None) -> dict[str, float]:
     """Values of the metrics of a trial that ended ok."""
-    if result is None or result.get("status") != "ok":
+    if result is None or status_of(result) is not Status.OK:
         return {}
     metrics: Mapping[str, Any] = result.get("metrics") or {}
     return {

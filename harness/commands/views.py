@@ -11,9 +11,10 @@ from typing import Any
 
 from harness.commands.doctor import Check
 from harness.commands.outcome import Failure, Outcome
-from harness.commands.status import TrialRecord, TrialStatus
-from harness.labels import label
-from harness.planning.states import FINAL
+from harness.commands.show import TrialRecord
+from harness.commands.status import TrialStatus
+from harness.labels import MAIN_AXES, label, trial_name
+from harness.records.folder import DEFAULT_ROOT
 from harness.suites.catalogue import DataFacts, Entry
 from harness.text import columns, counted
 from harness.trial import encode
@@ -30,17 +31,15 @@ __all__ = [
     "status_text",
 ]
 
-_AXES = ("dataset", "backend", "solver", "regularizer", "seed")
-
 
 def status_text(found: Sequence[TrialStatus]) -> str:
     """A line for each trial, then how many have which status."""
     rows = []
     for entry in found:
-        axes = label(entry.trial)
-        names = (axes[name] for name in _AXES)
+        labels = label(entry.trial)
+        names = (labels[axis] for axis in MAIN_AXES)
         rows.append((entry.trial.id, entry.status, entry.step, *names, entry.message))
-    table = columns(rows, header=("id", "status", "step", *_AXES, "message"))
+    table = columns(rows, header=("id", "status", "step", *MAIN_AXES, "message"))
     counts = collections.Counter(entry.status for entry in found)
     totals = ", ".join(f"{number:,} {status}" for status, number in counts.most_common())
     return f"{table}\n{counted(len(found), 'trial')}: {totals}"
@@ -130,23 +129,23 @@ def doctor_text(checks: Sequence[Check]) -> str:
     return columns([(marks[check.ok], check.name, check.detail) for check in checks])
 
 
-def outcome_text(result: Outcome, source: str, root: Path, default_root: Path) -> str:
+def outcome_text(result: Outcome, source: str, root: Path) -> str:
     """Totals, the gates that were not kept, and the failed trials with the command for each."""
     totals = [f"{result.ok:,} ok"]
     totals += [f"{len(result.failures):,} failed"] if result.failures else []
     totals += [f"{result.skipped:,} skipped"] if result.skipped else []
     lines = [", ".join(totals), *result.gates]
     for failure in result.failures:
-        axes = label(failure.trial)
-        name = " ".join(axes[key] for key in _AXES[:-1])
-        lines.append(f"{failure.trial.id} ({name} seed {axes['seed']}) {failure.sentence}")
-        lines.append(f"  {rerun_command(failure, source, root, default_root)}")
+        name = trial_name(failure.trial)
+        lines.append(f"{failure.trial.id} ({name}) {failure.sentence}")
+        lines.append(f"  {rerun_command(failure, source, root)}")
     return "\n".join(lines)
 
 
-def rerun_command(failure: Failure, source: str, root: Path, default_root: Path) -> str:
+def rerun_command(failure: Failure, source: str, root: Path) -> str:
     """The command that runs one failed trial alone, in a process where it can be watched."""
     parts = [f"harness run {source} -k id={failure.trial.id} --executor inline"]
-    parts += ["--rerun"] if failure.status in FINAL else []
-    parts += [f"--root {root}"] if root != default_root else []
+    # Without it, what is final is not run again.
+    parts += ["--rerun"] if failure.status and failure.status.is_final else []
+    parts += [f"--root {root}"] if root != DEFAULT_ROOT else []
     return " ".join(parts)

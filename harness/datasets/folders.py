@@ -46,7 +46,7 @@ def data_dir() -> Path | None:
 
 
 def cache_dir() -> Path:
-    """The folder of derived files: `HARNESS_CACHE_DIR`, else `cnf-harness` in the user's cache."""
+    """The folder of derived files: `HARNESS_CACHE_DIR`, or `cnf-harness` in the user's cache."""
     value = os.environ.get(CACHE_DIR)
     if value:
         return Path(value).expanduser()

@@ -6,7 +6,6 @@ datasets that need them, when they are loaded.
 
 from __future__ import annotations
 
-import functools
 import re
 from collections.abc import Mapping
 from importlib import metadata
@@ -24,6 +23,7 @@ from harness.datasets.families import (
 from harness.datasets.families.own import NpzFile
 from harness.datasets.folders import data_dir
 from harness.errors import DataError, InputError, Problem
+from harness.plugins import plugins
 
 __all__ = ["Dataset", "Declaration", "Loader", "Rows", "Split", "declare", "load", "names"]
 
@@ -78,18 +78,18 @@ def load(name: str, digest: str | None = None) -> Dataset:
 
 
 def _loader(name: str) -> Loader:
-    user_files, plugins = _user_files(), _plugins()
+    user_files, plugged = _user_files(), _plugins()
     claims = [
         *(["this package"] if name in _BUILT_IN else []),
-        *([plugins[name].value] if name in plugins else []),
+        *([plugged[name].value] if name in plugged else []),
         *([f"{name}.npz in your data folder"] if name in user_files else []),
     ]
     if len(claims) > 1:
         raise DataError(f"two datasets are named '{name}': {' and '.join(claims)}; rename one")
     if name in _BUILT_IN:
         return _BUILT_IN[name]
-    if name in plugins:
-        return _plugin_loader(plugins[name])
+    if name in plugged:
+        return _plugin_loader(plugged[name])
     if name in user_files:
         return user_files[name]
     raise InputError(
@@ -118,17 +118,8 @@ def _user_files() -> dict[str, NpzFile]:
     }
 
 
-@functools.cache
-def _plugins() -> dict[str, metadata.EntryPoint]:
-    found: dict[str, metadata.EntryPoint] = {}
-    for point in metadata.entry_points(group=GROUP):
-        if point.name in found and found[point.name].value != point.value:
-            raise DataError(
-                f"two packages register a dataset named '{point.name}': "
-                f"{found[point.name].value} and {point.value}; uninstall one of them"
-            )
-        found[point.name] = point
-    return found
+def _plugins() -> Mapping[str, metadata.EntryPoint]:
+    return plugins(GROUP, "dataset", DataError)
 
 
 def _plugin_loader(point: metadata.EntryPoint) -> Loader:

@@ -20,12 +20,12 @@ from harness.process.watch import Progress, read_progress
 from harness.records.status import Status
 from harness.trial import Trial
 
-__all__ = ["Board", "trial_name"]
+__all__ = ["Board", "short_name"]
 
 _PLAIN_EVERY_S = 30.0
 
 
-def trial_name(trial: Trial) -> str:
+def short_name(trial: Trial) -> str:
     """Short name of a trial in lists: what a suite usually varies."""
     axes = label(trial)
     solver = axes["solver"].split()[0]
@@ -85,7 +85,7 @@ class Board:
         if status is not Status.OK or self._live is None:
             count = f"{len(self._ended)}/{self._total}"
             word = status.value.replace("_", " ")
-            self.note(f"{count}  {word}: {trial_name(planned.trial)}  ({planned.trial.id})")
+            self.note(f"{count}  {word}: {short_name(planned.trial)}  ({planned.trial.id})")
 
     def note(self, text: str) -> None:
         """Prints a line."""
@@ -105,7 +105,7 @@ class Board:
         for planned, attempt in self._attempts.values():
             progress = read_progress(attempt)
             if progress is not None:
-                found.append((trial_name(planned.trial), progress))
+                found.append((short_name(planned.trial), progress))
         return found
 
     def _totals(self) -> str:

@@ -11,8 +11,7 @@ from harness.errors import HarnessError, InputError, Problem, RecordError
 from harness.executors.board import Board
 from harness.executors.observer import Stop
 from harness.planning.plan import Plan, PlannedTrial
-from harness.planning.states import FINAL
-from harness.records.folder import TrialFolder
+from harness.records.folder import TrialFolder, status_of
 
 __all__ = ["EXECUTORS", "run"]
 
@@ -28,7 +27,7 @@ def run(
     address: str | None = None,
     cpus: int | None = None,
     exclusive: bool = False,
-) -> int:
+) -> bool:
     """Runs every trial of a plan that is to run.
 
     Arguments:
@@ -40,7 +39,7 @@ def run(
         exclusive: One trial at a time on each machine, so that timings may be compared.
 
     Returns:
-        0 if all trials of the plan ended ok, 1 if some did not, 130 if it was interrupted.
+        False if it was interrupted. How the trials ended is in their records.
 
     Raises:
         InputError: The executor is unknown or does not take the options.
@@ -68,10 +67,7 @@ def run(
             from harness.executors.inline import run_inline
 
             run_inline(trials, root, board, stop, exclusive=exclusive)
-    if stop.requested:
-        return 130
-    results = [TrialFolder(root, trial_id).read_result() for trial_id in _wanted(plan)]
-    return 0 if all(found and found["status"] == "ok" for found in results) else 1
+    return not stop.requested
 
 
 def _require_known(executor: str, address: str | None) -> None:
@@ -94,21 +90,16 @@ def _prepare(root: Path, trials: Sequence[PlannedTrial], suite: str) -> None:
             folder.write_spec(planned.trial, planned.resources, suite)
             result = folder.read_result()
             if result is not None:
-                folder.set_aside(attempts=result["status"] in FINAL)
+                folder.set_aside(attempts=status_of(result).is_final)
     except OSError as error:
         raise RecordError(f"{root}: cannot be written: {error.strerror}") from error
-
-
-def _wanted(plan: Plan) -> list[str]:
-    """Ids of the trials that are to have a result."""
-    return [planned.trial.id for planned in plan.trials if planned.state != "skipped"]
 
 
 @contextmanager
 def _exporting(root: Path, plan: Plan, board: Board, during: bool) -> Iterator[None]:
     """Exports results to MLflow while trials run and once more when they have ended."""
     done = threading.Event()
-    wanted, seen = _wanted(plan), set[str]()
+    wanted, seen = [planned.trial.id for planned in plan.wanted], set[str]()
 
     def export() -> None:
         while not done.wait(_SYNC_EVERY_S):

@@ -1,4 +1,4 @@
-"""Every quantity of a record by name: unit, which way is better, and what it is."""
+"""Every quantity of a trial by name: unit, which way is better, and what it is."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from harness.metrics.coverage import cov_l2, mmd_l2
 from harness.metrics.discrepancy import mmd_kernel
 from harness.metrics.transport import emd, emd_3d_reading, emd_3d_reading_approximate
 
-__all__ = ["DEFINITIONS", "IMAGE_METRICS", "ROW_METRICS", "Better", "Definition"]
+__all__ = ["DEFINITIONS", "IMAGE_METRICS", "RECORDED", "ROW_METRICS", "Better", "Definition"]
 
 Better = Literal["lower", "higher", "neither"]
 Metric = Callable[[npt.ArrayLike, npt.ArrayLike], float]
@@ -33,19 +33,22 @@ IMAGE_METRICS: Mapping[str, Metric] = {"cov_l2": cov_l2, "mmd_l2": mmd_l2}
 
 @dataclass(frozen=True)
 class Definition:
-    """What a name under `metrics` of a record means.
+    """What the name of a quantity means.
 
     Arguments:
         name: Its name.
         unit: Its unit.
         better: Which way is better.
         summary: One line.
+        recorded: True if it stands under `metrics` of result.json; False if the training curves
+            alone have it.
     """
 
     name: str
     unit: str
     better: Better
     summary: str
+    recorded: bool = True
 
 
 _ALL = (
@@ -53,7 +56,7 @@ _ALL = (
     Definition("val_nll", "nats", "lower", "negative log-likelihood per validation example"),
     Definition("train_nll", "nats", "lower", "negative log-likelihood per training example"),
     Definition("test_bits_per_dim", "bits/dim", "lower", "test_nll / (D ln 2)"),
-    Definition("val_bits_per_dim", "bits/dim", "lower", "val_nll / (D ln 2)"),
+    Definition("val_bits_per_dim", "bits/dim", "lower", "val_nll / (D ln 2)", recorded=False),
     Definition("gaussian_nll", "nats", "lower", "test_nll of a Gaussian with full covariance"),
     Definition("gaussian_bits_per_dim", "bits/dim", "lower", "gaussian_nll / (D ln 2)"),
     Definition("test_neg_elbo", "nats", "lower", "negative evidence lower bound per test example"),
@@ -118,3 +121,6 @@ DEFINITIONS: Mapping[str, Definition] = {
     definition.name: definition for definition in (*_ALL, *_FLOORS)
 }
 """By name."""
+
+RECORDED = tuple(name for name, definition in DEFINITIONS.items() if definition.recorded)
+"""Names under `metrics` of a record."""

@@ -20,7 +20,8 @@ class GateCheck:
     Arguments:
         trial_id: The trial.
         value: Its metric; None if it has none, because it failed or was not run.
-        bound: What the metric must stay below, the margin already taken off; None likewise.
+        bound: What the metric must stay below, the margin already taken off; None if it is
+            another metric that the trial does not have.
     """
 
     trial_id: str

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from harness import backends
 from harness.errors import InputError, Problem
-from harness.labels import label
+from harness.labels import MAIN_AXES, label
 from harness.planning.states import State, States
 from harness.specs.resources import Resources
 from harness.suites.builtin import find_suite
-from harness.suites.filters import fields_of, parse_filter
-from harness.suites.terms import Budget, Gate
+from harness.suites.filters import Fields, fields_of, parse_filter
+from harness.suites.grid import expand
+from harness.suites.limits import Budget, Gate
+from harness.suites.suite import load_suite
 from harness.trial import Trial, encode
 
 __all__ = [
@@ -25,7 +26,10 @@ __all__ = [
     "State",
     "plan",
     "plan_json",
+    "plan_suite",
+    "require_backends",
     "require_runnable",
+    "select",
 ]
 
 
@@ -48,12 +52,12 @@ class PlannedTrial:
 
 @dataclass(frozen=True)
 class Plan:
-    """All trials of a suite, in the order of the file.
+    """Trials of a suite, in the order of the file.
 
     Arguments:
         suite: Name of the suite.
         description: What it is for.
-        trials: The trials, those a filter left out excepted.
+        trials: All its trials, or those that were selected.
         gates: Bounds its results must keep.
         source: The suite as the user named it, for commands that the user may repeat.
         budget: What the suite may spend.
@@ -66,6 +70,11 @@ class Plan:
     source: str = ""
     budget: Budget | None = None
 
+    @property
+    def wanted(self) -> tuple[PlannedTrial, ...]:
+        """The trials that are not skipped: those that have a record or shall have one."""
+        return tuple(planned for planned in self.trials if planned.state != "skipped")
+
 
 def plan(
     suite: str | Path,
@@ -75,13 +84,13 @@ def plan(
     *,
     check_backends: bool = True,
 ) -> Plan:
-    """Plans a suite; imports no framework and writes nothing.
+    """Plans a suite or a part of it; imports no framework and writes nothing.
 
     Arguments:
         suite: Name of a built-in suite, or a file.
         root: The run root; records there make trials `finished`.
-        filter: Keeps the trials that match it (`harness.suites.filters`).
-        rerun: Runs finished trials again.
+        filter: See `select`.
+        rerun: See `select`.
         check_backends: Raise if a trial to run needs a framework that is not installed.
 
     Raises:
@@ -89,26 +98,29 @@ def plan(
         BackendNotInstalled: A trial to run needs a framework that is not installed.
         RecordError: A record under the root cannot be read.
     """
-    # Here, because the worker imports the types above and does without pydantic and YAML.
-    from harness.suites.grid import expand
-    from harness.suites.suite import load_suite
+    made = select(plan_suite(suite, root), root, filter, rerun)
+    if check_backends:
+        require_backends(made)
+    return made
 
-    wanted = parse_filter(filter) if filter is not None else None
+
+def plan_suite(suite: str | Path, root: str | Path) -> Plan:
+    """Plans all trials of a suite.
+
+    Arguments:
+        suite: Name of a built-in suite, or a file.
+        root: The run root.
+
+    Raises:
+        InputError: The suite is invalid.
+        RecordError: A record under the root cannot be read.
+    """
     loaded = load_suite(find_suite(str(suite)))
-    states = States(Path(root), rerun)
+    states = States(Path(root))
     planned = []
     for point in expand(loaded):
-        state, reason = states.of(point.trial, point.excluded)
-        if wanted is not None:
-            fields = {**fields_of(point.trial, state), "id": (point.trial.id,)}
-            if not wanted.matches(fields):
-                continue
+        state, reason = states.of(point.trial, excluded=point.excluded)
         planned.append(PlannedTrial(point.trial, state, reason, point.resources))
-    if not planned:
-        message = f"no trial of the suite '{loaded.name}' matches"
-        raise InputError([Problem("-k", message, filter, 1, len(filter or ""))])
-    if check_backends:
-        _require_backends(planned)
     return Plan(
         suite=loaded.name,
         description=loaded.description,
@@ -119,9 +131,51 @@ def plan(
     )
 
 
+def select(whole: Plan, root: str | Path, filter: str | None = None, rerun: bool = False) -> Plan:
+    """Selects trials of a plan.
+
+    Arguments:
+        whole: The plan.
+        root: Its run root.
+        filter: Keeps the trials that match it (`harness.suites.filters`).
+        rerun: Runs finished trials again; the filter sees them as `to_run`.
+
+    Raises:
+        InputError: The filter is invalid, or no trial matches.
+    """
+    trials = whole.trials
+    if rerun:
+        states = States(Path(root))
+        trials = tuple(_again(planned, states) for planned in trials)
+    if filter is not None:
+        wanted = parse_filter(filter)
+        trials = tuple(planned for planned in trials if wanted.matches(_fields(planned)))
+        if not trials:
+            message = f"no trial of the suite '{whole.suite}' matches"
+            raise InputError([Problem("-k", message, filter, 1, len(filter))])
+    return replace(whole, trials=trials)
+
+
+def _again(planned: PlannedTrial, states: States) -> PlannedTrial:
+    if planned.state != "finished":
+        return planned
+    state, reason = states.of(planned.trial, rerun=True)
+    return replace(planned, state=state, reason=reason)
+
+
+def _fields(planned: PlannedTrial) -> Fields:
+    return {**fields_of(planned.trial, planned.state), "id": (planned.trial.id,)}
+
+
+def require_backends(plan: Plan) -> None:
+    """Raises BackendNotInstalled if a trial to run needs a framework that is not installed."""
+    for name in dict.fromkeys(p.trial.backend for p in plan.trials if p.state == "to_run"):
+        backends.require(backends.get_backend(name))
+
+
 def require_runnable(plan: Plan) -> None:
     """Raises InputError with the reasons if every trial of a plan is skipped."""
-    if all(planned.state == "skipped" for planned in plan.trials):
+    if not plan.wanted:
         reasons = "; ".join(dict.fromkeys(planned.reason or "" for planned in plan.trials))
         message = f"nothing can run, all {len(plan.trials):,} trials are skipped: {reasons}"
         raise InputError([Problem(plan.source, message)])
@@ -134,7 +188,7 @@ def plan_json(plan: Plan) -> dict[str, object]:
         "trials": [
             {
                 "id": planned.trial.id,
-                **{name: labels[name] for name in ("dataset", "backend", "solver", "regularizer")},
+                **{axis: labels[axis] for axis in MAIN_AXES},
                 "seed": planned.trial.seed,
                 "state": planned.state,
                 "reason": planned.reason,
@@ -144,8 +198,3 @@ def plan_json(plan: Plan) -> dict[str, object]:
             for labels in (label(planned.trial),)
         ],
     }
-
-
-def _require_backends(trials: Iterable[PlannedTrial]) -> None:
-    for name in dict.fromkeys(p.trial.backend for p in trials if p.state == "to_run"):
-        backends.require(backends.get_backend(name))

@@ -11,16 +11,14 @@ from typing import Literal
 from harness import backends
 from harness.datasets import registry as datasets
 from harness.errors import RecordError
-from harness.records.folder import TrialFolder
+from harness.records.folder import TrialFolder, status_of
 from harness.records.status import Status
 from harness.records.version import __version__
 from harness.trial import Trial
 
-__all__ = ["FINAL", "State", "States"]
+__all__ = ["State", "States"]
 
 State = Literal["to_run", "finished", "skipped"]
-FINAL = frozenset(status.value for status in Status if status.is_final)
-"""Statuses that are results (`harness.records.status.Status.is_final`), as records have them."""
 
 
 class States:
@@ -28,25 +26,38 @@ class States:
 
     Arguments:
         root: The run root.
-        rerun: Finished trials are to run again.
     """
 
-    def __init__(self, root: Path, rerun: bool) -> None:
-        self._root, self._rerun = root, rerun
+    def __init__(self, root: Path) -> None:
+        self._root = root
         self._recorded = _subfolders(root / "trials")
         self._declare = functools.cache(datasets.declare)
         self._backend = functools.cache(backends.get_backend)
 
-    def of(self, trial: Trial, excluded: str | None) -> tuple[State, str | None]:
-        """State of a trial and the reason or a remark."""
+    def of(
+        self, trial: Trial, *, excluded: str | None = None, rerun: bool = False
+    ) -> tuple[State, str | None]:
+        """Returns the state, and the reason for it or a remark.
+
+        Arguments:
+            trial: The trial.
+            excluded: Why the suite skips it; None if it does not.
+            rerun: A finished trial is to run again.
+        """
         if excluded is not None:
             return "skipped", excluded
-        result = (
-            TrialFolder(self._root, trial.id).read_result() if trial.id in self._recorded else None
-        )
-        status = result.get("status") if result else None
-        if result is not None and status in FINAL and not self._rerun:
-            return "finished", _remark(result)
+        result = self._result(trial)
+        if result is None:
+            return self._possible(trial)
+        status = status_of(result)
+        if not status.is_final:
+            return self._possible(trial, f"failed before: {status.value}")
+        if rerun:
+            return self._possible(trial, f"runs again; recorded status: {status.value}")
+        return "finished", _remark(result)
+
+    def _possible(self, trial: Trial, remark: str | None = None) -> tuple[State, str | None]:
+        """`to_run`, unless the backend does not support the trial or its data are not there."""
         unsupported = self._backend(trial.backend).supports(trial)
         if unsupported is not None:
             return "skipped", f"{trial.backend} does not support it: {unsupported.reason}"
@@ -54,11 +65,13 @@ class States:
         download = data.reason is not None and data.reason.startswith("will download")
         if not data.available and not download:
             return "skipped", f"no data: {data.reason}"
-        if status in FINAL:
-            return "to_run", f"runs again; recorded status: {status}"
-        if status is not None:
-            return "to_run", f"failed before: {status}"
-        return "to_run", data.reason if download else None
+        return "to_run", remark or (data.reason if download else None)
+
+    def _result(self, trial: Trial) -> Mapping[str, object] | None:
+        # One look at the folder instead of one at each trial's.
+        if trial.id not in self._recorded:
+            return None
+        return TrialFolder(self._root, trial.id).read_result()
 
 
 def _subfolders(folder: Path) -> frozenset[str]:
@@ -71,10 +84,9 @@ def _subfolders(folder: Path) -> frozenset[str]:
 
 
 def _remark(result: Mapping[str, object]) -> str | None:
-    """What is worth knowing of a finished trial: that it diverged, or that it is of old."""
-    remarks = []
-    if result.get("status") != "ok":
-        remarks.append(str(result.get("status")))
+    """What is worth knowing of a finished trial: that it diverged, or which version ran it."""
+    status = status_of(result)
+    remarks = [] if status is Status.OK else [status.value]
     environment = result.get("environment")
     version = environment.get("harness") if isinstance(environment, dict) else None
     if version is not None and version != __version__:

@@ -12,6 +12,7 @@ Neither Ray nor MLflow holds anything that a second run of the same command need
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 from collections.abc import Collection, Iterator, Mapping
@@ -21,12 +22,22 @@ from typing import Any
 
 from harness.errors import RecordError
 from harness.records.files import commit, dumps, now, replace, sync_folder
+from harness.records.status import Status
 from harness.specs.resources import Resources
-from harness.trial import Trial, decode, encode
+from harness.trial import Trial, canonical_json, decode, encode, identity_of
 
-__all__ = ["SCHEMA_VERSION", "TrialFolder", "read_results", "read_spec"]
+__all__ = [
+    "DEFAULT_ROOT",
+    "SCHEMA_VERSION",
+    "TrialFolder",
+    "read_results",
+    "read_spec",
+    "status_of",
+]
 
 SCHEMA_VERSION = 1
+DEFAULT_ROOT = Path("runs")
+"""The run root where neither the command line nor HARNESS_ROOT names one."""
 
 
 @dataclass(frozen=True)
@@ -133,7 +144,9 @@ def read_spec(path: Path) -> tuple[Trial, Resources]:
     if spec is None:
         raise RecordError(f"{path}: no such file")
     try:
-        trial: Trial = decode(Trial, spec["trial"])
+        # The identity is of what was written: a record of an earlier version says less.
+        written = identity_of(canonical_json(spec["trial"]))
+        trial: Trial = dataclasses.replace(decode(Trial, spec["trial"]), identity=written)
         resources: Resources = decode(Resources, spec["resources"])
     except (KeyError, TypeError, AttributeError) as error:
         raise RecordError(f"{path}: not a spec of this version: {error}") from error
@@ -158,6 +171,22 @@ def read_results(root: Path, trial_ids: Collection[str] | None = None) -> Iterat
         result = TrialFolder(root, trial_id).read_result()
         if result is not None:
             yield result
+
+
+def status_of(result: Mapping[str, Any]) -> Status:
+    """How a trial ended.
+
+    Arguments:
+        result: What result.json holds.
+
+    Raises:
+        RecordError: This version does not know its status.
+    """
+    try:
+        return Status(result.get("status"))
+    except ValueError as error:
+        trial = result.get("trial_id")
+        raise RecordError(f"the record of trial {trial} cannot be read: {error}") from error
 
 
 def _read_all(folder: Path, pattern: str) -> Iterator[dict[str, Any]]:

@@ -26,7 +26,7 @@ class DatasetRef:
 
 @dataclass(frozen=True)
 class SampleMetrics:
-    """Distances of samples from test rows, in PaddingFlow's protocol (`harness.metrics.protocol`).
+    """Distances of samples from test rows, PaddingFlow's (`harness.metrics.paddingflow`).
 
     Arguments:
         rows: Rows of each sampling and of the references, or all test rows if there are fewer;

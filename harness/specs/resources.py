@@ -1,4 +1,4 @@
-"""What a suite says beside its trials: resources, gates, budget."""
+"""What a trial is given to run with."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ __all__ = ["Resources"]
 
 @dataclass(frozen=True)
 class Resources:
-    """What a trial gets; never part of its identity.
+    """What a trial is given; never part of its identity.
 
     Arguments:
         cpus: CPU cores, pinned.

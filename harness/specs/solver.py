@@ -32,7 +32,7 @@ class AdaptiveSolver:
         rtol: Relative tolerance.
         atol: Absolute tolerance.
         first_step: `heuristic`; `whole`, the interval; `warm`, in training the largest step that
-            the same solve accepted in the step before, else the heuristic; or a number.
+            the same solve accepted in the step before, or the heuristic; or a number.
         backward_first_step: Of an adjoint solve: the first step of the `forward` solve, or the
             `heuristic` anew, as in FFJORD's released code.
         norm: `mixed` or `rms_all`.

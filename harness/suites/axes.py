@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Annotated, Any
+from typing import Any
 
 from harness import backends
 from harness.datasets import registry as datasets
@@ -16,22 +16,18 @@ from harness.solvers import ADAPTIVE_SOLVERS, FIXED_SOLVERS
 from harness.suites.presets import Preset
 from harness.trial import (
     AdaptiveSolver,
-    Bound,
     DatasetRef,
-    EngineName,
     Evaluation,
     FixedSolver,
-    GradientName,
     LibrarySolver,
-    ModelSpec,
     Positive,
-    PrecisionName,
     RegularizerName,
     SolverSpec,
-    Training,
+    Trial,
+    annotations_of,
 )
 
-__all__ = ["MERGED", "Axes", "merge", "read_axis"]
+__all__ = ["MERGED", "VALUES", "Axes", "merge", "read_axis"]
 
 Axes = Mapping[str, tuple[Any, ...]]
 """Checked values by axis."""
@@ -43,7 +39,9 @@ LIBRARY_SOLVER = re.compile(r"(torchdiffeq|diffrax):\w+")
 """What `library` of a solver looks like; whether there is such a solver the library knows."""
 
 Regularizer = dict[RegularizerName, Positive]
-Seed = Annotated[int, Bound(at_least=0)]
+VALUES: Mapping[str, Any] = {**annotations_of(Trial), "regularizer": Regularizer}
+"""By axis, the annotation of its values: that of the trial's field, but a dict where that is any
+mapping, since pydantic makes a dict."""
 
 
 def merge(below: Node, over: Node) -> Node:
@@ -76,17 +74,8 @@ def read_axis(axis: str, node: Node, preset: Preset, problems: Problems) -> Any 
             return _regularizer(node, problems)
         case "evaluation":
             return _evaluation(node, preset, problems)
-        case "model" | "training":
-            kind = {"model": ModelSpec, "training": Training}[axis]
-            return validate(kind, node, axis, problems, defaults=preset.get(axis, {}))
         case _:
-            kinds = {
-                "gradient": GradientName,
-                "engine": EngineName,
-                "precision": PrecisionName,
-                "seed": Seed,
-            }
-            return validate(kinds[axis], node, axis, problems)
+            return validate(VALUES[axis], node, axis, problems, defaults=preset.get(axis))
 
 
 def _dataset(node: Node, problems: Problems) -> DatasetRef | None:

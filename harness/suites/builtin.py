@@ -20,7 +20,7 @@ def suite_files() -> dict[str, Path]:
 
 
 def find_suite(name: str) -> Path:
-    """Finds a suite: a word without a slash and `.yaml` is a built-in one, else it is a file.
+    """Finds a suite: a word without a slash and `.yaml` is a built-in one, another is a file.
 
     Raises:
         InputError: There is no built-in suite of that name.

@@ -1,7 +1,7 @@
 """Holds all combinations of a grid to the rules of what can go together.
 
-`harness.suites.rules` has those of a spec by itself, `harness.suites.data_rules` those about its
-data.
+`harness.suites.spec_rules` has the rules that hold whatever the data, `harness.suites.data_rules`
+those about the data.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any
 from harness.reading.nodes import Node, Place
 from harness.reading.validation import Problems
 from harness.suites.data_rules import DATA_RULES
-from harness.suites.rules import SPEC_RULES
+from harness.suites.spec_rules import SPEC_RULES
 
 __all__ = ["check_combinations"]
 
@@ -28,7 +28,7 @@ def check_combinations(
 
     Arguments:
         axes: Checked values by axis; None where a value was wrong.
-        nodes: What the user wrote, likewise.
+        nodes: What the user wrote, by axis.
         place: The block, for an axis that the user left out.
         problems: Where complaints go.
     """

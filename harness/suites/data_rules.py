@@ -12,7 +12,7 @@ from harness.errors import BackendError, HarnessError
 from harness.metrics.paddingflow import protocol_cost
 from harness.specs.resources import Resources
 from harness.suites.presets import kind_of
-from harness.suites.rules import Complaint, Rule, model_complaints
+from harness.suites.spec_rules import Complaint, Rule, model_complaints
 from harness.trial import DatasetRef, Evaluation, ModelSpec
 
 __all__ = ["DATA_RULES", "declared"]

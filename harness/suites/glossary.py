@@ -54,7 +54,7 @@ _TRACES: Mapping[str, str] = {
 }
 _GRADIENTS: Mapping[str, str] = {
     "adjoint": "the adjoint ODE, solved backwards",
-    "auto": "direct if what it keeps fits the memory at hand, else checkpoint; decided once",
+    "auto": "direct if what it keeps fits the memory at hand, otherwise checkpoint; decided once",
     "checkpoint": "as direct; keeps the state at each accepted step and computes the step again",
     "direct": "backpropagation through the accepted steps",
 }

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-import typing
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -14,7 +13,7 @@ from harness.specs.resources import Resources
 from harness.suites.axes import Axes
 from harness.suites.filters import fields_of
 from harness.suites.suite import Suite
-from harness.trial import Trial, canonical_json, encode, identity_of
+from harness.trial import Trial, annotations_of, canonical_json, encode, identity_of
 
 __all__ = ["MAX_TRIALS", "Point", "expand"]
 
@@ -93,24 +92,24 @@ def _exclude(suite: Suite, points: dict[str, Point], problems: Problems) -> None
 
 
 def _trials(axes: Axes) -> Iterator[Trial]:
-    """Multiplies the axes; the last one runs fastest."""
+    """Multiplies the axes; the last one runs fastest.
+
+    A field is encoded once for each of its values, not once for each trial: the ids of a large
+    grid are most of the work of a plan.
+    """
     names = tuple(axes)
     choices = [[(value, _fragment(name, value)) for value in axes[name]] for name in names]
-    rest: dict[str, str] = {}
+    first = Trial(**{name: values[0] for name, values in axes.items()})
+    rest = {name: _fragment(name, getattr(first, name)) for name in _KINDS if name not in axes}
     for combination in itertools.product(*choices):
-        trial = Trial(**{name: value for name, (value, _) in zip(names, combination, strict=True)})
-        if not rest:
-            others = (name for name in _KINDS if name not in axes)
-            rest = {name: _fragment(name, getattr(trial, name)) for name in others}
+        values = {name: value for name, (value, _) in zip(names, combination, strict=True)}
         chosen = {name: text for name, (_, text) in zip(names, combination, strict=True)}
         fragments = {**rest, **chosen}
         canonical = "{" + ",".join([fragments[name] for name in _SORTED]) + "}"
-        # What `Trial.id` would compute, with each axis value encoded once and not once a trial.
-        trial.__dict__["id"] = identity_of(canonical)
-        yield trial
+        yield Trial(**values, identity=identity_of(canonical))
 
 
-_KINDS: Mapping[str, Any] = typing.get_type_hints(Trial, include_extras=True)
+_KINDS = annotations_of(Trial)
 _SORTED = sorted(_KINDS)
 
 

@@ -23,7 +23,7 @@ before the bias correction, it has no effect (`adam_eps_hat`). The code's layers
 `toy`: [0, 0.5]; the exact trace throughout; weight decay 1e-5; 10,000 steps of 100 points, a
 validation every 100. The code's layers: `concatsquash`; its batches are stratified.
 
-`image`: Rademacher probes; Hutchinson's trace in evaluation as well. The code's batches are of
+`image`: Rademacher probes; Hutchinson's trace in evaluation too. The code's batches are of
 200, and its learning rate rises over 1000 steps. Layers: `concat`.
 
 `vae`: [0, 0.5], never trained; batches of 100, a short one kept; a latent of 64. The paper: Adam,

@@ -9,23 +9,13 @@ from pydantic import TypeAdapter
 
 from harness import backends
 from harness.datasets import registry as datasets
+from harness.metrics.definitions import RECORDED
 from harness.solvers import ADAPTIVE_SOLVERS
 from harness.specs.resources import Resources
-from harness.suites.axes import LIBRARY_SOLVER, Regularizer, Seed
+from harness.suites.axes import LIBRARY_SOLVER, VALUES
+from harness.suites.limits import Budget, Gate
 from harness.suites.suite import KEYS, NAME, ExcludeEntry
-from harness.suites.terms import METRICS, Budget, Gate
-from harness.trial import (
-    AXES,
-    AdaptiveSolver,
-    EngineName,
-    Evaluation,
-    FixedSolver,
-    GradientName,
-    LibrarySolver,
-    ModelSpec,
-    PrecisionName,
-    Training,
-)
+from harness.trial import AXES, AdaptiveSolver, FixedSolver, LibrarySolver
 
 __all__ = ["schema"]
 
@@ -34,7 +24,7 @@ Schema = dict[str, Any]
 
 def schema() -> Schema:
     """Returns the schema; the names of datasets and backends are those known on this machine."""
-    axes = {axis: _one_or_many(values) for axis, values in _axes().items()}
+    axes = {axis: _one_or_many(_axis(axis)) for axis in AXES}
     block = {"type": "object", "properties": axes, "additionalProperties": False}
     files = {"type": "string"}
     keys: Mapping[str, Schema] = {
@@ -59,26 +49,21 @@ def schema() -> Schema:
     }
 
 
-def _axes() -> Mapping[str, Schema]:
-    values: Mapping[str, Schema] = {
-        "dataset": {"enum": datasets.names()},
-        "backend": {"enum": backends.backend_names()},
-        "solver": {
-            "anyOf": [
-                {"enum": list(ADAPTIVE_SOLVERS)},
-                *(_of(AdaptiveSolver), _of(FixedSolver), _library_solver()),
-            ]
-        },
-        "regularizer": {"anyOf": [{"const": "none"}, _of(Regularizer)]},
-        "model": _of(ModelSpec),
-        "training": _of(Training),
-        "evaluation": _of(Evaluation),
-        "gradient": _of(GradientName),
-        "engine": _of(EngineName),
-        "precision": _of(PrecisionName),
-        "seed": _of(Seed),
-    }
-    return {axis: values[axis] for axis in AXES}
+def _axis(axis: str) -> Schema:
+    match axis:
+        case "dataset":
+            return {"enum": datasets.names()}
+        case "backend":
+            return {"enum": backends.backend_names()}
+        case "solver":
+            names = {"enum": list(ADAPTIVE_SOLVERS)}
+            return {
+                "anyOf": [names, _of(AdaptiveSolver), _of(FixedSolver), _library_solver()],
+            }
+        case "regularizer":
+            return {"anyOf": [{"const": "none"}, _of(VALUES[axis])]}
+        case _:
+            return _of(VALUES[axis])
 
 
 def _library_solver() -> Schema:
@@ -93,8 +78,8 @@ def _one_or_many(value: Schema) -> Schema:
 
 def _gate() -> Schema:
     gate = _of(Gate)
-    gate["properties"]["metric"] = {"enum": list(METRICS)}
-    gate["properties"]["below"] = {"anyOf": [{"type": "number"}, {"enum": list(METRICS)}]}
+    gate["properties"]["metric"] = {"enum": list(RECORDED)}
+    gate["properties"]["below"] = {"anyOf": [{"type": "number"}, {"enum": list(RECORDED)}]}
     return gate
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.errors import InputError
+from harness.metrics.definitions import RECORDED
 from harness.reading.nodes import Node, Place
 from harness.reading.validation import Problems, validate
 from harness.reading.yaml import read_yaml
@@ -18,7 +19,7 @@ from harness.specs.bounds import STRICT
 from harness.specs.resources import Resources
 from harness.suites.entries import Block, read_blocks
 from harness.suites.filters import Filter, parse_filter
-from harness.suites.terms import METRICS, Budget, Gate
+from harness.suites.limits import Budget, Gate
 from harness.trial import AXES
 
 __all__ = ["KEYS", "NAME", "ExcludeEntry", "Exclusion", "PlacedGate", "Suite", "load_suite"]
@@ -232,11 +233,11 @@ class _Reader:
             return None
         names = {"metric": gate.metric, "below": gate.below}
         for key, name in names.items():
-            if isinstance(name, str) and name not in METRICS:
+            if isinstance(name, str) and name not in RECORDED:
                 self._problems.add(
                     node.items()[key].place,
                     f"unknown metric '{name}'",
-                    known=METRICS,
+                    known=RECORDED,
                     found=name,
                 )
         if isinstance(gate.below, float) and not math.isfinite(gate.below):

@@ -10,12 +10,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TextIO
 
-from harness.errors import HarnessError
+from harness.errors import HarnessError, RecordError
 from harness.process.watch import Progress
 from harness.records.folder import TrialFolder, read_spec
 from harness.records.status import Status
 from harness.training.run_trial import INTERRUPTED_EXIT, OUT_OF_MEMORY_EXIT, RunOptions, run_trial
-from harness.trial import Trial
+from harness.trial import SEMANTICS_VERSION, Trial
 
 __all__ = ["main"]
 
@@ -44,6 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = _parser().parse_args(arguments)
     try:
         trial, resources = read_spec(given.spec)
+        _require_this_version(given.spec, trial)
         root = given.root or _root_of(given.spec, trial)
         folder = TrialFolder(root, trial.id)
         if given.rerun:
@@ -70,6 +71,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if status is Status.OUT_OF_MEMORY and given.may_retry:
         return OUT_OF_MEMORY_EXIT
     return 0 if status is Status.OK else 1
+
+
+def _require_this_version(path: Path, trial: Trial) -> None:
+    if trial.semantics_version != SEMANTICS_VERSION:
+        raise RecordError(
+            f"{path}: a trial of semantics version {trial.semantics_version}; this harness "
+            f"computes version {SEMANTICS_VERSION}, whose numbers differ (CHANGELOG, 'Changes "
+            "results'). Run its suite: 'harness run' plans the trial anew"
+        )
 
 
 def _root_of(spec: Path, trial: Trial) -> Path:

@@ -84,7 +84,4 @@ def _make(
 
 
 def _resolved(trial: Trial, gradient: GradientName) -> Trial:
-    resolved = replace(trial, gradient=gradient)
-    # A cached property: the trial keeps the identity that it has in the plan.
-    resolved.__dict__["id"] = trial.id
-    return resolved
+    return replace(trial, gradient=gradient, identity=trial.id)

@@ -9,11 +9,13 @@ from typing import Any
 import pytest
 
 from harness.commands.outcome import gate_failures, outcome
-from harness.commands.status import show, status
+from harness.commands.show import show
+from harness.commands.status import status
 from harness.commands.views import outcome_text, show_json, show_text, status_json, status_text
 from harness.errors import InputError
 from harness.planning.plan import Gate, Plan, PlannedTrial, Resources
 from harness.records.folder import TrialFolder
+from harness.records.status import Status
 from harness.trial import AdaptiveSolver, DatasetRef, Trial
 
 TRIALS = [
@@ -101,15 +103,18 @@ def test_outcome_and_its_text(tmp_path: Path) -> None:
     plan = planned(Gate("seed=0", "test_nll", 3.0), skipped=(3,))
     found = outcome(plan, tmp_path)
     assert (found.ok, found.skipped, found.exit_code) == (1, 1, 1)
-    assert [failure.status for failure in found.failures] == ["timeout", "diverged"]
-    lines = outcome_text(found, plan.source, tmp_path, tmp_path).splitlines()
+    assert [failure.status for failure in found.failures] == [
+        Status.TIMEOUT,
+        Status.DIVERGED,
+    ]
+    lines = outcome_text(found, plan.source, Path("runs")).splitlines()
     assert lines[0] == "1 ok, 2 failed, 1 skipped"
     assert lines[1].startswith("gate test_nll < 3.0")
     assert lines[2].endswith("seed 1) timeout: Killed after 30 minutes.")
     command = f"  harness run toy.yaml -k id={TRIALS[1].id} --executor inline"
     assert lines[3] == command
     assert lines[5] == f"  harness run toy.yaml -k id={TRIALS[2].id} --executor inline --rerun"
-    elsewhere = outcome_text(found, plan.source, tmp_path, Path("runs")).splitlines()
+    elsewhere = outcome_text(found, plan.source, tmp_path).splitlines()
     assert elsewhere[3] == f"{command} --root {tmp_path}"
 
 

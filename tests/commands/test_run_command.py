@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-import types
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,7 @@ from typing import Any
 import pytest
 
 from harness.cli import main
-from harness.commands import report as reporting
+from harness.commands import run as command
 from harness.errors import HarnessError
 from harness.planning.plan import Plan
 from harness.records.folder import TrialFolder
@@ -22,7 +21,7 @@ trials: [{dataset: moons, backend: torch, solver: dopri5, seed: [0, 1]}]
 gates: [{when: dataset=moons, metric: test_nll, below: 3}]
 """
 
-Run = Callable[..., int]
+Run = Callable[..., bool]
 
 
 class Bench:
@@ -34,21 +33,18 @@ class Bench:
         self._monkeypatch, self._capsys = monkeypatch, capsys
         self.asked: dict[str, Any] = {}
         self.reported: list[tuple[int, str | None]] = []
-        monkeypatch.setattr(reporting, "report", self._report)
+        monkeypatch.setattr(command, "report", self._report)
 
     def _report(self, plan: Plan, root: Path, command: str | None = None) -> Path:
         self.reported.append((len(plan.trials), command))
         return root / "reports" / plan.suite / "index.html"
 
     def __call__(self, executor: Run, *arguments: str) -> tuple[int, list[str], str]:
-        module = types.ModuleType("harness.executors.run")
-
-        def run(plan: Plan, **options: object) -> int:
+        def run_trials(plan: Plan, **options: object) -> bool:
             self.asked = options
             return executor(plan, options["root"])
 
-        module.run = run  # type: ignore[attr-defined]
-        self._monkeypatch.setitem(sys.modules, "harness.executors.run", module)
+        self._monkeypatch.setattr(command, "run_trials", run_trials)
         self._monkeypatch.setattr(sys, "argv", ["harness", "run", *arguments])
         with pytest.raises(SystemExit) as caught:
             main()
@@ -70,7 +66,7 @@ def bench(
 def committing(nll: float, failing: int = 0) -> Run:
     """Commits a result for each trial to run; the first `failing` ones fail."""
 
-    def execute(plan: Plan, root: Path) -> int:
+    def execute(plan: Plan, root: Path) -> bool:
         waiting = [planned for planned in plan.trials if planned.state == "to_run"]
         for number, planned in enumerate(waiting):
             ok = number >= failing
@@ -85,7 +81,7 @@ def committing(nll: float, failing: int = 0) -> Run:
                     "environment": {},
                 }
             )
-        return 1 if failing else 0
+        return True
 
     return execute
 
@@ -150,7 +146,7 @@ def test_without_the_packages_of_the_report_the_exit_code_is_that_of_the_trials(
     def missing(plan: Plan, root: Path, command: str | None = None) -> Path:
         raise HarnessError("the report needs altair")
 
-    monkeypatch.setattr(reporting, "report", missing)
+    monkeypatch.setattr(command, "report", missing)
     code, lines, err = bench(committing(2.0), "toy.yaml")
     assert (code, lines[-1], err) == (0, "2 ok", "the report needs altair\n")
 
@@ -162,13 +158,13 @@ def test_a_filter_runs_a_part_and_reports_the_whole(bench: Bench) -> None:
 
 
 def test_an_interrupted_run_is_exit_code_130_and_reports_nothing(bench: Bench) -> None:
-    code, lines, _ = bench(lambda plan, root: 130, "toy.yaml")
+    code, lines, _ = bench(lambda plan, root: False, "toy.yaml")
     assert (code, lines) == (130, ["suite toy: 2 trials: 2 to run"])
     assert bench.reported == []
 
 
 def test_ctrl_c_elsewhere_is_130_as_well(bench: Bench) -> None:
-    def interrupted(plan: Plan, root: Path) -> int:
+    def interrupted(plan: Plan, root: Path) -> bool:
         raise KeyboardInterrupt
 
     assert bench(interrupted, "toy.yaml")[0] == 130

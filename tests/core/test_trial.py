@@ -14,8 +14,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from harness.labels import MAIN_AXES
 from harness.solvers import ADAPTIVE_SOLVERS, FIXED_SOLVERS
 from harness.trial import (
+    AXES,
+    SEMANTICS_VERSION,
     AdaptiveSolver,
     BatchNorm,
     Bound,
@@ -107,6 +110,9 @@ trials = st.builds(
         validate_every=st.integers(0, 100),
         validation_rows=st.none() | count,
         keep=st.sampled_from(["best", "last"]),
+        last_batch=st.sampled_from(["drop", "keep"]),
+        stratified=st.booleans(),
+        validation_trace=st.none() | trace,
         protocol=st.sampled_from([None, "paper", "released-code"]),
     ),
     evaluation=st.builds(
@@ -162,7 +168,7 @@ def test_canonical_json_is_sorted_compact_and_plain(trial: Trial) -> None:
 
 def test_golden_identity() -> None:
     """Another value here means that every record on disk loses its trial."""
-    assert BASE.id == "9ecde8d1aed89cf4"
+    assert BASE.id == "63a3eedf99c2640c"
     full = replace(
         BASE,
         solver=FixedSolver("rk4_38", 8),
@@ -198,7 +204,7 @@ def test_golden_identity() -> None:
         precision="float64",
         seed=7,
     )
-    assert full.id == "93e31060db772173"
+    assert full.id == "a49f37a393d24203"
 
 
 def test_canonical_form_spelled_out() -> None:
@@ -211,15 +217,31 @@ def test_canonical_form_spelled_out() -> None:
         '"end_time":{"mode":"fixed","value":1.0},'
         '"hidden":[64,64,64],"layer":"concatsquash","nonlinearity":"tanh","posterior":null,'
         '"residual":false,"scales":1,"spectral_norm":false,"strides":null,"zero_last":false},'
-        '"precision":"float32","regularizer":{},"seed":0,"semantics_version":1,"shards":1,'
-        '"solver":{"atol":1e-05,"end":"stop","first_step":"heuristic","max_steps":1000,'
-        '"name":"dopri5","norm":"mixed","rtol":1e-05},"training":{"batch":100,'
-        '"iterations":1000,"keep":"best",'
+        '"precision":"float32","regularizer":{},"seed":0,"semantics_version":2,"shards":1,'
+        '"solver":{"atol":1e-05,"backward_first_step":"forward","end":"stop",'
+        '"first_step":"heuristic","max_steps":1000,"name":"dopri5","norm":"mixed",'
+        '"regularizers_in_norm":false,"rtol":1e-05},"training":{"batch":100,'
+        '"iterations":1000,"keep":"best","last_batch":"drop",'
         '"optimizer":{"clip_norm":null,"eps":1e-08,"lr":0.001,"name":"adam","weight_decay":0.0},'
         '"patience":{"after":0,"drops":[],"stop":null},"probe":"gaussian","protocol":null,'
         '"schedule":{"drops":[],"factor":0.1,"kl_warmup":0,"warmup":0},'
-        '"trace":"hutchinson","validate_every":200,"validation_rows":null}}'
+        '"stratified":false,"trace":"hutchinson","validate_every":200,"validation_rows":null,'
+        '"validation_trace":null}}'
     )
+
+
+def test_an_identity_that_is_given_is_kept_and_not_inherited() -> None:
+    given = replace(BASE, gradient="direct", identity=BASE.id)
+    assert given.id == BASE.id
+    assert given == replace(BASE, gradient="direct")
+    assert "identity" not in encode(given)
+    assert replace(given, seed=1).id == replace(BASE, gradient="direct", seed=1).id
+
+
+def test_the_axes_are_the_fields_that_a_suite_chooses() -> None:
+    fields = {field.name for field in dataclasses.fields(Trial)}
+    assert fields - set(AXES) == {"shards", "semantics_version"}
+    assert set(MAIN_AXES) < set(AXES) < fields
 
 
 def _whole(one: float) -> Trial:
@@ -238,7 +260,7 @@ def _whole(one: float) -> Trial:
 
 def test_1_and_1_point_0_are_one_trial_in_every_float_field() -> None:
     assert canonical(_whole(1)) == canonical(_whole(1.0))
-    counts = ("blocks", "scales", "semantics_version", "shards")
+    counts = ("blocks", "scales", "shards")
     found = re.findall(r'"(\w+)":1[,}]', canonical(_whole(1)))
     assert sorted(found) == sorted(counts)
 
@@ -270,7 +292,7 @@ def test_counts_stay_integers() -> None:
         replace(BASE, precision="float64"),
         replace(BASE, seed=1),
         replace(BASE, shards=2),
-        replace(BASE, semantics_version=2),
+        replace(BASE, semantics_version=SEMANTICS_VERSION + 1),
     ],
 )
 def test_every_field_is_part_of_the_identity(other: Trial) -> None:
@@ -295,8 +317,18 @@ def test_a_corrupt_record_is_refused() -> None:
         decode(Trial, value | {"colour": "red"})
     with pytest.raises(TypeError):
         decode(Trial, {key: item for key, item in value.items() if key != "backend"})
-    with pytest.raises(TypeError, match="no spec has exactly the fields"):
-        decode(Trial, value | {"solver": {"name": "dopri5"}})
+    with pytest.raises(TypeError, match="no spec has the fields"):
+        decode(Trial, value | {"solver": {"name": "rk4_38", "step": 4}})
+
+
+def test_a_record_of_an_earlier_version_says_less() -> None:
+    """Fields that came later have the meaning of their defaults; its id is of what it says."""
+    value = encode(BASE)
+    del value["solver"]["regularizers_in_norm"], value["training"]["last_batch"]
+    assert decode(Trial, value) == BASE
+    del value["solver"]["name"]
+    with pytest.raises(TypeError, match="no spec has the fields"):
+        decode(Trial, value)
 
 
 def test_evaluation_solver_falls_back_to_the_training_solver() -> None:

@@ -38,7 +38,13 @@ def folder(tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> Path
 def table(folder: Path, content: bytes, name: str = "power") -> PublicDataset:
     """A benchmark of 2,000 rows whose archive the user has put into the data folder."""
     (folder / "data.tar.gz").write_bytes(content)
-    remote = Remote("data.tar.gz", (), f"md5:{hashlib.md5(content).hexdigest()}", 1, "record 1")
+    remote = Remote(
+        file="data.tar.gz",
+        urls=(),
+        checksum=f"md5:{hashlib.md5(content).hexdigest()}",
+        megabytes=1,
+        origin="record 1",
+    )
     whole = next(table for table in benchmarks.TABLES if table.name == name)
     return replace(whole, rows={"data": 2000}, remotes=(remote,))
 

@@ -112,7 +112,13 @@ def table(
     """A benchmark of 2,000 rows whose archive lies on the local server."""
     urls = tuple(site.url + path for path in paths or ("/data.tar.gz",))
     md5 = f"md5:{hashlib.md5(content).hexdigest()}"
-    remote = Remote("data.tar.gz", urls, md5, megabytes, "record 1 of example.org")
+    remote = Remote(
+        file="data.tar.gz",
+        urls=urls,
+        checksum=md5,
+        megabytes=megabytes,
+        origin="record 1 of example.org",
+    )
     whole = next(table for table in benchmarks.TABLES if table.name == name)
     return replace(whole, rows={"data": 2000}, remotes=(remote,))
 
@@ -316,7 +322,15 @@ def mnist(site: Site, *content: bytes) -> PublicDataset:
     for remote, body in zip(density_images.MNIST.remotes, content, strict=True):
         checksum = f"sha256:{hashlib.sha256(body).hexdigest()}"
         urls = (site.url + "/" + remote.file,)
-        remotes.append(Remote(remote.file, urls, checksum, 1, "a page of example.org"))
+        remotes.append(
+            Remote(
+                file=remote.file,
+                urls=urls,
+                checksum=checksum,
+                megabytes=1,
+                origin="a page of example.org",
+            )
+        )
     source = Source.of(remotes, density_images.MNIST.sources[0].read)
     rows = {"train": 12, "test": 3}
     return replace(density_images.MNIST, sources=(source,), rows=rows, remotes=tuple(remotes))

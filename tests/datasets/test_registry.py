@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 
 from harness.datasets import folders as files
-from harness.datasets import registry as datasets
 from harness.datasets.registry import Dataset, Declaration, Loader, declare, load, names
 from harness.errors import DataError, InputError
+from harness.plugins import plugins
 
 
 @pytest.fixture(autouse=True)
@@ -32,9 +32,9 @@ def data(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def _no_plugins_remembered() -> Iterator[None]:
-    datasets._plugins.cache_clear()
+    plugins.cache_clear()
     yield
-    datasets._plugins.cache_clear()
+    plugins.cache_clear()
 
 
 def save(path: Path, rows: int = 30) -> None:

@@ -177,7 +177,14 @@ def short(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> PublicDataset:
     monkeypatch.setenv("HARNESS_DATA_DIR", str(tmp_path))
     monkeypatch.setenv("HARNESS_CACHE_DIR", str(tmp_path / "cache"))
     source = Source(("short.npz",), parts, (f"sha256:{sha256(path)}",))
-    return PublicDataset("short", "a hundred rows", (source,), {"data": 100}, (6,), tabular.power)
+    return PublicDataset(
+        name="short",
+        summary="a hundred rows",
+        sources=(source,),
+        rows={"data": 100},
+        shape=(6,),
+        prepare=tabular.power,
+    )
 
 
 def test_a_part_of_known_content(short: PublicDataset) -> None:

@@ -9,6 +9,8 @@ import argparse
 import sys
 from pathlib import Path
 
+from harness.commands.outcome import outcome
+from harness.commands.run import INTERRUPTED
 from harness.executors import retries
 from harness.executors.run import run
 from harness.planning.plan import Plan, PlannedTrial
@@ -31,14 +33,16 @@ def main() -> int:
         trial, resources = read_spec(path)
         done = not given.rerun and TrialFolder(given.root, trial.id).read_result() is not None
         planned.append(PlannedTrial(trial, "finished" if done else "to_run", None, resources))
-    return run(
-        Plan("fakes", "", tuple(planned)),
+    plan = Plan("fakes", "", tuple(planned))
+    ended = run(
+        plan,
         root=given.root,
         executor=given.executor,
         address=given.address,
         cpus=given.cpus,
         exclusive=given.exclusive,
     )
+    return outcome(plan, given.root).exit_code if ended else INTERRUPTED
 
 
 if __name__ == "__main__":

@@ -17,7 +17,15 @@ from harness.commands.plan_text import plan_text
 from harness.errors import BackendNotInstalled, InputError, RecordError
 from harness.interface import Backend, DataInfo, Model, Unsupported
 from harness.metrics.paddingflow import protocol_cost
-from harness.planning.plan import Plan, PlannedTrial, plan, plan_json, require_runnable
+from harness.planning.plan import (
+    Plan,
+    PlannedTrial,
+    plan,
+    plan_json,
+    plan_suite,
+    require_runnable,
+    select,
+)
 from harness.records.version import __version__
 from harness.trial import SampleMetrics, Trial, decode
 
@@ -110,6 +118,19 @@ def test_rerun_and_other_versions(suite: Path, tmp_path: Path) -> None:
     again = states(plan(suite, tmp_path, rerun=True))
     assert again[0] == ("to_run", "runs again; recorded status: ok")
     assert again[3] == ("skipped", "too slow")
+
+
+def test_a_selection_leaves_the_whole_as_it_is(suite: Path, tmp_path: Path) -> None:
+    whole = plan_suite(suite, tmp_path)
+    record(tmp_path, whole.trials[0].trial, "ok")
+    whole = plan_suite(suite, tmp_path)
+    again = select(whole, tmp_path, "backend=torch & state=to_run", rerun=True)
+    assert [planned.state for planned in again.trials] == ["to_run", "to_run"]
+    assert [planned.state for planned in whole.trials] == [
+        *("finished", "to_run", "to_run", "skipped")
+    ]
+    assert again == plan(suite, tmp_path, "backend=torch & state=to_run", rerun=True)
+    assert select(whole, tmp_path) == whole
 
 
 def test_a_folder_without_a_result_is_to_run(suite: Path, tmp_path: Path) -> None:
@@ -261,14 +282,14 @@ def test_a_plan_of_skipped_trials_cannot_run(suite: Path, tmp_path: Path) -> Non
         require_runnable(Plan("toy", "", (skipped,), source="toy.yaml"))
 
 
-def test_planning_imports_no_framework_and_the_types_no_pydantic() -> None:
+def test_planning_imports_no_framework_and_the_command_line_no_reader() -> None:
     code = (
         "import sys\n"
-        "import harness, harness.planning.plan, harness.cli\n"
+        "import harness, harness.cli\n"
         "heavy = {'torch', 'jax', 'ray', 'mlflow', 'pandas', 'altair', 'sklearn', 'scipy'}\n"
-        "assert not heavy & set(sys.modules), heavy & set(sys.modules)\n"
         "light = {'pydantic', 'ruamel', 'rich'} & set(sys.modules)\n"
         "assert not light, light\n"
+        "import harness.planning.plan\n"
         "made = harness.planning.plan.plan('quickstart', 'no-such-folder')\n"
         "assert len(made.trials) == 32, len(made.trials)\n"
         "assert not heavy & set(sys.modules), heavy & set(sys.modules)\n"

@@ -17,6 +17,7 @@ from harness.suites.suite import KEYS, load_suite
 from harness.trial import AXES
 
 BLOCK = "{dataset: moons, backend: torch, solver: dopri5"
+GATE = "{{when: seed=0, metric: {}, below: 3}}"
 
 
 @pytest.fixture(scope="module")
@@ -92,6 +93,9 @@ def test_built_in_suites_fit(name: str, validator: Any) -> None:  # noqa: ANN401
             True,
         ),
         (f"name: x\ntrials: [{BLOCK}}}]\nexclude: [{{when: seed=0}}]", False),
+        (f"name: x\ntrials: [{BLOCK}}}]\ngates: [{GATE.format('val_nll')}]", True),
+        # The training curves alone have it.
+        (f"name: x\ntrials: [{BLOCK}}}]\ngates: [{GATE.format('val_bits_per_dim')}]", False),
         ("name: x\ntrials: []", False),
         ("name: x", False),
     ],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -193,7 +194,15 @@ def test_a_protocol_follows_the_kind_of_the_data(folder: Folder) -> None:
     assert table.training.optimizer == Optimizer("adam", weight_decay=1e-6)
     assert table.solver == AdaptiveSolver("dopri5", 1e-6, 1e-8)
     assert released.training.optimizer == Optimizer("adam_eps_hat", weight_decay=1e-6)
-    assert released.solver == AdaptiveSolver("dopri5", 1e-6, 1e-8, end="interpolate")
+    its_own = AdaptiveSolver(
+        "dopri5",
+        1e-6,
+        1e-8,
+        end="interpolate",
+        backward_first_step="heuristic",
+        regularizers_in_norm=True,
+    )
+    assert released.solver == its_own
     assert released.model.end_time == EndTime(1.0, "inert")
     toy = found["moons", "released-code"]
     assert (toy.training.trace, toy.training.patience) == ("exact", Patience())
@@ -215,8 +224,14 @@ def test_a_suite_overrules_its_protocol(folder: Folder) -> None:
         "     evaluation: {solver: dopri5},\n"
         "     training: {protocol: released-code, patience: {stop: null}}}\n"
     )
-    assert trial.solver == AdaptiveSolver("tsit5", 1e-3, 1e-8)
-    assert trial.evaluation.solver == AdaptiveSolver("dopri5", 1e-6, 1e-8, end="interpolate")
+    assert trial.solver == AdaptiveSolver(
+        "tsit5", 1e-3, 1e-8, backward_first_step="heuristic", regularizers_in_norm=True
+    )
+    assert trial.evaluation.solver == replace(
+        AdaptiveSolver("dopri5", 1e-6, 1e-8, end="interpolate"),
+        backward_first_step="heuristic",
+        regularizers_in_norm=True,
+    )
     assert trial.training.patience == Patience((10, 20), None)
 
 

@@ -42,7 +42,13 @@ def _mnist_file(name: str, md5: str, megabytes: int) -> Remote:
         "https://storage.googleapis.com/cvdf-datasets/mnist",
     )
     urls = tuple(f"{mirror}/{file}" for mirror in mirrors)
-    return Remote(f"mnist/{file}", urls, f"md5:{md5}", megabytes, "the MNIST database")
+    return Remote(
+        file=f"mnist/{file}",
+        urls=urls,
+        checksum=f"md5:{md5}",
+        megabytes=megabytes,
+        origin="the MNIST database",
+    )
 
 
 _MNIST_FILES = (
@@ -50,34 +56,34 @@ _MNIST_FILES = (
     _mnist_file("t10k", "9fb629c4189551a2d022fa330f9573f3", 2),
 )
 MNIST = PublicDataset(
-    "mnist",
-    "60,000 grey images of handwritten digits, 28x28, logit margin 1e-6; validation is on 10,000 "
-    "of them",
-    (Source.of(_MNIST_FILES, image_files.idx),),
-    {"train": 60_000, "test": 10_000},
-    (1, 28, 28),
-    partial(split_off, share=6, held_out=False),
-    _MNIST_FILES,
+    name="mnist",
+    summary="60,000 grey images of handwritten digits, 28x28, logit margin 1e-6; validation is on "
+    "10,000 of them",
+    sources=(Source.of(_MNIST_FILES, image_files.idx),),
+    rows={"train": 60_000, "test": 10_000},
+    shape=(1, 28, 28),
+    prepare=partial(split_off, share=6, held_out=False),
+    remotes=_MNIST_FILES,
     part="mnist-partial",
     encoding=Logit(256, 1e-6),
 )
 
 _CIFAR10_FILE = Remote(
-    "cifar-10-binary.tar.gz",
-    ("https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz",),
-    "md5:c32a1d4ab5d03f1284b67883e8d87530",
-    170,
-    "A. Krizhevsky's page of CIFAR-10",
+    file="cifar-10-binary.tar.gz",
+    urls=("https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz",),
+    checksum="md5:c32a1d4ab5d03f1284b67883e8d87530",
+    megabytes=170,
+    origin="A. Krizhevsky's page of CIFAR-10",
 )
 CIFAR10 = PublicDataset(
-    "cifar10",
-    "50,000 colour photographs, 32x32, mirrored in training, logit margin 1e-6; validation is on "
-    "5,000 of them",
-    (Source.of((_CIFAR10_FILE,), image_files.cifar10),),
-    {"train": 50_000, "test": 10_000},
-    (3, 32, 32),
-    partial(split_off, share=10, held_out=False),
-    (_CIFAR10_FILE,),
+    name="cifar10",
+    summary="50,000 colour photographs, 32x32, mirrored in training, logit margin 1e-6; "
+    "validation is on 5,000 of them",
+    sources=(Source.of((_CIFAR10_FILE,), image_files.cifar10),),
+    rows={"train": 50_000, "test": 10_000},
+    shape=(3, 32, 32),
+    prepare=partial(split_off, share=10, held_out=False),
+    remotes=(_CIFAR10_FILE,),
     part="cifar10-partial",
     encoding=Logit(256, 1e-6),
     flip=True,

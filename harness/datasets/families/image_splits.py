@@ -69,7 +69,7 @@ def omniglot_splits(data: Array, testdata: Array) -> Mapping[Split, Array]:
 
 
 def _drawn(greys: Array, uniforms: Float) -> npt.NDArray[np.uint8]:
-    """Binary images as numpy draws them: ones at the upper end for p <= 1/2, else at the lower."""
+    """Binary images as numpy draws them: ones at the upper end up to p = 1/2, then the lower."""
     p = greys.astype(np.float64)
     ones = np.where(p <= 0.5, uniforms > 1.0 - p, uniforms <= p)
     return ones.astype(np.uint8)

@@ -22,14 +22,14 @@ from harness.datasets.sources.source import Source
 __all__ = ["ARCHIVE", "LOADERS", "PINNED_FILES", "TABLES"]
 
 ARCHIVE = Remote(
-    "data.tar.gz",
-    (
+    file="data.tar.gz",
+    urls=(
         "https://zenodo.org/records/1161203/files/data.tar.gz?download=1",
         "https://zenodo.org/api/records/1161203/files/data.tar.gz/content",
     ),
-    "md5:9b9c9b0375315ad270eba4ce80c093ab",
-    817,
-    "record 1161203 of zenodo.org",
+    checksum="md5:9b9c9b0375315ad270eba4ce80c093ab",
+    megabytes=817,
+    origin="record 1161203 of zenodo.org",
 )
 """The data of Papamakarios et al. (arXiv:1705.07057), doi:10.5281/zenodo.1161203."""
 
@@ -41,94 +41,94 @@ def _unchanged(train: Array, val: Array, test: Array) -> Mapping[Split, Array]:
 
 TABLES = (
     PublicDataset(
-        "power",
-        "electric power of a household (UCI), as MAF prepares it; 6-D",
-        (
+        name="power",
+        summary="electric power of a household (UCI), as MAF prepares it; 6-D",
+        sources=(
             Source(("power/data.npy",), maf_files.npy),
             Source(("power.npy",), maf_files.npy),
             Source(("household_power_consumption.txt",), uci_files.power),
             Source(("power/household_power_consumption.txt",), uci_files.power),
         ),
-        {"data": 2_049_280},
-        (6,),
-        tabular.power,
-        (ARCHIVE,),
-        "data",
+        rows={"data": 2_049_280},
+        shape=(6,),
+        prepare=tabular.power,
+        remotes=(ARCHIVE,),
+        folder="data",
         test_rows=204_928,
         part="power-partial",
     ),
     PublicDataset(
-        "gas",
-        "gas sensors under ethylene and CO (UCI), as MAF prepares it; 8-D",
-        (
+        name="gas",
+        summary="gas sensors under ethylene and CO (UCI), as MAF prepares it; 8-D",
+        sources=(
             Source(("gas/ethylene_CO.pickle",), maf_files.gas),
             Source(("ethylene_CO.pickle",), maf_files.gas),
         ),
-        {"data": 1_052_065},
-        (8,),
-        tabular.gas,
-        (ARCHIVE,),
-        "data",
+        rows={"data": 1_052_065},
+        shape=(8,),
+        prepare=tabular.gas,
+        remotes=(ARCHIVE,),
+        folder="data",
         test_rows=105_206,
         part="gas-partial",
     ),
     PublicDataset(
-        "gas-resampled",
-        "gas sensors, our own quarter of the rows of ethylene_CO.txt; 8-D",
-        (
+        name="gas-resampled",
+        summary="gas sensors, our own quarter of the rows of ethylene_CO.txt; 8-D",
+        sources=(
             Source(("ethylene_CO.txt",), uci_files.gas),
             Source(("gas/ethylene_CO.txt",), uci_files.gas),
         ),
-        {"data": 4_208_261},
-        (8,),
-        tabular.resampled_gas,
+        rows={"data": 4_208_261},
+        shape=(8,),
+        prepare=tabular.resampled_gas,
         part="gas-resampled-partial",
     ),
     PublicDataset(
-        "hepmass",
-        "signal events of HEPMASS (UCI), as MAF prepares it; 21-D",
-        tuple(
+        name="hepmass",
+        summary="signal events of HEPMASS (UCI), as MAF prepares it; 21-D",
+        sources=tuple(
             Source((f"{folder}1000_train{ext}", f"{folder}1000_test{ext}"), maf_files.hepmass)
             for folder in ("hepmass/", "")
             for ext in (".csv", ".csv.gz")
         ),
-        {"train": 350_136, "test": 174_987},
-        (21,),
-        tabular.hepmass,
-        (ARCHIVE,),
-        "data",
+        rows={"train": 350_136, "test": 174_987},
+        shape=(21,),
+        prepare=tabular.hepmass,
+        remotes=(ARCHIVE,),
+        folder="data",
         test_rows=174_987,
         part="hepmass-partial",
     ),
     PublicDataset(
-        "miniboone",
-        "signal events of MiniBooNE (UCI), as MAF prepares it; 43-D",
-        (
+        name="miniboone",
+        summary="signal events of MiniBooNE (UCI), as MAF prepares it; 43-D",
+        sources=(
             Source(("miniboone/data.npy",), maf_files.npy),
             Source(("miniboone.npy",), maf_files.npy),
             Source(("MiniBooNE_PID.txt",), uci_files.miniboone),
             Source(("miniboone/MiniBooNE_PID.txt",), uci_files.miniboone),
         ),
-        {"data": 36_488},
-        (43,),
-        tabular.miniboone,
-        (ARCHIVE,),
-        "data",
+        rows={"data": 36_488},
+        shape=(43,),
+        prepare=tabular.miniboone,
+        remotes=(ARCHIVE,),
+        folder="data",
         test_rows=3_648,
         part="miniboone-partial",
     ),
     PublicDataset(
-        "bsds300",
-        "8x8 patches of the Berkeley images, as MAF packages them; 63-D; research only",
-        (
+        name="bsds300",
+        summary="8x8 patches of the Berkeley images, as MAF packages them; 63-D; research only",
+        sources=(
             Source(("BSDS300/BSDS300.hdf5",), maf_files.bsds300),
             Source(("BSDS300.hdf5",), maf_files.bsds300),
         ),
-        {"train": 1_000_000, "val": 50_000, "test": 250_000},
-        (63,),
-        _unchanged,
-        (ARCHIVE,),
-        "data",
+        rows={"train": 1_000_000, "val": 50_000, "test": 250_000},
+        shape=(63,),
+        prepare=_unchanged,
+        remotes=(ARCHIVE,),
+        folder="data",
         package="h5py",
         test_rows=250_000,
         part="bsds300-partial",
@@ -141,12 +141,12 @@ def _pinned(name: str, checksum: str, rows: int, whole: str, summary: str) -> Pu
     (table,) = (table for table in TABLES if table.name == whole)
     source = Source((f"{name}.npz",), npz.parts, (f"sha256:{checksum}",))
     return PublicDataset(
-        name,
-        summary,
-        (source,),
-        {"data": rows},
-        table.shape,
-        table.prepare,
+        name=name,
+        summary=summary,
+        sources=(source,),
+        rows={"data": rows},
+        shape=table.shape,
+        prepare=table.prepare,
         test_rows=int(0.1 * rows),
     )
 

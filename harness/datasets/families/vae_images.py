@@ -43,7 +43,13 @@ def _amat_file(name: str, sha256: str, megabytes: int) -> Remote:
     file = f"binarized_mnist_{name}.amat"
     folder = "http://www.cs.toronto.edu/~larocheh/public/datasets/binarized_mnist"
     origin = "H. Larochelle's page of binarized MNIST"
-    return Remote(file, (f"{folder}/{file}",), f"sha256:{sha256}", megabytes, origin)
+    return Remote(
+        file=file,
+        urls=(f"{folder}/{file}",),
+        checksum=f"sha256:{sha256}",
+        megabytes=megabytes,
+        origin=origin,
+    )
 
 
 _AMAT_FILES = (
@@ -54,31 +60,31 @@ _AMAT_FILES = (
 
 
 MNIST_STATIC = PublicDataset(
-    "mnist-static",
-    "MNIST made binary once (Larochelle), 28x28, for variational autoencoders",
-    (Source.of(_AMAT_FILES, image_files.amat),),
-    {"train": 50_000, "val": 10_000, "test": 10_000},
-    GREY_28,
-    as_they_are,
-    _AMAT_FILES,
+    name="mnist-static",
+    summary="MNIST made binary once (Larochelle), 28x28, for variational autoencoders",
+    sources=(Source.of(_AMAT_FILES, image_files.amat),),
+    rows={"train": 50_000, "val": 10_000, "test": 10_000},
+    shape=GREY_28,
+    prepare=as_they_are,
+    remotes=_AMAT_FILES,
     part="mnist-static-partial",
     encoding=BINARY,
 )
 
 OMNIGLOT = PublicDataset(
-    "omniglot",
-    "characters of 50 alphabets (IWAE), 28x28, made binary anew in every training batch, for "
-    "variational autoencoders",
-    (
+    name="omniglot",
+    summary="characters of 50 alphabets (IWAE), 28x28, made binary anew in every training batch, "
+    "for variational autoencoders",
+    sources=(
         Source(
             ("chardata.mat",),
             image_files.omniglot,
             ("git:016a3536ffe5e1d38e42563a18d7a78bfaf643ec",),
         ),
     ),
-    {"data": 24_345, "testdata": 8_070},
-    GREY_28,
-    omniglot_splits,
+    rows={"data": 24_345, "testdata": 8_070},
+    shape=GREY_28,
+    prepare=omniglot_splits,
     package="scipy",
     origin="datasets/OMNIGLOT of yburda/iwae on GitHub",
     part="omniglot-partial",
@@ -86,33 +92,34 @@ OMNIGLOT = PublicDataset(
 )
 
 OMNIGLOT_RAW = PublicDataset(
-    "omniglot-raw-partial",
-    "4,840 of the 32,460 original characters of Omniglot, shrunk from 105x105 to 28x28, for "
-    "variational autoencoders; for checks, not for tables",
-    (
+    name="omniglot-raw-partial",
+    summary="4,840 of the 32,460 original characters of Omniglot, shrunk from 105x105 to 28x28, "
+    "for variational autoencoders; for checks, not for tables",
+    sources=(
         Source(
             ("omniglot-raw-partial.npz",),
             npz.parts,
             ("sha256:40a3f46677e100f82c18997bbd72bb58aa46465aea935a3985c20678e958261b",),
         ),
     ),
-    {"data": 4_840},
-    GREY_28,
-    shrunk,
+    rows={"data": 4_840},
+    shape=GREY_28,
+    prepare=shrunk,
     encoding=Binarised(scale=225.0),
 )
 
 _FREY_FILE = Remote(
-    "freyfaces.pkl",
-    ("https://github.com/y0ast/Variational-Autoencoder/raw/master/freyfaces.pkl",),
-    "sha256:3b69410c6a5fd6e03f09012905168be3712373a094a776f7e58fcd0670d2138a",
-    4,
-    "y0ast/Variational-Autoencoder on GitHub",
+    file="freyfaces.pkl",
+    urls=("https://github.com/y0ast/Variational-Autoencoder/raw/master/freyfaces.pkl",),
+    checksum="sha256:3b69410c6a5fd6e03f09012905168be3712373a094a776f7e58fcd0670d2138a",
+    megabytes=4,
+    origin="y0ast/Variational-Autoencoder on GitHub",
 )
 FREYFACES = PublicDataset(
-    "freyfaces",
-    "1,965 frames of a face, 28x20 in 256 greys, for variational autoencoders; split of seed 123",
-    (
+    name="freyfaces",
+    summary="1,965 frames of a face, 28x20 in 256 greys, for variational autoencoders; split of "
+    "seed 123",
+    sources=(
         Source.of((_FREY_FILE,), image_files.freyfaces),
         Source(
             ("freyfaces.npz",),
@@ -120,21 +127,22 @@ FREYFACES = PublicDataset(
             ("sha256:a8a8aa235ffe678af7e158a18c6257cac821c34ec1fd3921fa641b2943f413ae",),
         ),
     ),
-    {"data": 1_965},
-    (1, 28, 20),
-    partial(frey_splits, seed=123),
-    (_FREY_FILE,),
+    rows={"data": 1_965},
+    shape=(1, 28, 20),
+    prepare=partial(frey_splits, seed=123),
+    remotes=(_FREY_FILE,),
     part="freyfaces-partial",
     encoding=Levels(256, "categorical"),
 )
 
 CALTECH = PublicDataset(
-    "caltech-silhouettes",
-    "8,671 binary outlines of objects, 28x28, in Marlin's splits, for variational autoencoders",
-    (Source(("caltech101_silhouettes_28_split1.mat",), image_files.caltech),),
-    {"train": 4_100, "val": 2_264, "test": 2_307},
-    GREY_28,
-    as_they_are,
+    name="caltech-silhouettes",
+    summary="8,671 binary outlines of objects, 28x28, in Marlin's splits, for variational "
+    "autoencoders",
+    sources=(Source(("caltech101_silhouettes_28_split1.mat",), image_files.caltech),),
+    rows={"train": 4_100, "val": 2_264, "test": 2_307},
+    shape=GREY_28,
+    prepare=as_they_are,
     package="scipy",
     origin="people.cs.umass.edu/~marlin/data",
     part="caltech-silhouettes-partial",

@@ -13,7 +13,7 @@ from __future__ import annotations
 import codecs
 import io
 import pickletools
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable, Mapping
 from pathlib import Path
 
 from harness.datasets.formats.pickled_arrays import NUMPY, Called, Name, Reader, RefusedPickle
@@ -38,6 +38,15 @@ _LITERALS = frozenset(
         *("UNICODE", "BINUNICODE", "SHORT_BINUNICODE", "BINUNICODE8"),
     }
 )
+# Opcodes that push a value of their own, a container anew each time.
+_CONSTANTS: Mapping[str, Callable[[], object]] = {
+    "NONE": lambda: None,
+    "NEWTRUE": lambda: True,
+    "NEWFALSE": lambda: False,
+    "EMPTY_LIST": list,
+    "EMPTY_DICT": dict,
+    "EMPTY_TUPLE": tuple,
+}
 
 
 def read_pickle(dataset: str, path: Path) -> object:
@@ -102,25 +111,18 @@ class _Machine:
                 argument = opcode.arg.reader(self._stream)
             if opcode.name in _LITERALS:
                 self._stack.append(argument)
+            elif opcode.name in _CONSTANTS:
+                self._stack.append(_CONSTANTS[opcode.name]())
             else:
-                self._step(opcode.name, argument)
+                self._move(opcode.name, argument)
         raise ValueError("no STOP")
 
-    def _step(self, opcode: str, argument: object) -> None:
+    def _move(self, opcode: str, argument: object) -> None:
+        """Opcodes that move what is on the stack, to the memo and back; then all others."""
         stack = self._stack
         match opcode:
             case "PROTO" | "FRAME":
                 pass
-            case "NONE":
-                stack.append(None)
-            case "NEWTRUE" | "NEWFALSE":
-                stack.append(opcode == "NEWTRUE")
-            case "EMPTY_LIST":
-                stack.append([])
-            case "EMPTY_DICT":
-                stack.append({})
-            case "EMPTY_TUPLE":
-                stack.append(())
             case "MARK":
                 self._marks.append(len(stack))
             case "POP_MARK":
@@ -129,6 +131,19 @@ class _Machine:
                 stack.pop()
             case "DUP":
                 stack.append(stack[-1])
+            case "PUT" | "BINPUT" | "LONG_BINPUT":
+                self._memo[_integer(argument)] = stack[-1]
+            case "MEMOIZE":
+                self._memo[len(self._memo)] = stack[-1]
+            case "GET" | "BINGET" | "LONG_BINGET":
+                stack.append(self._memo[_integer(argument)])
+            case _:
+                self._contain(opcode, argument)
+
+    def _contain(self, opcode: str, argument: object) -> None:
+        """Opcodes that make containers and fill them; then all others."""
+        stack = self._stack
+        match opcode:
             case "TUPLE1" | "TUPLE2" | "TUPLE3":
                 count = int(opcode[-1])
                 stack[-count:] = [tuple(stack[-count:])]
@@ -149,12 +164,13 @@ class _Machine:
                 self._set_items([key, value])
             case "SETITEMS":
                 self._set_items(self._marked())
-            case "PUT" | "BINPUT" | "LONG_BINPUT":
-                self._memo[_integer(argument)] = stack[-1]
-            case "MEMOIZE":
-                self._memo[len(self._memo)] = stack[-1]
-            case "GET" | "BINGET" | "LONG_BINGET":
-                stack.append(self._memo[_integer(argument)])
+            case _:
+                self._call(opcode, argument)
+
+    def _call(self, opcode: str, argument: object) -> None:
+        """Opcodes that name something or call it; all others are refused."""
+        stack = self._stack
+        match opcode:
             case "GLOBAL":
                 module, _, name = str(argument).partition(" ")
                 stack.append(_known(module, name))

@@ -25,7 +25,7 @@ REPORT_S = 5.0
 CHUNK = 1 << 20
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Remote:
     """A public file.
 
@@ -134,7 +134,7 @@ class _Transfer:
     Arguments:
         part: Holds what has come so far.
         limit: Most bytes the file may have.
-        report: Is told the bytes that have come.
+        report: Called with the number of bytes that have come.
     """
 
     def __init__(self, part: Path, limit: int, report: Callable[[int], None]) -> None:

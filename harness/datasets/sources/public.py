@@ -1,4 +1,4 @@
-"""Loads a public dataset: from the data folder in any of its forms, else by download.
+"""Loads a public dataset: from the data folder in any of its forms, or by download.
 
 The raw files are read and prepared once; the arrays are then mapped to memory from the cache, so
 that the trials of one machine share them.
@@ -31,7 +31,7 @@ __all__ = ["PublicDataset"]
 LARGEST_MEMBER = 2_000_000_000
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class PublicDataset(Loader):
     """A public dataset, whole.
 

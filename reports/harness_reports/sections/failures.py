@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from harness.labels import MAIN_AXES
-from harness.planning.states import FINAL
 from harness.records.status import Status
 from harness.text import counted
 from harness_reports.page.elements import Block, Cell, Column, Link, Paragraph, Row, Section, Table
@@ -63,7 +62,7 @@ def _failed_table(failed: Sequence[Entry], suite: str) -> Table:
 
 def _command(entry: Entry, suite: str) -> str:
     # A divergence is a result, which the same command again would keep.
-    rerun = " --rerun" if entry.status in FINAL else ""
+    rerun = " --rerun" if Status(entry.status).is_final else ""
     return f"harness run {suite} -k id={entry.id} --executor inline{rerun}"
 
 

@@ -38,7 +38,7 @@ Rule = tuple[tuple[str, ...], Callable[..., Iterator[Complaint]]]
 
 
 def model_complaints(model: ModelSpec) -> Iterator[Complaint]:
-    """What is wrong with a model by itself."""
+    """What is wrong with a model, whatever it is combined with."""
     layers = len(model.hidden) + 1
     if model.strides is not None and len(model.strides) != layers:
         yield Complaint(

@@ -1,0 +1,85 @@
+"""`harness run`: the plan of a suite, its trials, what came out of them, the report."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from harness.commands.outcome import outcome
+from harness.commands.plan_text import plan_totals
+from harness.commands.report import report
+from harness.commands.views import outcome_text
+from harness.errors import HarnessError
+from harness.executors.run import run as run_trials
+from harness.planning.plan import Plan, plan_suite, require_backends, require_runnable, select
+
+__all__ = ["INTERRUPTED", "run"]
+
+INTERRUPTED = 130
+"""Exit code, as shells have it for a program that Ctrl-C ended."""
+
+
+def run(
+    suite: str,
+    root: Path,
+    *,
+    where: str | None = None,
+    rerun: bool = False,
+    executor: str = "ray",
+    address: str | None = None,
+    cpus: int | None = None,
+    exclusive: bool = False,
+    with_report: bool = True,
+    say: Callable[[str], None] = print,
+) -> int:
+    """Runs the trials of a suite, says what came out of them and writes the report of the suite.
+
+    Arguments:
+        suite: Name of a built-in suite, or a file.
+        root: The run root.
+        where: Runs only the trials that match this filter; the report is of all.
+        rerun: Runs finished trials again.
+        executor: See `harness.executors.run.run`, as for the next three.
+        address: A Ray cluster to join.
+        cpus: Cores of the local cluster.
+        exclusive: One trial at a time on each machine.
+        with_report: Write the report.
+        say: Prints a text of one or more lines.
+
+    Returns:
+        The exit code: 0 if all trials that were to run or had been run ended ok, 1 if some did
+        not, 3 if they did but a gate was not kept, 130 if the run was interrupted.
+
+    Raises:
+        InputError: The suite, the filter or an option is invalid, or no trial can run.
+        BackendNotInstalled: A trial to run needs a framework that is not installed.
+        RecordError: A record cannot be read, or the run root cannot be written.
+        HarnessError: The executor cannot start.
+    """
+    whole = plan_suite(suite, root)
+    plan = select(whole, root, where, rerun)
+    require_backends(plan)
+    require_runnable(plan)
+    say(plan_totals(plan))
+    if not run_trials(
+        plan, root=root, executor=executor, address=address, cpus=cpus, exclusive=exclusive
+    ):
+        return INTERRUPTED
+    found = outcome(plan, root)
+    say(outcome_text(found, plan.source, root))
+    if with_report:
+        written = _report(whole, root)
+        # The last line is what to do next: after failures, the command that repeats one.
+        if written is not None and not found.failures:
+            say(f"report: {written}")
+    return found.exit_code
+
+
+def _report(plan: Plan, root: Path) -> Path | None:
+    """Writes the report; one that cannot be written is a line, since what ran is recorded."""
+    try:
+        return report(plan, root, command=f"harness run {plan.source}")
+    except HarnessError as error:
+        print(error, file=sys.stderr)
+        return None
