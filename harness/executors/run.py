@@ -11,7 +11,8 @@ from harness.errors import HarnessError, InputError, Problem, RecordError
 from harness.executors.board import Board
 from harness.executors.observer import Stop
 from harness.planning.plan import Plan, PlannedTrial
-from harness.records.folder import TrialFolder, status_of
+from harness.records.folder import TrialFolder
+from harness.records.status import Status
 
 __all__ = ["EXECUTORS", "run"]
 
@@ -90,7 +91,7 @@ def _prepare(root: Path, trials: Sequence[PlannedTrial], suite: str) -> None:
             folder.write_spec(planned.trial, planned.resources, suite)
             result = folder.read_result()
             if result is not None:
-                folder.set_aside(attempts=status_of(result).is_final)
+                folder.set_aside(attempts=Status(result["status"]).is_final)
     except OSError as error:
         raise RecordError(f"{root}: cannot be written: {error.strerror}") from error
 

@@ -25,7 +25,7 @@ def run_one(spec: str, root: str, attempt_id: str, exclusive: bool, may_retry: b
     Returns:
         The status, or `STOPPED`.
     """
-    from harness.records.folder import read_spec
+    from harness.records.readers import read_spec
     from harness.training.run_trial import RunOptions, run_trial
 
     trial, resources = read_spec(Path(spec))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import threading
@@ -14,7 +13,9 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
+from harness.errors import RecordError
 from harness.records.files import dumps, now
+from harness.records.readers import read_object
 
 __all__ = [
     "Interrupted",
@@ -165,14 +166,18 @@ def began(attempt: Path) -> bool:
 
 
 def read_progress(attempt: Path) -> Progress | None:
-    """Reads the last progress of an attempt; None if it has published none."""
+    """Reads the last progress of an attempt; None if it has published none that can be read."""
     try:
-        values = json.loads((attempt / _NAME).read_bytes())
+        values = read_object(attempt / _NAME)
+        if values is None:
+            return None
         if "stage" in values:  # the name of `phase` in version 0.1
             values["phase"] = values.pop("stage")
-        return Progress(**values)
-    except (OSError, ValueError, TypeError):
+        found = Progress(**values)
+    except (RecordError, TypeError):
         return None
+    numbers = [value for name, value in values.items() if name != "phase" and value is not None]
+    return found if all(isinstance(value, int | float) for value in numbers) else None
 
 
 def lost_seconds(attempt: Path) -> float:

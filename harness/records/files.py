@@ -1,4 +1,4 @@
-"""JSON in files that are whole or not there: encoding, atomic writes, lines that may be torn."""
+"""JSON in files that are whole or not there: encoding, atomic writes."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-__all__ = ["commit", "dumps", "now", "read_lines", "replace", "scrub", "sync_folder"]
+__all__ = ["commit", "dumps", "now", "replace", "scrub", "sync_folder"]
 
 
 def scrub(value: Any) -> Any:  # noqa: ANN401
@@ -89,21 +89,3 @@ def sync_folder(folder: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
-
-
-def read_lines(path: Path) -> list[dict[str, Any]]:
-    """Reads a metrics.jsonl, empty if absent; a line torn by a kill ends it."""
-    lines: list[dict[str, Any]] = []
-    try:
-        raw = path.read_bytes()
-    except FileNotFoundError:
-        return lines
-    for text in raw.splitlines():
-        try:
-            line = json.loads(text)
-        except ValueError:
-            break
-        if not isinstance(line, dict):
-            break
-        lines.append(line)
-    return lines

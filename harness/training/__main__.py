@@ -12,7 +12,8 @@ from typing import Any, TextIO
 
 from harness.errors import HarnessError, RecordError
 from harness.process.watch import Progress
-from harness.records.folder import TrialFolder, read_spec
+from harness.records.folder import TrialFolder
+from harness.records.readers import read_spec
 from harness.records.status import Status
 from harness.training.run_trial import INTERRUPTED_EXIT, OUT_OF_MEMORY_EXIT, RunOptions, run_trial
 from harness.trial import SEMANTICS_VERSION, Trial

@@ -24,8 +24,9 @@ from harness.process.cores import Lease
 from harness.process.environment import describe, with_choices
 from harness.process.memory import memory_at_hand
 from harness.process.watch import Interrupted, TimedOut, Watch, lost_seconds
-from harness.records.files import dumps, read_lines, replace, scrub
+from harness.records.files import dumps, replace, scrub
 from harness.records.folder import TrialFolder
+from harness.records.readers import read_lines
 from harness.records.result import Result
 from harness.records.status import Status
 from harness.specs.resources import Resources
