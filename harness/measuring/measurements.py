@@ -15,7 +15,7 @@ from harness.measuring.tally import Tally, quartiles
 from harness.metrics.samplings import Samplings
 from harness.metrics.sets import Float
 from harness.records.arrays import DAMAGE, seal, unseal
-from harness.records.files import dumps, replace
+from harness.records.files import dumps, replace, storing
 
 __all__ = ["Measurements", "Metrics", "digest_of"]
 
@@ -76,7 +76,8 @@ class Measurements:
     def write(self, attempt: Path) -> None:
         """Writes the state of an attempt over its previous one."""
         path = attempt / _NAME
-        path.parent.mkdir(exist_ok=True)
+        with storing(path):
+            path.parent.mkdir(exist_ok=True)
         plain = {name: getattr(self, name) for name in _PLAIN}
         tensors = {**self.samplings.state(), _LOG_WEIGHTS: self.log_weights}
         text = dumps({"version": VERSION, **plain}).decode()

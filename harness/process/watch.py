@@ -7,7 +7,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import FrameType
@@ -123,10 +123,14 @@ class Watch:
         values = {**asdict(self._last), **changes}
         values |= {"alive_s": self.alive_s(), "saved_s": self._saved_s, "timestamp_ms": now()}
         self._last = Progress(**values)
-        # Neither durable nor part of the record: no fsync.
+        # Neither durable nor part of the record: no fsync, and a full disk is said elsewhere.
         temporary = self._path.with_name(f".{_NAME}")
-        temporary.write_bytes(dumps(asdict(self._last)))
-        os.replace(temporary, self._path)
+        try:
+            temporary.write_bytes(dumps(asdict(self._last)))
+            os.replace(temporary, self._path)
+        except OSError:
+            with suppress(OSError):
+                temporary.unlink()
         if self._listener is not None:
             self._listener(self._last)
 

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.errors import RecordError
-from harness.records.files import commit, dumps, now, replace, sync_folder
+from harness.records.files import commit, dumps, now, replace, storing, sync_folder
 from harness.records.readers import SCHEMA_VERSION, read_result, read_spec, read_suites
 from harness.specs.resources import Resources
 from harness.trial import Trial, encode
@@ -75,13 +75,25 @@ class TrialFolder:
         """Folder of an attempt."""
         return self.path / f"attempt-{attempt_id}"
 
+    def begin(self, attempt_id: str) -> Path:
+        """Makes the folder of an attempt.
+
+        Raises:
+            StorageError: The run root cannot be written.
+        """
+        path = self.attempt(attempt_id)
+        with storing(path):
+            path.mkdir(parents=True)
+        return path
+
     def attempts(self) -> list[Path]:
         """Folders of all attempts, by name."""
         return sorted(path for path in self.path.glob("attempt-*") if path.is_dir())
 
     def write_spec(self, trial: Trial, resources: Resources, suite: str | None = None) -> None:
         """Writes spec.json; the suites that share the trial are gathered in it."""
-        self.path.mkdir(parents=True, exist_ok=True)
+        with storing(self.path):
+            self.path.mkdir(parents=True, exist_ok=True)
         known = self.suites()
         spec = {
             "schema_version": SCHEMA_VERSION,
@@ -136,10 +148,11 @@ class TrialFolder:
         # Two results can be set aside within a millisecond.
         while (place := self.path / f"replaced-{stamp}").exists():
             stamp += 1
-        place.mkdir()
-        for path in old:
-            os.replace(path, place / path.name)
-        sync_folder(self.path)
+        with storing(self.path):
+            place.mkdir()
+            for path in old:
+                os.replace(path, place / path.name)
+            sync_folder(self.path)
 
     def replaced(self) -> list[dict[str, Any]]:
         """Results that were set aside; those that cannot be read are left out."""

@@ -25,6 +25,7 @@ from harness.records.mlflow_store import (
     connected,
     experiment_id,
     locked,
+    make_database,
     newest_runs,
     runs_of,
     tracking_uri,
@@ -81,20 +82,32 @@ def _write(
     root: Path, uri: str | None, trial_ids: Collection[str] | None, records: Sequence[_Record]
 ) -> int:
     """Writes what the mirror does not have; returns the number of records written."""
-    with locked(root), connected(uri or tracking_uri(root)) as client:
-        experiment = experiment_id(client)
-        existing = runs_of(client, experiment, trial_ids)
-        written = 0
-        for record in records:
-            for attempt_id in record.replaced:
-                for run in existing.get((record.trial_id, attempt_id), ()):
-                    client.delete_run(run.info.run_id)
-            runs = existing.get((record.trial_id, record.attempt_id), [])
-            if runs and runs[0].data.tags.get("synced") == record.digest:
-                continue
-            _export(client, experiment, record, root, runs[0].info.run_id if runs else None)
-            written += 1
-        return written
+    with locked(root):
+        if uri is None:
+            make_database(root)
+        with connected(uri or tracking_uri(root)) as client:
+            return _bring_up_to_date(client, root, trial_ids, records)
+
+
+def _bring_up_to_date(
+    client: Any,  # noqa: ANN401
+    root: Path,
+    trial_ids: Collection[str] | None,
+    records: Sequence[_Record],
+) -> int:
+    experiment = experiment_id(client)
+    existing = runs_of(client, experiment, trial_ids)
+    written = 0
+    for record in records:
+        for attempt_id in record.replaced:
+            for run in existing.get((record.trial_id, attempt_id), ()):
+                client.delete_run(run.info.run_id)
+        runs = existing.get((record.trial_id, record.attempt_id), [])
+        if runs and runs[0].data.tags.get("synced") == record.digest:
+            continue
+        _export(client, experiment, record, root, runs[0].info.run_id if runs else None)
+        written += 1
+    return written
 
 
 def load(

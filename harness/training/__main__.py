@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from harness.errors import HarnessError, RecordError
+from harness.process.home import settle_home
 from harness.process.watch import Progress
 from harness.records.folder import TrialFolder
 from harness.records.readers import read_spec
@@ -44,6 +45,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the trial of a spec.json; returns 0 if it ended ok, 1 if not, 130 if interrupted."""
     given = _parser().parse_args(arguments)
     try:
+        settle_home()
         trial, resources = read_spec(given.spec)
         _require_this_version(given.spec, trial)
         root = given.root or _root_of(given.spec, trial)

@@ -11,7 +11,7 @@ import numpy as np
 
 from harness.interface import Arrays
 from harness.records.arrays import DAMAGE, seal, unseal
-from harness.records.files import dumps, replace
+from harness.records.files import dumps, replace, storing
 from harness.training.totals import Totals
 
 __all__ = ["Checkpoint", "newest"]
@@ -47,7 +47,8 @@ class Checkpoint:
     def write(self, attempt: Path) -> None:
         """Writes the checkpoint of an attempt over its previous one."""
         path = attempt / _NAME
-        path.parent.mkdir(exist_ok=True)
+        with storing(path):
+            path.parent.mkdir(exist_ok=True)
         groups = {"arrays": self.arrays, "state": self.state, "best": self.best}
         tensors = {f"{group}/{name}": a for group, d in groups.items() for name, a in d.items()}
         tensors["trainer/step_s"] = np.array(self.totals.step_s, dtype=np.float64)
