@@ -13,6 +13,7 @@ from enum import Enum
 from pathlib import Path
 from typing import NamedTuple
 
+from harness.errors import RecordError
 from harness.executors.observer import Observer, Stop
 from harness.planning.plan import PlannedTrial
 from harness.process.watch import began, lost_seconds
@@ -117,7 +118,13 @@ class Retries:
         Otherwise it has a committed result, or the run is being stopped.
         """
         folder = TrialFolder(self._root, planned.trial.id)
-        result = folder.read_result()
+        try:
+            result = folder.read_result()
+        except RecordError as error:
+            # Somebody damaged it meanwhile; the other trials go on.
+            self._observer.note(str(error))
+            self._observer.ended(planned, Status.ERROR)
+            return False
         if result is not None:
             self._observer.ended(planned, Status(result["status"]))
             return False

@@ -94,7 +94,10 @@ class TrialFolder:
         """Writes spec.json; the suites that share the trial are gathered in it."""
         with storing(self.path):
             self.path.mkdir(parents=True, exist_ok=True)
-        known = self.suites()
+        known: list[str] = []
+        # A damaged one is made anew: the plan has all that it said but the names of suites.
+        with suppress(RecordError):
+            known = self.suites()
         spec = {
             "schema_version": SCHEMA_VERSION,
             "trial_id": trial.id,

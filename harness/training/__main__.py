@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TextIO
 
-from harness.errors import HarnessError, RecordError
+from harness.errors import HarnessError, RecordError, sentence_of
 from harness.process.home import settle_home
 from harness.process.watch import Progress
 from harness.records.folder import TrialFolder
@@ -68,6 +68,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 _print_result(result, terminal)
     except HarnessError as error:
         print(error, file=sys.stderr)
+        return 2
+    except OSError as error:
+        print(sentence_of(error, error.filename or given.spec), file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         return INTERRUPTED_EXIT

@@ -5,12 +5,17 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 from fakes import fake_trial, result_json
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
+from harness.commands.show import show
+from harness.commands.views import show_json, show_text
 from harness.errors import RecordError
 from harness.records.folder import Record, TrialFolder, read_records, trial_ids
 from harness.records.frame import history, load
@@ -166,3 +171,43 @@ def test_damaged_choices_are_named_with_their_remedy(
     path.write_text(json.dumps(values))
     with pytest.raises(RecordError, match=r"choices\.json: '.*' is .*the trial starts anew"):
         read_choices(path, ("adjoint", "direct"))
+
+
+def test_a_damaged_spec_is_written_anew(folder: TrialFolder) -> None:
+    folder.spec.write_text("{")
+    folder.write_spec(fake_trial(seed=0), Resources(), "toy")
+    assert folder.read_spec() == (fake_trial(seed=0), Resources())
+    assert folder.suites() == ["toy"]
+
+
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=3),
+    lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.text(max_size=3), inner),
+    max_leaves=4,
+)
+PLACES = st.sampled_from(
+    [(key,) for key in result_json("t", metrics={}, timing={}, nfe={}, memory={}, environment={})]
+    + [(part, "x") for part in ("metrics", "timing", "nfe", "memory", "environment")]
+    + [("metrics", "test_nll", key) for key in ("value", "unit", "n")]
+)
+
+
+@settings(
+    max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(place=PLACES, value=VALUES)
+def test_any_value_anywhere_is_read_or_named(
+    folder: TrialFolder, place: tuple[str, ...], value: object
+) -> None:
+    metrics = {"test_nll": {"value": 2.5, "unit": "nats", "n": 10}}
+    result = result_json(folder.trial_id, metrics=metrics)
+    below = result
+    for key in place[:-1]:
+        below = below.setdefault(key, {})
+    below[place[-1]] = value
+    folder.result.write_text(json.dumps(result))
+    with suppress(RecordError):
+        assert len(load(folder.root)) == 1
+        found = show(folder.trial_id, folder.root)
+        show_text(found).encode()
+        json.dumps(show_json(found))
