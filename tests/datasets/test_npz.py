@@ -47,7 +47,8 @@ def test_an_unknown_method_encryption_and_damage_are_refused(path: Path) -> None
     raw = _packed(zipfile.ZIP_STORED)
     local, central = raw.find(b"PK\3\4"), raw.find(b"PK\1\2")
     unknown, encrypted = bytearray(raw), bytearray(raw)
-    unknown[local + 8 : local + 10] = unknown[central + 10 : central + 12] = struct.pack("<H", 99)
+    for place in (local + 8, central + 10):
+        unknown[place : place + 2] = struct.pack("<H", 99)
     encrypted[local + 6] |= 1
     encrypted[central + 8] |= 1
     damaged = [_packed(method) for method in (zipfile.ZIP_DEFLATED, zipfile.ZIP_LZMA)]

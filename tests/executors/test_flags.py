@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import subprocess
 from dataclasses import replace
 
 import pytest
 from fakes import fake_trial
 
 from harness.errors import InputError
-from harness.executors import flags
 from harness.executors.flags import require_accepted_flags
 from harness.planning.plan import Plan, PlannedTrial
 from harness.specs.resources import Resources
@@ -31,5 +31,5 @@ def test_nothing_is_asked_where_it_does_not_matter(
     monkeypatch: pytest.MonkeyPatch, backend: str, value: str
 ) -> None:
     monkeypatch.setenv("XLA_FLAGS", value)
-    monkeypatch.setattr(flags.subprocess, "run", lambda *_, **__: pytest.fail("it was asked"))
+    monkeypatch.setattr(subprocess, "run", lambda *_, **__: pytest.fail("it was asked"))
     require_accepted_flags(_plan(backend))
