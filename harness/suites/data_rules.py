@@ -13,7 +13,7 @@ from harness.metrics.paddingflow import protocol_cost
 from harness.specs.resources import Resources
 from harness.suites.presets import kind_of
 from harness.suites.spec_rules import Complaint, Rule, model_complaints
-from harness.trial import DatasetRef, Evaluation, ModelSpec
+from harness.trial import DatasetRef, Evaluation, ModelSpec, Training
 
 __all__ = ["DATA_RULES", "declared"]
 
@@ -105,8 +105,20 @@ def _affordable(
         )
 
 
+def _stratifiable(dataset: DatasetRef, training: Training) -> Iterator[Complaint]:
+    """Stratified batches are drawn from the formula of a toy."""
+    facts = declared(dataset.name)
+    if training.stratified and facts is not None and kind_of(facts) != "toy":
+        yield Complaint(
+            ("training", "stratified"),
+            f"only batches of a 2-D toy can be stratified, and '{dataset.name}' is none",
+            "remove it",
+        )
+
+
 DATA_RULES: tuple[Rule, ...] = (
     (("dataset", "model"), _fits),
     (("dataset", "evaluation"), _measurable),
+    (("dataset", "training"), _stratifiable),
     (("dataset", "evaluation", "resources"), _affordable),
 )
