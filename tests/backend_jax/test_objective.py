@@ -105,7 +105,7 @@ def test_dynamics_of_each_example(amortization: str) -> None:
     t = jnp.asarray(0.3)
     expected = jax.vmap(one, (None, 0, 0))(t, condition, z)
     jacobians = jax.vmap(jax.jacfwd(one, argnums=2), (None, 0, 0))(t, condition, z)
-    at = dynamics.linearize(t, z)
+    at = dynamics.at(t, z)
     np.testing.assert_allclose(dynamics.value(t, z), expected, atol=1e-13)
     np.testing.assert_allclose(at.f, expected, atol=1e-13)
     np.testing.assert_allclose(at.trace(), jnp.einsum("bii->b", jacobians), atol=1e-13)

@@ -118,7 +118,7 @@ def test_dynamics_of_each_example(amortization: str, rng_torch: torch.Generator)
     expected = _by_hand(amortization, arrays, condition, t, z)
     torch.testing.assert_close(net.value(t, z), expected)
     point = net.at(t, z)
-    torch.testing.assert_close(point.value, expected)
+    torch.testing.assert_close(point.f, expected)
 
     def one(row: Tensor, state: Tensor) -> Tensor:
         return _by_hand(amortization, arrays, row[None], t, state[None])[0]

@@ -15,7 +15,7 @@ from harness.architecture.transforms import Block
 from harness.trial import ModelSpec, RegularizerName, TraceName
 from harness_jax.net.derivatives import Derivatives
 from harness_jax.net.net import Net
-from harness_jax.regularizers import INTEGRANDS, NEEDS_COTANGENT, NEEDS_JACOBIAN
+from harness_jax.regularizers import INTEGRANDS
 from harness_jax.solve.problem import Inputs
 
 __all__ = ["Augmented", "Velocity"]
@@ -40,30 +40,12 @@ class Augmented:
 
     def __call__(self, inputs: Inputs, s: jax.Array, z: jax.Array) -> tuple[jax.Array, jax.Array]:
         """T (f, (-Tr J, integrands...)) at t = T s; s counted by the solve, times its span."""
-        dynamics, T, s, span = _at(self, inputs, s)
-        at = Derivatives(dynamics, T * s, z, inputs.probe)
+        net, T, s, span = _at(self, inputs, s)
+        at = Derivatives(net, T * s, z, inputs.probe)
+        # Before the trace, which uses what they needed.
         integrands = [INTEGRANDS[name](at) for name in self.regularizers]
-        rates = jnp.stack([-self._divergence(at), *integrands])
+        rates = jnp.stack([-at.divergence(self.trace), *integrands])
         return span * T * at.f, span * T * rates
-
-    def _divergence(self, at: Derivatives) -> jax.Array:
-        """Tr J or its estimate, [batch], sharing what the regularizers need as well."""
-        if self.trace == "bottleneck":
-            return at.linear.bottleneck_trace(at.probe)
-        if self.trace == "exact":
-            if NEEDS_JACOBIAN.isdisjoint(self.regularizers):
-                return at.linear.trace()
-            return at.jacobian.trace
-        if NEEDS_COTANGENT.isdisjoint(self.regularizers):
-            product = at.linear.tangent(at.probe)
-        else:
-            product = at.probe_cotangent
-        estimate = jnp.sum((product * at.probe).reshape(len(product), -1), axis=1)
-        if not self.model.residual:
-            return estimate
-        # The trace of the net is estimated, that of the identity is known: D, not |eps|^2.
-        squares = jnp.sum((at.probe * at.probe).reshape(len(product), -1), axis=1)
-        return estimate + squares - at.dimensions
 
 
 @dataclass(frozen=True)
@@ -82,16 +64,16 @@ class Velocity:
 
     def __call__(self, inputs: Inputs, s: jax.Array, z: jax.Array) -> tuple[jax.Array, jax.Array]:
         """T f at t = T s, or -T f at t = T (1 - s); no rows of integrals."""
-        dynamics, T, s, span = _at(self, inputs, s)
+        net, T, s, span = _at(self, inputs, s)
         sign, t = (-T, T * (1 - s)) if self.inverse else (T, T * s)
-        return span * sign * dynamics.value(t, z), jnp.zeros((0, len(z)), z.dtype)
+        return span * sign * net.value(t, z), jnp.zeros((0, len(z)), z.dtype)
 
 
 def _at(
     field: Augmented | Velocity, inputs: Inputs, s: jax.Array
 ) -> tuple[Net, jax.Array, jax.Array, jax.Array]:
-    """The dynamics, T, s as the whole block counts it, and the span of the solve."""
+    """The net, T, s as the whole block counts it, and the span of the solve."""
     if inputs.arrays is None or inputs.T is None or inputs.start is None or inputs.span is None:
         raise ValueError("a field lacks an input")
-    dynamics = Net(field.model, field.block, inputs.arrays)
-    return dynamics, inputs.T, inputs.start + inputs.span * s, inputs.span
+    net = Net(field.model, field.block, inputs.arrays)
+    return net, inputs.T, inputs.start + inputs.span * s, inputs.span

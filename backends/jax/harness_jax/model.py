@@ -25,13 +25,17 @@ from harness.interface import (
 from harness.trial import EngineName, Trial
 from harness_jax.arrays import Stack
 from harness_jax.autoencoder import Autoencoder
-from harness_jax.compilation import compiler_options
 from harness_jax.flow import Flow
 from harness_jax.noise import drawn, stacked_noise
 from harness_jax.objective import Density, Elbo, Objective
 from harness_jax.optimizers import Moments, initial_moments
 from harness_jax.precision import PrecisionCheck
-from harness_jax.programs import evaluate_program, sample_program, train_program
+from harness_jax.programs import (
+    compiler_options,
+    evaluate_program,
+    sample_program,
+    train_program,
+)
 from harness_jax.reports import PendingStep, evaluation_report
 from harness_jax.solve.engines import How, get_engine
 from harness_jax.warm import WarmSteps

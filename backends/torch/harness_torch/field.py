@@ -39,7 +39,6 @@ class Velocity(Field):
 
         def field(s: Tensor, z: Tensor) -> Rates:
             f = net.value(torch.addcmul(origin, scale, s), z)
-            f = f - z if self.model.residual else f
             return scale * f, z.new_zeros((0, len(z)))
 
         return field
@@ -70,7 +69,7 @@ class Augmented(Field):
 
         def field(s: Tensor, z: Tensor) -> Rates:
             t = torch.addcmul(origin, scale, s)
-            at = Derivatives(self.model, self.block, net, t, z, inputs.probe, order)
+            at = Derivatives(net, t, z, inputs.probe, order)
             # Before the trace, which uses what they needed.
             rates = [INTEGRANDS[name](at) for name in self.regularizers]
             return scale * at.f, scale * torch.stack([-at.divergence(self.trace), *rates])
