@@ -135,19 +135,10 @@ def _run(
     The same command again resumes what was interrupted and runs only what is new.
     """
     from harness.commands.run import run
+    from harness.executors.run import Execution
 
-    code = run(
-        suite,
-        root,
-        where=where,
-        rerun=rerun,
-        executor=executor.value,
-        address=address,
-        cpus=cpus,
-        exclusive=exclusive,
-        with_report=with_report,
-        say=_print,
-    )
+    how = Execution(executor.value, address, cpus, exclusive)
+    code = run(suite, root, how, where=where, rerun=rerun, with_report=with_report, say=_print)
     raise typer.Exit(code)
 
 
