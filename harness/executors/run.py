@@ -13,6 +13,7 @@ from harness.executors.board import Board
 from harness.executors.observer import Stop
 from harness.planning.plan import Plan, PlannedTrial
 from harness.records.folder import TrialFolder, status_of
+from harness.records.trained import TrainedFolder
 
 __all__ = ["EXECUTORS", "Execution", "run"]
 
@@ -52,7 +53,7 @@ def run(plan: Plan, root: Path, how: Execution) -> bool:
     root = root.resolve()
     # One seed of everything first: the whole grid is seen early, and trials that differ only in
     # the seed do not compile the same program at the same time.
-    to_run = [planned for planned in plan.trials if planned.state == "to_run"]
+    to_run = [planned for planned in plan.trials if planned.is_waiting]
     trials = sorted(to_run, key=lambda planned: planned.trial.seed)
     _prepare(root, trials, plan.suite)
     with (
@@ -100,7 +101,10 @@ def _prepare(root: Path, trials: Sequence[PlannedTrial], suite: str) -> None:
             folder.write_spec(planned.trial, planned.resources, suite)
             result = folder.read_result()
             if result is not None:
-                folder.set_aside(attempts=status_of(result).is_final)
+                final = status_of(result).is_final
+                folder.set_aside(attempts=final)
+                if final:
+                    TrainedFolder(root, planned.trial.training_id).set_aside()
     except OSError as error:
         raise RecordError(f"{root}: cannot be written: {error.strerror}") from error
 

@@ -8,11 +8,23 @@ import os
 import re
 import time
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-__all__ = ["commit", "dumps", "now", "read_lines", "replace", "scrub", "sync_folder"]
+from harness.errors import RecordError
+
+__all__ = [
+    "commit",
+    "dumps",
+    "now",
+    "read_json",
+    "read_lines",
+    "replace",
+    "scrub",
+    "set_aside",
+    "sync_folder",
+]
 
 
 def scrub(value: Any) -> Any:  # noqa: ANN401
@@ -89,6 +101,38 @@ def sync_folder(folder: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def set_aside(folder: Path, paths: Iterable[Path]) -> None:
+    """Moves what exists of some paths of a folder into a new `replaced-<time>` within it."""
+    old = [path for path in paths if path.exists()]
+    if not old:
+        return
+    stamp = now()
+    # Two results can be set aside within a millisecond.
+    while (place := folder / f"replaced-{stamp}").exists():
+        stamp += 1
+    place.mkdir()
+    for path in old:
+        os.replace(path, place / path.name)
+    sync_folder(folder)
+
+
+def read_json(path: Path) -> dict[str, Any] | None:
+    """The values of a file of JSON, None if it is absent.
+
+    Raises:
+        RecordError: It cannot be read, or holds something else.
+    """
+    try:
+        value = json.loads(path.read_bytes())
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError) as error:
+        raise RecordError(f"{path}: cannot be read: {error}") from error
+    if not isinstance(value, dict):
+        raise RecordError(f"{path}: not a record")
+    return value
 
 
 def read_lines(path: Path) -> list[dict[str, Any]]:

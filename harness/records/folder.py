@@ -13,15 +13,13 @@ Neither Ray nor MLflow holds anything that a second run of the same command need
 from __future__ import annotations
 
 import dataclasses
-import json
-import os
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from harness.errors import RecordError
-from harness.records.files import commit, dumps, now, replace, sync_folder
+from harness.records.files import commit, dumps, read_json, replace, set_aside
 from harness.records.status import Status
 from harness.specs.resources import Resources
 from harness.trial import Trial, canonical_json, decode, encode, identity_of
@@ -95,7 +93,7 @@ class TrialFolder:
 
     def suites(self) -> list[str]:
         """Names of the suites that have run the trial."""
-        spec = _read(self.spec) or {}
+        spec = read_json(self.spec) or {}
         return [str(name) for name in spec.get("suites", [])]
 
     def read_result(self) -> dict[str, Any] | None:
@@ -104,7 +102,7 @@ class TrialFolder:
         Raises:
             RecordError: It is damaged.
         """
-        return _read(self.result)
+        return read_json(self.result)
 
     def commit_result(self, result: Mapping[str, Any]) -> bool:
         """Commits the result of the trial; False if one is there."""
@@ -116,18 +114,8 @@ class TrialFolder:
         Arguments:
             attempts: Set the attempts aside too, so that the trial starts anew.
         """
-        old = [self.result, *([self.choices] if attempts else [])]
-        old = [path for path in old if path.exists()] + (self.attempts() if attempts else [])
-        if not old:
-            return
-        stamp = now()
-        # Two results can be set aside within a millisecond.
-        while (place := self.path / f"replaced-{stamp}").exists():
-            stamp += 1
-        place.mkdir()
-        for path in old:
-            os.replace(path, place / path.name)
-        sync_folder(self.path)
+        more = [self.choices, *self.attempts()] if attempts else []
+        set_aside(self.path, [self.result, *more])
 
     def replaced(self) -> list[dict[str, Any]]:
         """Results that were set aside."""
@@ -140,7 +128,7 @@ def read_spec(path: Path) -> tuple[Trial, Resources]:
     Raises:
         RecordError: It is absent, damaged, or not the trial it says it is.
     """
-    spec = _read(path)
+    spec = read_json(path)
     if spec is None:
         raise RecordError(f"{path}: no such file")
     try:
@@ -191,19 +179,6 @@ def status_of(result: Mapping[str, Any]) -> Status:
 
 def _read_all(folder: Path, pattern: str) -> Iterator[dict[str, Any]]:
     for path in sorted(folder.glob(pattern)):
-        values = _read(path)
+        values = read_json(path)
         if values is not None:
             yield values
-
-
-def _read(path: Path) -> dict[str, Any] | None:
-    """The values of a file of JSON, None if it is absent."""
-    try:
-        value = json.loads(path.read_bytes())
-    except FileNotFoundError:
-        return None
-    except (OSError, ValueError) as error:
-        raise RecordError(f"{path}: cannot be read: {error}") from error
-    if not isinstance(value, dict):
-        raise RecordError(f"{path}: not a record")
-    return value

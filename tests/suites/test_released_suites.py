@@ -64,7 +64,7 @@ def test_tables() -> None:
         assert trial.solver == _solver(1e-6, 1e-8)
         assert (training.optimizer.name, training.optimizer.lr) == ("adam_eps_hat", 1e-3)
         assert (training.patience.drops, training.patience.stop) == ((10, 20), 30)
-        assert (training.trace, training.validation_trace) == ("hutchinson", "hutchinson")
+        assert (training.trace, training.validation_trace) == ("hutchinson", None)
         assert (trial.evaluation.trace, training.last_batch) == ("exact", "keep")
         assert training.validate_every == 200
 

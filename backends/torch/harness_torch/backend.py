@@ -117,7 +117,9 @@ def _engine(trial: Trial, execution: str) -> Engine:
         # Here, because importing the compiler takes seconds.
         from harness_torch.solve.compiled import CompiledEngine
 
-        return CompiledEngine({trial.training.batch, trial.evaluation.batch})
+        return CompiledEngine(
+            {trial.training.batch, trial.training.validation_batch, trial.evaluation.batch}
+        )
     from harness_torch.solve.engines import get_engine
 
     return get_engine(trial.engine)
