@@ -190,6 +190,26 @@ def _show(
     _print(_json(show_json(found)) if as_json else show_text(found))
 
 
+@app.command("evaluate")
+def _evaluate(
+    trials: Annotated[list[str], typer.Argument(help="Ids of trials, or their beginnings.")],
+    settings: Annotated[
+        list[str],
+        typer.Option("--set", help="A change of the evaluation, as evaluation.trace=exact."),
+    ],
+    root: Root = DEFAULT_ROOT,
+    executor: Annotated[
+        Executor, typer.Option(help="inline runs in this process, ray spreads trials.")
+    ] = Executor.inline,
+) -> None:
+    """Score recorded trials in another way, without training them again."""
+    from harness.commands.evaluate import evaluate
+    from harness.executors.run import Execution
+
+    code = evaluate(trials, root, settings, Execution(executor.value), say=_print)
+    raise typer.Exit(code)
+
+
 @app.command("list")
 def _list(as_json: Json = False) -> None:
     """List all names that a suite can use.
