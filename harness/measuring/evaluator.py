@@ -186,7 +186,7 @@ class Evaluator:
 
     def _base(self, count: int, seed: int, index: int, prefix: str) -> Array:
         slots = noise_slots(self.trial, self.dataset.info.event_shape, "sample", count)
-        return draw(slots, seed, index, self.trial.precision, prefix)["base"]
+        return draw(slots, seed, index, self.trial.dtype, prefix)["base"]
 
     def _sampled(self, base: Array, size: int) -> tuple[Float, tuple[int, ...]]:
         """Maps base samples to model space, `size` a solve; and the evaluations of each."""
@@ -258,7 +258,7 @@ class Evaluator:
         noise: Arrays = {}
         if trace is None:
             slots = noise_slots(self.trial, shape, "evaluate", len(x))
-            noise = draw(slots, self.trial.seed, index, self.trial.precision, prefix)
+            noise = draw(slots, self.trial.seed, index, self.trial.dtype, prefix)
         control = Control(self.trial.evaluation_solver, trace or self.trial.evaluation.trace)
         report = self.model.evaluate(
             Batch(x.astype(self.trial.dtype), noise), control, (quantity,)

@@ -175,7 +175,7 @@ class Trainer:
         step, size = self.totals.step, self.trial.training.batch
         rows = self._dataset.training_batch(self.trial.seed, step, size)
         slots = noise_slots(self.trial, self._dataset.info.event_shape, "train", size)
-        noise = draw(slots, self.trial.seed, step, self.trial.precision)
+        noise = draw(slots, self.trial.seed, step, self.trial.dtype)
         # The model knows nothing of the preprocessing; lines and progress show nats of the data.
         self._log_volume = float(np.mean(rows.log_volume))
         return Batch(rows.x.astype(self.trial.dtype), noise)

@@ -33,6 +33,7 @@ FILES: Mapping[str, Mapping[str, str]] = {
 CLASSES: Mapping[str, Mapping[str, str]] = {
     "torch": {
         "backend.py TorchBackend": "the same under its framework's name",
+        "flow.py Carry": "in jax it goes from cell to cell, and stands in cells.py",
         "model.py TorchModel": "the same under its framework's name",
         "net/affine.py Conv": "jax has one class for both forms",
         "net/affine.py Linear": "jax has one class for both forms",
@@ -49,7 +50,6 @@ CLASSES: Mapping[str, Mapping[str, str]] = {
         "solve/counts.py Solution": "the end of a solve on the host",
         "solve/counts.py Watched": "counts what autograd differentiates within a library",
         "solve/native_engine.py Native": "an engine that compiles is derived from it",
-        "solve/problem.py Reversed": "jax has a flag for it",
         "solve/step.py RungeKutta": "owns the buffers that its stages are written to",
         "solve/tape.py Eager": "runs operation by operation; the other way is solve/compiled.py",
         "solve/tape.py Evaluator": "what both ways have in common",

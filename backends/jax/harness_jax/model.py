@@ -9,7 +9,7 @@ import jax
 import numpy as np
 
 from harness.architecture.arrays import initial_arrays
-from harness.architecture.transforms import Block, stages
+from harness.architecture.transforms import blocks_of
 from harness.errors import BackendError
 from harness.interface import (
     Array,
@@ -60,24 +60,17 @@ class JaxModel(Model):
     def __init__(
         self, trial: Trial, data: DataInfo, device: jax.Device, engine: EngineName
     ) -> None:
-        categorical = data.likelihood == "categorical"
-        self._dtype: np.dtype[np.floating] = np.dtype(
-            np.float64 if trial.precision == "float64" else np.float32
-        )
+        self._dtype: np.dtype[np.floating] = np.dtype(trial.dtype)
         self._optimizer = trial.training.optimizer
         self._engine = get_engine(engine)
         weights = dict(sorted(trial.regularizer.items()))
         self._flow = Flow(trial.model, data.event_shape, weights)
         self._objective: Objective = Density(self._flow, data.event_shape)
         if trial.model.posterior is not None:
-            found = stages(trial.model, data.event_shape)
-            blocks = tuple(stage for stage in found if isinstance(stage, Block))
-            nets = Autoencoder(trial.model, blocks, data.event_shape, categorical)
+            nets = Autoencoder(trial.model, blocks_of(trial.model, data.event_shape), data)
             self._objective = Elbo(self._flow, nets)
-        self._stack = Stack(trial.model, data.event_shape, self._dtype, device, categorical)
-        self._arrays = self._stack.put(
-            initial_arrays(trial, data.event_shape, categorical=categorical)
-        )
+        self._stack = Stack(trial.model, data, self._dtype, device)
+        self._arrays = self._stack.put(initial_arrays(trial, data))
         trained = {name: self._arrays[name] for name in self._stack.trainable}
         self._moments = initial_moments(trained, device)
         self._warm_steps = WarmSteps(trial, self._flow.blocks, device)

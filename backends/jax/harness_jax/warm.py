@@ -49,9 +49,10 @@ class WarmSteps:
         """
         if missing := [slot for slot in self._slots() if slot not in state]:
             raise BackendError(f"the state lacks {', '.join(missing)}")
-        dtype = np.float64 if self.trial.precision == "float64" else np.float32
         return {
-            slot.removeprefix("warm/"): jax.device_put(state[slot].astype(dtype), self.device)
+            slot.removeprefix("warm/"): jax.device_put(
+                state[slot].astype(self.trial.dtype), self.device
+            )
             for slot in self._slots()
         }
 

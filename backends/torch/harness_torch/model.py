@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from harness.architecture.arrays import array_specs, initial_arrays
-from harness.architecture.transforms import Block
+from harness.architecture.transforms import blocks_of
 from harness.errors import BackendError
 from harness.interface import (
     Array,
@@ -55,27 +55,22 @@ class TorchModel(Model):
         self, trial: Trial, data: DataInfo, device: str, engine: Engine | None = None
     ) -> None:
         self._engine = engine or Native()
-        categorical = data.likelihood == "categorical"
-        self._dtype = torch.float64 if trial.precision == "float64" else torch.float32
+        self._dtype: torch.dtype = getattr(torch, trial.dtype)
         self._device = torch.device(DEVICES[device])
         self._precision = PrecisionCheck(trial.precision)
         self._weights = dict(sorted(trial.regularizer.items()))
         self._arrays: dict[str, Tensor] = {
-            name: self._tensor(value)
-            for name, value in initial_arrays(
-                trial, data.event_shape, categorical=categorical
-            ).items()
+            name: self._tensor(value) for name, value in initial_arrays(trial, data).items()
         }
         trained = {}
-        for spec in array_specs(trial.model, data.event_shape, categorical=categorical):
+        for spec in array_specs(trial.model, data):
             if spec.trainable:
                 trained[spec.name] = self._arrays[spec.name].requires_grad_()
         self._optimizer = Adam(trained, trial.training.optimizer)
         self._flow = Flow(trial.model, data.event_shape, self._arrays, self._weights)
         self._objective: Objective = Density(self._flow, data.event_shape)
         if trial.model.posterior is not None:
-            blocks = tuple(s for s in self._flow.stages if isinstance(s, Block))
-            nets = Autoencoder(trial.model, blocks, data.event_shape, categorical)
+            nets = Autoencoder(trial.model, blocks_of(trial.model, data.event_shape), data)
             self._objective = Elbo(self._flow, nets, self._arrays)
         self._warm = WarmSteps(trial.solver, trial.gradient, self._flow.blocks)
 

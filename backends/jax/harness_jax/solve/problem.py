@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import jax
@@ -19,6 +20,7 @@ __all__ = [
     "Inputs",
     "NativeSolver",
     "Rates",
+    "Reversed",
     "Squares",
     "Tree",
     "join",
@@ -104,6 +106,18 @@ class InitialValue(NamedTuple):
     fixed: Tree
     squares: Squares = state_squares
     h0: jax.Array | None = None
+
+
+@dataclass(frozen=True)
+class Reversed:
+    """The field that runs from s = 1 to 0, over its own time 0 to 1."""
+
+    field: Field
+
+    def __call__(self, inputs: Inputs, s: jax.Array, z: jax.Array) -> tuple[jax.Array, jax.Array]:
+        """See `Field`."""
+        dz, dq = self.field(inputs, 1 - s, z)
+        return -dz, -dq
 
 
 NativeSolver = AdaptiveSolver | FixedSolver
