@@ -26,7 +26,7 @@ from harness.trial import EngineName, Trial
 from harness_jax.arrays import Stack
 from harness_jax.autoencoder import Autoencoder
 from harness_jax.flow import Flow
-from harness_jax.noise import drawn, stacked_noise
+from harness_jax.noise import drawn, noise_of
 from harness_jax.objective import Density, Elbo, Objective
 from harness_jax.optimizers import Moments, initial_moments
 from harness_jax.precision import PrecisionCheck
@@ -92,7 +92,7 @@ class JaxModel(Model):
         moments = self._stack.get(self._moments.m, "adam/m/")
         moments |= self._stack.get(self._moments.v, "adam/v/")
         count = np.asarray(self._moments.steps).astype(np.int64)
-        return moments | {"adam/count": count} | self._warm_steps.get(self._warm)
+        return moments | {"adam/count": count} | self._warm_steps.state(self._warm)
 
     def load_state(self, state: Mapping[str, Array]) -> None:
         """Restores what `state` returned."""
@@ -103,7 +103,7 @@ class JaxModel(Model):
         for prefix in ("adam/m/", "adam/v/"):
             found = {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}
             moments.append(self._stack.put(found, trainable=True))
-        self._warm = self._warm_steps.put(state)
+        self._warm = self._warm_steps.load_state(state)
         self._moments = Moments(jax.device_put(count, self._stack.device), *moments)
 
     def compile(self, batch: Batch, control: Control) -> None:
@@ -127,7 +127,7 @@ class JaxModel(Model):
         regularize = "regularizers" in quantities
         trace = None if set(quantities) <= {"encode", "reconstruct"} else control.trace
         program = self._jit(evaluate_program, self._how(control), trace, regularize)
-        noise = stacked_noise(self._flow, batch, trace, self._dtype, regularize=regularize)
+        noise = noise_of(self._flow, batch, trace, self._dtype, regularize=regularize)
         found, terms = program(self._arrays, self._floats(batch.x), noise)
         self._precision.of_state(terms.z)
         wanted = {name: v for name, v in found.items() if name.partition("/")[0] in quantities}
@@ -157,7 +157,7 @@ class JaxModel(Model):
         return How(self._engine, control.solver, control.gradient if training else None)
 
     def _train_inputs(self, batch: Batch, control: Control) -> Inputs:
-        noise = stacked_noise(
+        noise = noise_of(
             self._flow, batch, control.trace, self._dtype, training=True, regularize=True
         )
         lr, kl_weight = (np.asarray(v, self._dtype) for v in (control.lr, control.kl_weight))

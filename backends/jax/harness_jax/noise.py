@@ -13,10 +13,10 @@ from harness.trial import TraceName
 from harness_jax.flow import Flow
 from harness_jax.runs import Run
 
-__all__ = ["drawn", "stacked_noise"]
+__all__ = ["drawn", "noise_of"]
 
 
-def stacked_noise(
+def noise_of(
     flow: Flow,
     batch: Batch,
     trace: TraceName | None,
