@@ -119,7 +119,7 @@ class TorchModel(Model):
 
     def compile(self, batch: Batch, control: Control) -> None:
         """Takes the gradient of one step and forgets it, where anything is compiled."""
-        if not (isinstance(self._engine, Native) and self._engine.compiles):
+        if not self._engine.compiles:
             return
         loss = self._loss(batch, control)
         if loss.terms.failure is None:

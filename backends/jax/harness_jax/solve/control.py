@@ -14,20 +14,9 @@ from jax import lax
 
 from harness.solvers import TABLEAUX, Tableau
 from harness.trial import AdaptiveSolver
-from harness_jax.solve.problem import (
-    Squares,
-    Tree,
-    time_dtype,
-)
+from harness_jax.solve.problem import Squares, Tree, time_dtype
 
-__all__ = [
-    "Norm",
-    "all_finite",
-    "error_norm",
-    "first_step",
-    "next_step",
-    "scaled",
-]
+__all__ = ["Norm", "all_finite", "error_norm", "first_step", "next_step", "scaled"]
 
 
 Norm = Callable[[Tree], jax.Array]
@@ -73,7 +62,7 @@ def first_step(
     y0: Tree,
     solver: AdaptiveSolver,
     norm: Norm,
-    count: jax.Array | int,
+    wanted: jax.Array,
     tape: Tree,
 ) -> tuple[jax.Array, Tree, Tree]:
     """The heuristic of Hairer, Norsett & Wanner, Solving Ordinary Differential Equations I, II.4,
@@ -86,12 +75,13 @@ def first_step(
         y0: Initial state.
         solver: Tolerances and order.
         norm: The error norm.
-        count: 2; or 1 for f(y0) alone; or 0 for nothing.
+        wanted: 1, or 0 to spare both evaluations; what is returned is then meaningless.
         tape: What goes round with the evaluations.
 
     Returns:
         The step, f(y0), and the tape.
     """
+    count = 2 * wanted
     zeros, zero = jax.tree.map(jnp.zeros_like, y0), jnp.zeros((), time_dtype(y0))
 
     def visit(i: jax.Array, carry: tuple[Tree, Tree, jax.Array, Tree]) -> Any:  # noqa: ANN401

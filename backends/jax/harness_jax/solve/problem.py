@@ -9,10 +9,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from harness.trial import (
-    AdaptiveSolver,
-    FixedSolver,
-)
+from harness.trial import AdaptiveSolver, FixedSolver
 
 __all__ = [
     "Field",
