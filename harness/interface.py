@@ -71,6 +71,11 @@ class DataInfo:
     event_shape: tuple[int, ...]
     likelihood: Likelihood = "density"
 
+    @property
+    def categorical(self) -> bool:
+        """Whether pixels are levels k / 255, each of which has a probability of its own."""
+        return self.likelihood == "categorical"
+
 
 @dataclass(frozen=True)
 class Batch:
@@ -79,12 +84,10 @@ class Batch:
     Arguments:
         x: [size, *event_shape] in the model's precision; for `Model.sample` an empty [0, ...].
         noise: Arrays by slot (`harness.architecture.noise`). Rademacher probes are int8.
-        condition: Optional per-example input of the dynamics, [size, width].
     """
 
     x: Array
     noise: Mapping[str, Array] = field(default_factory=dict)
-    condition: Array | None = None
 
     @property
     def size(self) -> int:

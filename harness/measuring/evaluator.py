@@ -254,7 +254,7 @@ class Evaluator:
 
     def _base(self, count: int, seed: int, key: NoiseKey) -> Array:
         slots = noise_slots(self.trial, self.dataset.info.event_shape, "sample", count)
-        return draw(slots, seed, key.draw, self.trial.precision, f"{key.name}/")["base"]
+        return draw(slots, seed, key.draw, self.trial.dtype, f"{key.name}/")["base"]
 
     def _sampled(self, base: Array, size: int) -> tuple[Float, tuple[int, ...]]:
         """Maps base samples to model space, `size` a solve; and the evaluations of each."""
@@ -278,7 +278,7 @@ class Evaluator:
         shape = self.dataset.info.event_shape
         scoring = scoring or Scoring.of(self.trial, "test")
         slots = noise_slots(self.trial, shape, "evaluate", len(x), scoring.trace)
-        noise = draw(slots, self.trial.seed, key.draw, self.trial.precision, f"{key.name}/")
+        noise = draw(slots, self.trial.seed, key.draw, self.trial.dtype, f"{key.name}/")
         control = Control(scoring.solver, scoring.trace)
         report = self.model.evaluate(
             Batch(x.astype(self.trial.dtype), noise), control, (quantity,)

@@ -9,6 +9,7 @@ from harness.architecture.arrays import array_specs
 from harness.datasets import registry as datasets
 from harness.datasets.registry import Declaration
 from harness.errors import BackendError, HarnessError
+from harness.interface import DataInfo
 from harness.metrics.paddingflow import protocol_cost
 from harness.specs.resources import Resources
 from harness.suites.presets import kind_of
@@ -47,7 +48,7 @@ def _fits(dataset: DatasetRef, model: ModelSpec) -> Iterator[Complaint]:
         # One block is like the other.
         one = replace(model, blocks=1)
         try:
-            array_specs(one, facts.event_shape, categorical=facts.likelihood == "categorical")
+            array_specs(one, DataInfo(dataset.name, facts.event_shape, facts.likelihood))
         except BackendError as error:
             yield Complaint(
                 ("model", "strides"),

@@ -178,7 +178,7 @@ class TrainingLoop:
         step, batching = self.totals.step, Batching.of(self._trial.training)
         rows = self._dataset.training_batch(self._trial.seed, step, batching)
         slots = noise_slots(self._trial, self._dataset.info.event_shape, "train", len(rows.x))
-        noise = draw(slots, self._trial.seed, step, self._trial.precision)
+        noise = draw(slots, self._trial.seed, step, self._trial.dtype)
         return Batch(rows.x.astype(self._trial.dtype), noise), float(np.mean(rows.log_volume))
 
     def _control(self) -> Control:

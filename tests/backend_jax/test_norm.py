@@ -183,7 +183,7 @@ def test_warm_steps_that_are_missing_are_named(base_trial: Trial) -> None:
     assert WarmSteps(warm, 2, cpu).initial().keys() == {"forward", "backward"}
     assert WarmSteps(replace(warm, gradient="direct"), 2, cpu).initial().keys() == {"forward"}
     with pytest.raises(BackendError, match="warm/backward"):
-        WarmSteps(warm, 2, cpu).put({"warm/forward": np.zeros(2)})
+        WarmSteps(warm, 2, cpu).load_state({"warm/forward": np.zeros(2)})
 
 
 def test_the_precision_is_verified() -> None:

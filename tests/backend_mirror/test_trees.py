@@ -33,6 +33,7 @@ FILES: Mapping[str, Mapping[str, str]] = {
 CLASSES: Mapping[str, Mapping[str, str]] = {
     "torch": {
         "backend.py TorchBackend": "the same under its framework's name",
+        "flow.py Carry": "in jax it goes from cell to cell, and stands in cells.py",
         "model.py TorchModel": "the same under its framework's name",
         "net/affine.py Conv": "jax has one class for both forms",
         "net/affine.py Linear": "jax has one class for both forms",
@@ -48,11 +49,10 @@ CLASSES: Mapping[str, Mapping[str, str]] = {
         "solve/counts.py Counts": "counts arrive in place; in jax a backward pass returns them",
         "solve/counts.py Solution": "the end of a solve on the host",
         "solve/counts.py Watched": "counts what autograd differentiates within a library",
-        "solve/native_engine.py Native": "an engine that compiles is derived from it",
-        "solve/problem.py Reversed": "jax has a flag for it",
+        "solve/library_engine.py Library": "an engine as a class, where jax has three functions",
+        "solve/native_engine.py Native": "an engine as a class; one that compiles derives from it",
         "solve/step.py RungeKutta": "owns the buffers that its stages are written to",
         "solve/tape.py Eager": "runs operation by operation; the other way is solve/compiled.py",
-        "solve/tape.py Evaluator": "what both ways have in common",
         "solve/tape.py Wanted": "what gets a gradient; in jax its inputs are apart",
     },
     "jax": {
@@ -64,7 +64,6 @@ CLASSES: Mapping[str, Mapping[str, str]] = {
         "solve/native_engine.py Recorder": "what a compiled loop writes down",
         "solve/step.py Start": "what a compiled step starts from",
         "solve/step.py Taken": "a step as it is read back",
-        "solve/tape.py Tangents": "an evaluation differentiable in two halves",
     },
 }
 

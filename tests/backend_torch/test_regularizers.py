@@ -176,7 +176,7 @@ def test_integrals_along_a_linear_flow(
     model = ModelSpec("concat", (), "identity")
     field = Augmented(model, first_block(model, 2), trace, names)
     q = torch.zeros(1 + len(names), 2, dtype=torch.float64)
-    found = Native()(InitialValue(field, inputs, z, q), SOLVER)
+    found = Native().solve(InitialValue(field, inputs, z, q), SOLVER)
 
     for row in range(2):
         e, x = eps[row].tolist(), z[row].tolist()
@@ -213,7 +213,7 @@ def test_regularizers_stay_out_of_the_step_size_control() -> None:
     u, q = torch.ones(3, 2, dtype=torch.float64), torch.zeros(2, 3, dtype=torch.float64)
     steps = []
     for size in (0.0, 1e3):
-        end = Native()(InitialValue(_Wild(size), (), u, q), SOLVER)
+        end = Native().solve(InitialValue(_Wild(size), (), u, q), SOLVER)
         steps.append((end.accepted, end.rejected))
     assert steps[0] == steps[1]
 

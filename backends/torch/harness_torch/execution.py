@@ -9,7 +9,7 @@ import sys
 from collections.abc import Mapping
 from dataclasses import replace
 
-from harness.architecture.transforms import Block, stages
+from harness.architecture.transforms import blocks_of
 from harness.interface import DataInfo
 from harness.trial import FixedSolver, LibrarySolver, Trial
 
@@ -36,8 +36,7 @@ def choose_execution(trial: Trial, data: DataInfo, cores: int) -> Mapping[str, s
     if _compiler() is None:
         return {"execution": "eager", "because": "there is no C++ compiler"}
     # Equal blocks share what is compiled, whatever their place.
-    found = stages(trial.model, data.event_shape)
-    blocks = [replace(stage, index=0) for stage in found if isinstance(stage, Block)]
+    blocks = [replace(block, index=0) for block in blocks_of(trial.model, data.event_shape)]
     evaluations = USUAL_EVALUATIONS
     if isinstance(trial.solver, FixedSolver):
         evaluations = trial.solver.steps

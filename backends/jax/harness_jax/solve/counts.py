@@ -8,9 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from harness.solvers import TABLEAUX
-from harness_jax.solve.problem import (
-    NativeSolver,
-)
+from harness_jax.solve.problem import NativeSolver
 
 __all__ = ["FAILURES", "MAX_STEPS", "NON_FINITE", "UNDERFLOW", "Stats", "evaluations"]
 

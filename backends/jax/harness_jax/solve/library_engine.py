@@ -187,7 +187,7 @@ def _first(problem: InitialValue, solver: AdaptiveSolver) -> tuple[jax.Array, ja
     given = jnp.zeros((), time_dtype(y0)) if problem.h0 is None else problem.h0
     known = (given == 0) & heuristic
     problem = problem._replace(y0=y0, inputs=inputs)
-    h, _, _ = first_step(evaluate, problem, solver, 2 * known.astype(jnp.int32), None)
+    h, _, _ = first_step(evaluate, problem, solver, known.astype(jnp.int32), None)
     if solver.first_step not in ("heuristic", "warm"):
         h = jnp.asarray(1.0 if solver.first_step == "whole" else solver.first_step, h.dtype)
     return jnp.where(given == 0, h, given), known
