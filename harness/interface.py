@@ -259,7 +259,7 @@ class Backend(abc.ABC):
     """Distributions it needs, e.g. ("torch", "torchdiffeq"); asked of importlib.metadata."""
 
     direct_pays: bool = True
-    """Whether mode `direct` is faster than `checkpoint` where it fits; `auto` takes it only then."""
+    """Whether mode `direct`, where it fits, is faster than `checkpoint`; `auto` asks."""
 
     @abc.abstractmethod
     def supports(self, trial: Trial) -> Unsupported | None:
