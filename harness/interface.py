@@ -259,7 +259,7 @@ class Backend(abc.ABC):
     """Distributions it needs, e.g. ("torch", "torchdiffeq"); asked of importlib.metadata."""
 
     direct_pays: bool = True
-    """Whether mode `direct` is faster than `checkpoint` where it fits; else `auto` avoids it."""
+    """Whether mode `direct`, where it fits, is faster than `checkpoint`; `auto` asks."""
 
     @abc.abstractmethod
     def supports(self, trial: Trial) -> Unsupported | None:
@@ -276,7 +276,7 @@ class Backend(abc.ABC):
         """
 
     def choose(self, trial: Trial, data: DataInfo, device: str, cores: int) -> Mapping[str, str]:
-        """What the backend decides by itself and numbers may depend on, e.g. whether to compile.
+        """What the backend decides and numbers may depend on, e.g. whether to compile.
 
         Asked before the first attempt at a trial; the answer is stored, and `open` gets it in
         every attempt. No framework needed.

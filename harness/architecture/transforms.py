@@ -30,7 +30,7 @@ class LayerShape:
 
     Arguments:
         inputs: (features,), or (channels, height, width) of a convolution.
-        outputs: Likewise.
+        outputs: In the same form.
         stride: 1, 2, or -2 for a transposed convolution; None for a layer that is none.
     """
 

@@ -9,15 +9,17 @@ from __future__ import annotations
 import contextlib
 import errno
 import fcntl
+import functools
 import hashlib
 import json
 import os
-import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
+from harness import caches
+from harness.caches import CACHE_DIR
 from harness.errors import DataError
 
 __all__ = [
@@ -36,7 +38,6 @@ __all__ = [
 ]
 
 DATA_DIR = "HARNESS_DATA_DIR"
-CACHE_DIR = "HARNESS_CACHE_DIR"
 
 
 def data_dir() -> Path | None:
@@ -46,13 +47,13 @@ def data_dir() -> Path | None:
 
 
 def cache_dir() -> Path:
-    """The folder of derived files: `HARNESS_CACHE_DIR`, or `cnf-harness` in the user's cache."""
-    value = os.environ.get(CACHE_DIR)
-    if value:
-        return Path(value).expanduser()
-    if sys.platform == "darwin":
-        return Path.home() / "Library" / "Caches" / "cnf-harness"
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "cnf-harness"
+    """The folder of derived files; for a user without a home one that ends with the process."""
+    return caches.cache_dir() or Path(_passing_folder().name)
+
+
+@functools.cache
+def _passing_folder() -> tempfile.TemporaryDirectory[str]:
+    return tempfile.TemporaryDirectory(prefix="cnf-harness-")
 
 
 def find(file: str) -> Path | None:

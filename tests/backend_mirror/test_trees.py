@@ -33,11 +33,9 @@ FILES: Mapping[str, Mapping[str, str]] = {
 CLASSES: Mapping[str, Mapping[str, str]] = {
     "torch": {
         "backend.py TorchBackend": "the same under its framework's name",
-        "flow.py Carry": "in jax it goes from cell to cell, and stands in cells.py",
         "model.py TorchModel": "the same under its framework's name",
         "net/affine.py Conv": "jax has one class for both forms",
         "net/affine.py Linear": "jax has one class for both forms",
-        "net/layers.py GatedLayers": "keeps the joined arrays; in jax a function does",
         "net/taylor.py Jet": "coefficients on demand; jax computes an order at a time",
         "noise.py Noise": "by block; in jax stacked by run, a dictionary",
         "optimizers.py Adam": "moves its arrays in place",

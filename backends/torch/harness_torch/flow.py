@@ -28,7 +28,7 @@ from harness_torch.solve.problem import Field, InitialValue, Inputs, Reversed, l
 from harness_torch.squeeze import join, split, squeeze, unsqueeze
 from harness_torch.trajectory import distance_to_line
 
-__all__ = ["Carry", "Flow", "Terms", "log_standard_normal"]
+__all__ = ["Flow", "Terms", "log_standard_normal"]
 
 
 class Carry(NamedTuple):

@@ -64,12 +64,14 @@ class Linearization:
         self._block, self._residual = block, residual
 
     def tangent(self, v: jax.Array) -> jax.Array:
-        """J v, [..., batch, *shape] for v of that shape; in a batch of 1 all examples share it."""
+        """The product J v, [..., batch, *shape] for v of that shape; all examples share a v whose
+        batch is 1.
+        """
         out = self._layers[-1].tangent(self._push(v))
         return out - v if self._residual else out
 
     def cotangent(self, u: jax.Array) -> jax.Array:
-        """u^T J, [batch, *shape] for u of that shape; reverse mode written out."""
+        """The product u^T J, [batch, *shape] for u of that shape; reverse mode written out."""
         out = self._layers[-1].cotangent(u)
         for layer, slope in zip(reversed(self._layers[:-1]), reversed(self._slopes), strict=True):
             out = layer.cotangent(out * slope)

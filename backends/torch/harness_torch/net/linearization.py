@@ -49,23 +49,23 @@ class Linearization:
         return of_net - of_identity if self.residual else of_net
 
     def tangent(self, v: Tensor) -> Tensor:
-        """J v, [..., batch, *shape] for v of that shape."""
+        """The product J v, [..., batch, *shape] for v of that shape."""
         return self.less(self.net_tangent(v), v)
 
     def net_tangent(self, v: Tensor) -> Tensor:
-        """J v for the Jacobian of the net alone."""
+        """The product J v for the Jacobian of the net alone."""
         return self._last.tangent(self._push(v, 0))
 
     def cotangent(self, u: Tensor) -> Tensor:
-        """u^T J, [..., batch, *shape] for u of that shape."""
+        """The product u^T J, [..., batch, *shape] for u of that shape."""
         return self.less(self.net_cotangent(u), u)
 
     def net_cotangent(self, u: Tensor) -> Tensor:
-        """u^T J for the Jacobian of the net alone; reverse mode written out."""
+        """The product u^T J for the Jacobian of the net alone; reverse mode written out."""
         return self._pull(self._last.cotangent(u), len(self._hidden))
 
     def jacobian(self) -> Tensor:
-        """J of each example, [batch, D, D]."""
+        """The Jacobian J of each example, [batch, D, D]."""
         columns = [self._last.tangent(self._push(basis, 0)) for basis in self._bases()]
         flat = torch.cat(columns).flatten(2)
         net = flat.expand(-1, len(self.inputs[0]), -1).permute(1, 2, 0)

@@ -1,9 +1,8 @@
 """Compiled evaluations: a field and its vector-Jacobian product, traced to tensor operations and
 compiled by inductor once for all equal fields and shapes.
 
-One evaluation is the unit. A whole step of dopri5 compiled as one is no faster, forward 2.9 ms
-against 6 x 0.40, backward 4.0 against 6 x 0.47 (processor time, 512 examples in 2-64-64-64-2,
-one core), has five times the operations to compile, and serves one tableau alone.
+One evaluation is the unit. A whole step compiled as one is no faster, has as many times the
+operations to compile as the method has stages, and serves one tableau alone.
 """
 
 from __future__ import annotations
@@ -30,8 +29,8 @@ __all__ = ["Compiled", "CompiledEngine"]
 Program = Callable[..., Sequence[Tensor]]
 
 MOST_OPERATIONS = 3000
-"""Of one program: ten times those of the toy net's product. Exact traces of images take one pass a
-chunk of dimensions, each written out.
+"""Of one program: ten times as many as a toy net's product has. Exact traces of images take one
+pass a chunk of dimensions, each written out.
 """
 
 
@@ -192,7 +191,7 @@ def _compile(graph: GraphModule, arguments: Sequence[Tensor]) -> Program:
     size = len(graph.graph.nodes)
     if size > MOST_OPERATIONS:
         raise ValueError(f"{size} operations; compiling them would take too long")
-    # Written into the kernels, but not by itself into the key of inductor's cache.
+    # Written into the kernels, but not into the key of inductor's cache.
     options = {"cpp.threads": torch.get_num_threads()}
     compiled: Program = torch._inductor.compile(graph, list(arguments), options=options)
     return compiled

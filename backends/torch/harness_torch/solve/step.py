@@ -1,7 +1,6 @@
 """The stages of a Runge-Kutta step, in buffers that a whole solve reuses.
 
-Sums over stages are one matrix-vector product each: on [512, 2] to [10000, 6] it takes 40 to 70 %
-of the time of a chain of additions.
+Sums over stages are one matrix-vector product each, faster than a chain of additions.
 """
 
 from __future__ import annotations
