@@ -154,19 +154,10 @@ def _run(
     The same command again resumes what was interrupted and runs only what is new.
     """
     from harness.commands.run import run
+    from harness.executors.run import Execution
 
-    code = run(
-        suite,
-        root,
-        where=where,
-        rerun=rerun,
-        executor=executor.value,
-        address=address,
-        cpus=cpus,
-        exclusive=exclusive,
-        with_report=with_report,
-        say=_print,
-    )
+    how = Execution(executor.value, address, cpus, exclusive)
+    code = run(suite, root, how, where=where, rerun=rerun, with_report=with_report, say=_print)
     raise typer.Exit(code)
 
 
@@ -216,6 +207,26 @@ def _show(
 
     found = show(trial, root)
     _print(_json(show_json(found)) if as_json else show_text(found))
+
+
+@app.command("evaluate")
+def _evaluate(
+    trials: Annotated[list[str], typer.Argument(help="Ids of trials, or their beginnings.")],
+    settings: Annotated[
+        list[str],
+        typer.Option("--set", help="A change of the evaluation, as evaluation.trace=exact."),
+    ],
+    root: Root = DEFAULT_ROOT,
+    executor: Annotated[
+        Executor, typer.Option(help="inline runs in this process, ray spreads trials.")
+    ] = Executor.inline,
+) -> None:
+    """Score recorded trials in another way, without training them again."""
+    from harness.commands.evaluate import evaluate
+    from harness.executors.run import Execution
+
+    code = evaluate(trials, root, settings, Execution(executor.value), say=_print)
+    raise typer.Exit(code)
 
 
 @app.command("list")

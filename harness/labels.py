@@ -107,7 +107,7 @@ def _training(training: Training) -> str:
     parts += [f"patience_{part}" for part in patience]
     parts.append(training.trace)
     names = ("probe", "validate_every", "validation_rows", "validation_trace", "keep")
-    parts += _changed(training, Training(), *names, "last_batch")
+    parts += _changed(training, Training(), *names, "validation_batch", "last_batch")
     parts += ["stratified"] if training.stratified else []
     parts += _changed(training, Training(), "protocol")
     return " ".join(parts)

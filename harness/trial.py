@@ -129,6 +129,13 @@ class Trial:
         """SHA-256 of the canonical JSON of the trial, first 16 hex digits."""
         return identity_of(canonical(self))
 
+    @functools.cached_property
+    def training_id(self) -> str:
+        """Identity of the trained model: of all fields but `evaluation`, which scores it."""
+        value = encode(self)
+        del value["evaluation"]
+        return identity_of(canonical_json(value))
+
     @property
     def dtype(self) -> str:
         """Type of all real arrays; `tf32` is a matter of products, not of arrays."""

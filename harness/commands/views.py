@@ -71,13 +71,33 @@ def show_text(found: TrialRecord) -> str:
     head += [
         (key, str(result[key])) for key in ("status", "message", "attempts") if result.get(key)
     ]
-    metrics = [
+    rest = {key: result.get(key) for key in ("timing", "nfe", "memory", "environment")}
+    return "\n\n".join([columns(head), columns(_metric_rows(result)), json.dumps(rest, indent=2)])
+
+
+def evaluation_text(found: TrialRecord) -> str:
+    """Name, evaluation, status and metrics of one trial."""
+    result = found.result or {}
+    head = [
+        ("trial", found.trial.id),
+        ("name", trial_name(found.trial)),
+        ("evaluation", label(found.trial)["evaluation"]),
+        ("status", str(result.get("status", "no result yet"))),
+    ]
+    if result.get("message"):
+        head.append(("message", str(result["message"])))
+    by = (result.get("environment") or {}).get("trained_by")
+    if by:
+        head.append(("trained by", str(by["trial_id"])))
+    return "\n\n".join(filter(None, (columns(head), columns(_metric_rows(result)))))
+
+
+def _metric_rows(result: Mapping[str, Any]) -> list[tuple[str, str, str | None, str]]:
+    return [
         (name, f"{entry['value']:.6g}", entry.get("unit"), f"n={entry.get('n')}")
         for name, entry in (result.get("metrics") or {}).items()
         if entry is not None and entry["value"] is not None
     ]
-    rest = {key: result.get(key) for key in ("timing", "nfe", "memory", "environment")}
-    return "\n\n".join([columns(head), columns(metrics), json.dumps(rest, indent=2)])
 
 
 def show_json(found: TrialRecord) -> dict[str, Any]:

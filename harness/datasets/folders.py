@@ -9,16 +9,18 @@ from __future__ import annotations
 import contextlib
 import errno
 import fcntl
+import functools
 import hashlib
 import json
 import os
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
+from harness import caches
+from harness.caches import CACHE_DIR
 from harness.errors import DataError
 
 __all__ = [
@@ -37,7 +39,6 @@ __all__ = [
 ]
 
 DATA_DIR = "HARNESS_DATA_DIR"
-CACHE_DIR = "HARNESS_CACHE_DIR"
 
 
 def data_dir() -> Path | None:
@@ -51,22 +52,20 @@ def data_dir() -> Path | None:
 
 
 def cache_dir() -> Path:
-    """The folder of derived files: `HARNESS_CACHE_DIR`, or `cnf-harness` in the user's cache.
+    """The folder of derived files; for a user without a home one that ends with the process.
 
     Raises:
         DataError: `HARNESS_CACHE_DIR` names the home folder of nobody.
     """
-    value = os.environ.get(CACHE_DIR)
-    if value:
-        return _expanded(CACHE_DIR, value)
-    caches = "~/Library/Caches" if sys.platform == "darwin" else "~/.cache"
-    if sys.platform != "darwin":
-        caches = os.environ.get("XDG_CACHE_HOME") or caches
-    folder = Path(os.path.expanduser(caches)) / "cnf-harness"
-    if folder.is_absolute() and _may_be_written(folder):
-        return folder
-    # No home folder, or one that is not the user's: a cache that lasts as long as the machine.
-    return Path(tempfile.gettempdir()) / f"cnf-harness-{os.getuid()}-cache"
+    if value := os.environ.get(caches.CACHE_DIR):
+        return _expanded(caches.CACHE_DIR, value)
+    found = caches.cache_dir()
+    return found if found and _may_be_written(found) else Path(_passing_folder().name)
+
+
+@functools.cache
+def _passing_folder() -> tempfile.TemporaryDirectory[str]:
+    return tempfile.TemporaryDirectory(prefix="cnf-harness-")
 
 
 def _expanded(variable: str, value: str) -> Path:
@@ -77,7 +76,7 @@ def _expanded(variable: str, value: str) -> Path:
 
 
 def _may_be_written(folder: Path) -> bool:
-    existing = next(place for place in (folder, *folder.parents) if place.exists())
+    existing = next(place for place in (folder, *folder.absolute().parents) if place.exists())
     return existing.is_dir() and os.access(existing, os.W_OK)
 
 

@@ -29,6 +29,7 @@ from harness.planning.plan import PlannedTrial
 from harness.process.cores import usable_cores
 from harness.records.folder import TrialFolder
 from harness.records.status import Status
+from harness.records.trained import TrainedFolder
 from harness.training.run_trial import new_attempt_id
 
 __all__ = ["open_cluster", "require_room", "run_ray"]
@@ -191,9 +192,19 @@ class _Driver:
             rooms = [have.get(k, 0) / n for k, n in zip(("CPU", "GPU"), need, strict=True) if n]
             window = nodes if self._exclusive else min(_WINDOW, 2 * int(min(rooms)) + 1)
             here = sum(1 for running in self._running.values() if _need(running.planned) == need)
-            while queue and here < window:
-                self._submit(queue.popleft())
+            while here < window and (planned := self._next(queue)) is not None:
+                self._submit(planned)
                 here += 1
+
+    def _next(self, queue: deque[PlannedTrial]) -> PlannedTrial | None:
+        """Takes the first trial whose model is trained or is not being trained by another."""
+        busy = {running.planned.trial.training_id for running in self._running.values()}
+        for index, planned in enumerate(queue):
+            training_id = planned.trial.training_id
+            if training_id not in busy or TrainedFolder(self._root, training_id).record.exists():
+                del queue[index]
+                return planned
+        return None
 
     def _submit(self, planned: PlannedTrial) -> None:
         attempt_id = new_attempt_id()

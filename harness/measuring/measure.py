@@ -104,10 +104,7 @@ def _test(measured: Measurements, trained: Trained, test: Sequence[Rows]) -> Non
     _baseline(metrics, evaluator, score)
     if dataset.bits_per_dim:
         _add_bits(metrics, dataset.info.event_shape)
-    info = dataset.info
-    parameters = parameter_count(
-        trial.model, info.event_shape, categorical=info.likelihood == "categorical"
-    )
+    parameters = parameter_count(trial.model, dataset.info)
     metrics["parameters"] = {"value": parameters, "unit": "count", "n": 1}
     metrics["steps"] = {"value": trained.steps, "unit": "count", "n": 1}
     measured.metrics |= metrics

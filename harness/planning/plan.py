@@ -40,7 +40,8 @@ class PlannedTrial:
 
     Arguments:
         trial: The resolved spec.
-        state: `to_run`, `finished` (a record exists) or `skipped`.
+        state: `to_run`, `to_score` (its model is trained), `finished` (a record exists) or
+            `skipped`.
         reason: Why it is skipped, or a remark such as "will download 817 MB".
         resources: What it gets.
     """
@@ -49,6 +50,11 @@ class PlannedTrial:
     state: State
     reason: str | None
     resources: Resources
+
+    @property
+    def is_waiting(self) -> bool:
+        """True if something is to be computed."""
+        return self.state in ("to_run", "to_score")
 
 
 @dataclass(frozen=True)
@@ -172,7 +178,7 @@ def _fields(planned: PlannedTrial) -> Fields:
 
 def require_backends(plan: Plan) -> None:
     """Raises BackendNotInstalled if a trial to run needs a framework that is not installed."""
-    for name in dict.fromkeys(p.trial.backend for p in plan.trials if p.state == "to_run"):
+    for name in dict.fromkeys(p.trial.backend for p in plan.trials if p.is_waiting):
         backends.require(backends.get_backend(name))
 
 

@@ -8,11 +8,12 @@ from pathlib import Path
 
 import numpy as np
 from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save
+from safetensors.numpy import load_file, save
 
-from harness.interface import Array
+from harness.errors import RecordError
+from harness.interface import Array, Arrays
 
-__all__ = ["DAMAGE", "pack", "seal", "unseal"]
+__all__ = ["DAMAGE", "pack", "seal", "unpack", "unseal"]
 
 DAMAGE = (
     *(OSError, SafetensorError, ValueError, LookupError),
@@ -59,3 +60,15 @@ def _checksum(tensors: Mapping[str, Array], metadata: Mapping[str, str]) -> str:
         state.update(f"{name} {array.dtype.str} {array.shape}".encode())
         state.update(array.tobytes())
     return state.hexdigest()
+
+
+def unpack(path: Path) -> Arrays:
+    """Reads the arrays of a file.
+
+    Raises:
+        RecordError: It is absent or damaged.
+    """
+    try:
+        return dict(load_file(path))
+    except (OSError, SafetensorError) as error:
+        raise RecordError(f"{path}: its arrays cannot be read: {error}") from error

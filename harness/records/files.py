@@ -10,14 +10,24 @@ import os
 import re
 import time
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from harness.errors import StorageError, sentence_of
 
-__all__ = ["commit", "dumps", "now", "replace", "scrub", "storing", "sweep", "sync_folder"]
+__all__ = [
+    "commit",
+    "dumps",
+    "now",
+    "replace",
+    "scrub",
+    "set_aside",
+    "storing",
+    "sweep",
+    "sync_folder",
+]
 
 
 def scrub(value: Any) -> Any:  # noqa: ANN401
@@ -174,3 +184,19 @@ def sweep(folder: Path, older_s: float = 3600.0) -> None:
 
 
 _ASIDE = re.compile(r"\..+\.[0-9a-f]{32}")
+
+
+def set_aside(folder: Path, paths: Iterable[Path]) -> None:
+    """Moves what exists of some paths of a folder into a new `replaced-<time>` within it."""
+    old = [path for path in paths if path.exists()]
+    if not old:
+        return
+    stamp = now()
+    # Two results can be set aside within a millisecond.
+    while (place := folder / f"replaced-{stamp}").exists():
+        stamp += 1
+    with storing(folder):
+        place.mkdir()
+        for path in old:
+            os.replace(path, place / path.name)
+        sync_folder(folder)

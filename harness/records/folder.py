@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.errors import RecordError
-from harness.records.files import commit, dumps, now, replace, storing, sync_folder
+from harness.records.files import commit, dumps, replace, set_aside, storing
 from harness.records.readers import SCHEMA_VERSION, read_result, read_spec, read_suites
 from harness.specs.resources import Resources
 from harness.trial import Trial, encode
@@ -143,19 +143,8 @@ class TrialFolder:
         Arguments:
             attempts: Set the attempts aside too, so that the trial starts anew.
         """
-        old = [self.result, *([self.choices] if attempts else [])]
-        old = [path for path in old if path.exists()] + (self.attempts() if attempts else [])
-        if not old:
-            return
-        stamp = now()
-        # Two results can be set aside within a millisecond.
-        while (place := self.path / f"replaced-{stamp}").exists():
-            stamp += 1
-        with storing(self.path):
-            place.mkdir()
-            for path in old:
-                os.replace(path, place / path.name)
-            sync_folder(self.path)
+        more = [self.choices, *self.attempts()] if attempts else []
+        set_aside(self.path, [self.result, *more])
 
     def replaced(self) -> list[dict[str, Any]]:
         """Results that were set aside; those that cannot be read are left out."""

@@ -15,20 +15,22 @@ from harness.backends import get_backend
 from harness.datasets import registry as datasets
 from harness.datasets.base import Dataset
 from harness.errors import HarnessError, StorageError
-from harness.interface import Backend, Model
+from harness.interface import Arrays, Backend, Model
 from harness.measuring.evaluator import Evaluator, SolveFailed
-from harness.measuring.measure import measure
+from harness.measuring.measure import Trained, measure
 from harness.measuring.measurements import Measurements
 from harness.measuring.requirements import require_measurable, require_representable
 from harness.process.cores import Lease
 from harness.process.environment import describe, with_choices
 from harness.process.memory import memory_at_hand
 from harness.process.watch import Interrupted, TimedOut, Watch, lost_seconds
+from harness.records.arrays import pack, unpack
 from harness.records.files import dumps, replace, scrub, storing
 from harness.records.folder import TrialFolder
 from harness.records.readers import read_lines
 from harness.records.result import Result
 from harness.records.status import Status
+from harness.records.trained import TrainedFolder, TrainedRecord
 from harness.specs.resources import Resources
 from harness.training.checkpoint import Checkpoint, newest
 from harness.training.choices import settle
@@ -94,6 +96,7 @@ class _Findings:
     seconds: dict[str, float | None] = field(
         default_factory=lambda: dict.fromkeys(("import_s", "data_s", "build_s"))
     )
+    trained: TrainedRecord | None = None
     loop: TrainingLoop | None = None
     measured: Measurements = field(default_factory=lambda: Measurements(digest=""))
     device_bytes: int | None = None
@@ -112,8 +115,14 @@ class _Findings:
             "lost_s": sum((lost_seconds(path) for path in attempt.earlier), 0.0),
         }
         nfe = dict(self.measured.nfe)
-        host_bytes, shared = None, True
-        if self.loop is not None:
+        host_bytes, shared, environment = None, True, self.environment
+        if self.trained is not None:
+            timing |= self.trained.timing
+            nfe |= self.trained.nfe
+            host_bytes = self.trained.peak_host_bytes
+            shared = self.trained.shared or attempt.resources.gpus % 1 > 0
+            environment = self._of_both(attempt, self.trained)
+        elif self.loop is not None:
             totals = self.loop.totals
             timing |= {"compile_s": self.loop.compile_s, **totals.timing()}
             nfe |= totals.evaluations()
@@ -127,8 +136,18 @@ class _Findings:
             timing={**timing, "mode": "shared" if shared else "exclusive"},
             nfe=nfe,
             memory={"peak_host_bytes": host_bytes, "peak_device_bytes": self.device_bytes},
-            environment=self.environment,
+            environment=environment,
         )
+
+    def _of_both(self, attempt: Attempt, trained: TrainedRecord) -> dict[str, Any]:
+        """Where the model was trained, since that is what its timings are of; and in what the
+        place differs where another trial's model was scored.
+        """
+        if trained.trial_id == attempt.folder.trial_id:
+            return self.environment
+        scored = {k: v for k, v in self.environment.items() if trained.environment.get(k) != v}
+        by = {"trial_id": trained.trial_id, "attempt_id": trained.attempt_id}
+        return {**trained.environment, "trained_by": by, "scored_on": scored}
 
 
 def _end(attempt: Attempt, findings: _Findings) -> tuple[Status, str | None]:
@@ -220,18 +239,64 @@ def _taken_up(attempt: Attempt) -> Checkpoint | None:
 def _use(
     attempt: Attempt, findings: _Findings, evaluator: Evaluator, resumed: Checkpoint | None
 ) -> str | None:
+    folder = TrainedFolder(attempt.folder.root, attempt.trial.training_id)
+    findings.trained = folder.read()
+    if findings.trained is not None:
+        trained = _taken_over(attempt, folder, findings.trained, evaluator)
+        findings.measured = measure(trained, attempt.path, attempt.earlier)
+        return findings.measured.message
     surroundings = Surroundings(
         attempt.path,
         attempt.watch,
         attempt.options.cadence or Cadence.from_environment(),
         attempt.lease.alone,
-        findings.environment["numerics_fingerprint"],
+        findings.environment,
     )
     with TrainingLoop(evaluator, surroundings, resumed) as loop:
         findings.loop = loop
         loop.train()
-        findings.measured = measure(loop.trained(), attempt.path, attempt.earlier)
+        trained = loop.trained()
+        # From here on nobody has to train it again, whatever becomes of the measurements.
+        _commit(attempt, folder, loop, trained)
+        findings.measured = measure(trained, attempt.path, attempt.earlier)
     return findings.measured.message
+
+
+def _commit(attempt: Attempt, folder: TrainedFolder, loop: TrainingLoop, trained: Trained) -> None:
+    """Commits the model that a training has left."""
+    totals, surroundings = loop.totals, loop.surroundings
+    record = TrainedRecord(
+        trial_id=attempt.folder.trial_id,
+        attempt_id=attempt.path.name.removeprefix("attempt-"),
+        environment=surroundings.environment,
+        timing={"compile_s": loop.compile_s, **totals.timing()},
+        nfe=totals.evaluations(),
+        peak_host_bytes=totals.peak_host_bytes,
+        shared=totals.shared,
+        steps=trained.steps,
+        stale=trained.stale,
+        val_nll=trained.val_nll,
+        val_rows=trained.val_rows,
+    )
+    arrays = trained.kept or trained.evaluator.model.arrays()
+    model = pack(arrays, {"training_id": folder.training_id})
+    folder.commit(record, model, attempt.path / "metrics.jsonl")
+
+
+def _taken_over(
+    attempt: Attempt, folder: TrainedFolder, record: TrainedRecord, evaluator: Evaluator
+) -> Trained:
+    """A model that was trained before, by this trial or by one that differs in its evaluation."""
+    watch = attempt.watch
+    watch.report(phase="compiling", step=record.steps)
+    lines = folder.lines(record.attempt_id).read_bytes()
+    (attempt.path / "metrics.jsonl").write_bytes(lines)
+    evaluator.model.load_arrays(unpack(folder.model(record.attempt_id)))
+    evaluator.warm_up()
+    none: Arrays = {}
+    return Trained(
+        evaluator, watch, none, record.val_nll, record.val_rows, record.steps, record.stale
+    )
 
 
 def _message(attempt: Attempt, text: str) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -38,14 +38,19 @@ class Surroundings:
         watch: Time limit, requests to stop, progress.
         cadence: When lines and checkpoints are written.
         alone: Says whether no other trial runs on this machine.
-        fingerprint: Numerics fingerprint of this attempt.
+        environment: Where the attempt runs, its numerics fingerprint included.
     """
 
     attempt: Path
     watch: Watch
     cadence: Cadence
     alone: Callable[[], bool]
-    fingerprint: str
+    environment: Mapping[str, Any]
+
+    @property
+    def fingerprint(self) -> str:
+        """Numerics fingerprint of the attempt."""
+        return str(self.environment["numerics_fingerprint"])
 
 
 class _Begun(NamedTuple):
@@ -173,7 +178,7 @@ class TrainingLoop:
         step, batching = self.totals.step, Batching.of(self._trial.training)
         rows = self._dataset.training_batch(self._trial.seed, step, batching)
         slots = noise_slots(self._trial, self._dataset.info.event_shape, "train", len(rows.x))
-        noise = draw(slots, self._trial.seed, step, self._trial.precision)
+        noise = draw(slots, self._trial.seed, step, self._trial.dtype)
         return Batch(rows.x.astype(self._trial.dtype), noise), float(np.mean(rows.log_volume))
 
     def _control(self) -> Control:

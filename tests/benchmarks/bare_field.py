@@ -15,6 +15,7 @@ from contenders import CORES
 from workloads import Workload
 
 from harness.architecture.arrays import initial_arrays
+from harness.interface import DataInfo
 
 __all__ = ["FIELDS", "Timings"]
 
@@ -45,7 +46,9 @@ def _field(
 
 
 def _numbers(workload: Workload) -> tuple[list[Layer], np.ndarray, np.ndarray]:
-    arrays = initial_arrays(workload.trial("none", "direct", "float32"), (workload.dim,))
+    arrays = initial_arrays(
+        workload.trial("none", "direct", "float32"), DataInfo("none", (workload.dim,))
+    )
     layers = [
         tuple(arrays[f"block0/layer{k}/{name}"] for name in _ARRAYS)
         for k in range(len(workload.hidden) + 1)

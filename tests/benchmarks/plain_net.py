@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from workloads import Workload
 
 from harness.architecture.arrays import initial_arrays
+from harness.interface import DataInfo
 
 __all__ = ["BlockSolve", "ConcatSquashNet", "block_nets", "nfe_of"]
 
@@ -79,7 +80,7 @@ class ConcatSquashNet(nn.Module):
 def block_nets(workload: Workload, precision: Any = "float32") -> list[ConcatSquashNet]:  # noqa: ANN401
     """Returns the nets of all blocks with the initial arrays of the harness."""
     trial = workload.trial("torch", "adjoint", precision)
-    arrays = initial_arrays(trial, (workload.dim,))
+    arrays = initial_arrays(trial, DataInfo("none", (workload.dim,)))
     nets = []
     for block in range(workload.blocks):
         prefixes = [f"block{block}/layer{k}/" for k in range(len(workload.hidden) + 1)]

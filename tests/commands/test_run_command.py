@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from fakes import result_json
 from harness.cli import main
 from harness.commands import run as command
 from harness.errors import HarnessError
+from harness.executors.run import Execution
 from harness.planning.plan import Plan
 from harness.records.folder import TrialFolder
 
@@ -41,9 +43,9 @@ class Bench:
         return root / "reports" / plan.suite / "index.html"
 
     def __call__(self, executor: Run, *arguments: str) -> tuple[int, list[str], str]:
-        def run_trials(plan: Plan, **options: object) -> bool:
-            self.asked = options
-            return executor(plan, options["root"])
+        def run_trials(plan: Plan, root: Path, how: Execution) -> bool:
+            self.asked = {"root": root, **asdict(how)}
+            return executor(plan, root)
 
         self._monkeypatch.setattr(command, "run_trials", run_trials)
         self._monkeypatch.setattr(sys, "argv", ["harness", "run", *arguments])

@@ -48,14 +48,15 @@ def test_an_unknown_method_encryption_and_damage_are_refused(path: Path) -> None
     local, central = raw.find(b"PK\3\4"), raw.find(b"PK\1\2")
     unknown, encrypted = bytearray(raw), bytearray(raw)
     for place in (local + 8, central + 10):
-        unknown[place : place + 2] = struct.pack("<H", 99)
+        struct.pack_into("<H", unknown, place, 99)
     encrypted[local + 6] |= 1
     encrypted[central + 8] |= 1
     damaged = [_packed(method) for method in (zipfile.ZIP_DEFLATED, zipfile.ZIP_LZMA)]
     for each in damaged:
         each[60:90] = b"\xff" * 30
-    for each in (unknown, encrypted, *damaged, raw[:100], b""):
-        path.write_bytes(each)
+    wrong = [bytes(content) for content in (unknown, encrypted, *damaged, raw[:100])]
+    for content in (*wrong, b""):
+        path.write_bytes(content)
         _refused(path, "")
 
 

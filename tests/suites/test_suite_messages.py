@@ -67,6 +67,8 @@ CASES: Mapping[str, str | bytes] = {
     "fixed-step solver without steps": GOOD.replace("dopri5", "[euler, {name: euler}]"),
     "solver without a name": GOOD.replace("dopri5", "{rtol: 1e-5}"),
     "solver that is a number": GOOD.replace("dopri5", "5"),
+    "stratified rows": block("training: {stratified: true}").replace("moons", "digits"),
+    "nonlinear output without a hypernet": block("model: {posterior: {nonlinear_output: true}}"),
     "first step": GOOD.replace("dopri5", "{name: dopri5, first_step: hairer}"),
     "first step too large": GOOD.replace("dopri5", "{name: dopri5, first_step: 2}"),
     "end for a fixed-step solver": GOOD.replace("dopri5", "{name: rk4_38, steps: 8, end: stop}"),

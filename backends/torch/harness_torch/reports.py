@@ -7,13 +7,7 @@ from collections.abc import Mapping, Sequence
 
 from torch import Tensor
 
-from harness.interface import (
-    Array,
-    EvaluationReport,
-    Nfe,
-    Pending,
-    StepReport,
-)
+from harness.interface import Array, EvaluationReport, Nfe, Pending, StepReport
 from harness.trial import GradientName
 from harness_torch.solve.blocks import BlockCounts
 

@@ -23,6 +23,7 @@ __all__ = [
     "Leaves",
     "NativeSolver",
     "Rates",
+    "Reversed",
     "StateLeaves",
     "Tree",
     "join",
@@ -157,6 +158,18 @@ class InitialValue(NamedTuple):
     leaves: Leaves = StateLeaves()
     h0: jax.Array | None = None
     length: Callable[[Tree, Tree], jax.Array] = unit_length
+
+
+@dataclass(frozen=True)
+class Reversed:
+    """The field that runs from s = 1 to 0, over its own time 0 to 1."""
+
+    field: Field
+
+    def __call__(self, inputs: Inputs, s: jax.Array, z: jax.Array) -> tuple[jax.Array, jax.Array]:
+        """See `Field`."""
+        dz, dq = self.field(inputs, 1 - s, z)
+        return -dz, -dq
 
 
 NativeSolver = AdaptiveSolver | FixedSolver
