@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
+import io
 import json
 import os
 import sys
+from contextlib import suppress
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, NoReturn
 
 import typer
 
-from harness.errors import HarnessError
+from harness.errors import HarnessError, StorageError, sentence_of
+from harness.process.home import settle_home
 from harness.records.folder import DEFAULT_ROOT
 from harness.records.version import __version__
 
@@ -70,13 +74,28 @@ Rerun = Annotated[bool, typer.Option("--rerun", help="Run finished trials again.
 
 
 def main() -> NoReturn:
-    """Runs the command line; mistakes of the user are printed without a traceback."""
+    """Runs the command line; what a user can mend is printed without a traceback."""
+    for stream in (sys.stdout, sys.stderr):
+        # Python has None for one that was closed before it started.
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     try:
+        settle_home()
         app(prog_name="harness")
-    except HarnessError as error:
-        print(error, file=sys.stderr)
+    except (HarnessError, OSError) as error:
+        _complain(error)
         sys.exit(2)
     sys.exit(0)
+
+
+def _complain(error: HarnessError | OSError) -> None:
+    """Prints an error where it is seen; where nobody listens the exit code says it."""
+    place = "harness"
+    if isinstance(error, OSError):
+        place = error.filename or place
+    text = sentence_of(error, place) if isinstance(error, OSError) else str(error)
+    with suppress(OSError, ValueError, AttributeError):
+        print(text, file=sys.stderr, flush=True)
 
 
 @app.callback(invoke_without_command=True)
@@ -270,14 +289,18 @@ def _schema() -> None:
 
 
 def _print(text: str) -> None:
-    """Prints, and ends quietly when the reader has gone, as with `harness list | head -1`."""
+    """Prints; goes on quietly when the reader has gone, as with `harness list | head -1`.
+
+    Raises:
+        StorageError: What takes the output is full.
+    """
     try:
-        sys.stdout.write(text + "\n")
-        sys.stdout.flush()
-    except BrokenPipeError:
+        print(text, flush=True)
+    except OSError as error:
         # The interpreter flushes once more at exit; that must not fail either.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        raise typer.Exit from None
+        if error.errno not in (errno.EPIPE, errno.EIO, errno.EBADF):
+            raise StorageError(sentence_of(error, "standard output")) from error
 
 
 def _json(value: object) -> str:

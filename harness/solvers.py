@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-__all__ = ["ADAPTIVE_SOLVERS", "FIXED_SOLVERS", "TABLEAUX", "Tableau"]
+__all__ = ["ADAPTIVE_SOLVERS", "FIXED_SOLVERS", "LIBRARY_SOLVERS", "TABLEAUX", "Tableau"]
 
 
 @dataclass(frozen=True)
@@ -257,3 +257,15 @@ TABLEAUX: Mapping[str, Tableau] = {
 
 FIXED_SOLVERS = tuple(sorted(t.name for t in TABLEAUX.values() if t.error is None))
 ADAPTIVE_SOLVERS = tuple(sorted(t.name for t in TABLEAUX.values() if t.error is not None))
+
+LIBRARY_SOLVERS: Mapping[str, tuple[str, ...]] = {
+    "diffrax": (
+        *("Bosh3", "Dopri5", "Dopri8", "Euler", "Heun", "ImplicitEuler", "Kvaerno3", "Kvaerno4"),
+        *("Kvaerno5", "LeapfrogMidpoint", "Midpoint", "Ralston", "ReversibleHeun", "Tsit5"),
+    ),
+    "torchdiffeq": (
+        *("adaptive_heun", "bosh3", "dopri5", "dopri8", "euler", "explicit_adams", "fehlberg2"),
+        *("fixed_adams", "heun2", "heun3", "implicit_adams", "midpoint", "rk4", "scipy_solver"),
+    ),
+}
+"""What the libraries under the backends have for ordinary differential equations."""

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from harness.planning.plan import Plan
-from harness.records.files import read_lines
 from harness.records.folder import TrialFolder
+from harness.records.readers import read_lines
 from harness.trial import Trial
 
 __all__ = ["TrialStatus", "status"]
@@ -51,5 +51,4 @@ def _last_step(folder: TrialFolder) -> int | None:
     if not logs:
         return None
     lines = read_lines(max(logs, key=lambda path: path.stat().st_mtime))
-    steps = [line["step"] for line in lines if isinstance(line.get("step"), int)]
-    return steps[-1] if steps else None
+    return lines[-1]["step"] if lines else None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import collections
 import dataclasses
 import json
+import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -124,7 +125,15 @@ def data_text(facts: DataFacts) -> str:
     sizes = ", ".join(
         f"{split} {f'{rows:,}' if rows else 'endless'}" for split, rows in facts.sizes.items()
     )
-    if facts.gaussian_nll is None:
+    if facts.degenerate:
+        which = ", ".join(map(str, facts.degenerate[:10])) + (
+            ", ..." if len(facts.degenerate) > 10 else ""
+        )
+        gaussian = (
+            f"none: degenerate data, whose columns {which} (from 0) are constant or follow from "
+            "those before them; no density on them has a bound"
+        )
+    elif facts.gaussian_nll is None:
         gaussian = "none: the pixels are discrete, for an autoencoder"
     else:
         gaussian = f"{facts.gaussian_nll:.4f} nats"
@@ -164,8 +173,8 @@ def outcome_text(result: Outcome, source: str, root: Path) -> str:
 
 def rerun_command(failure: Failure, source: str, root: Path) -> str:
     """The command that runs one failed trial alone, in a process where it can be watched."""
-    parts = [f"harness run {source} -k id={failure.trial.id} --executor inline"]
+    parts = [f"harness run {shlex.quote(source)} -k id={failure.trial.id} --executor inline"]
     # Without it, what is final is not run again.
     parts += ["--rerun"] if failure.status and failure.status.is_final else []
-    parts += [f"--root {root}"] if root != DEFAULT_ROOT else []
+    parts += [f"--root {shlex.quote(str(root))}"] if root != DEFAULT_ROOT else []
     return " ".join(parts)

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import logging
 import os
+import sys
 import time
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
@@ -20,9 +21,10 @@ from pathlib import Path
 from typing import Any
 
 from harness.errors import HarnessError
+from harness.executors import worker
 from harness.executors.observer import Observer, Stop
 from harness.executors.retries import Cause, Deadline, Ended, Retries
-from harness.executors.worker import STOPPED, run_one
+from harness.executors.worker import STOPPED
 from harness.planning.plan import PlannedTrial
 from harness.process.cores import usable_cores
 from harness.records.folder import TrialFolder
@@ -35,6 +37,9 @@ __all__ = ["open_cluster", "require_room", "run_ray"]
 _POLL_S = 0.3
 _DRAIN_S = 30.0
 _WINDOW = 64
+_LONGEST_SOCKET = 103
+"""Bytes in the path of a Unix socket, of the systems that allow fewest."""
+_SOCKET_BYTES = len("/ray/session_2026-01-01_00-00-00_000000_0000000/sockets/plasma_store.1")
 _Need = tuple[float, float]
 
 
@@ -118,6 +123,7 @@ def open_cluster(address: str | None, cpus: int | None) -> Iterator[Any]:
     options: dict[str, Any] = {"address": address or "local"}
     if address is None:
         options |= {"num_cpus": cpus or len(usable_cores()), "include_dashboard": False}
+        options |= _short_folder()
     try:
         ray.init(**options, log_to_driver=False, logging_level=logging.ERROR)
     except Exception as error:  # Ray raises plain ones, e.g. if a node is too slow to start
@@ -130,6 +136,20 @@ def open_cluster(address: str | None, cpus: int | None) -> Iterator[Any]:
         yield ray
     finally:
         ray.shutdown()
+
+
+def _short_folder() -> dict[str, str]:
+    """An option of `ray.init` where the temporary folder is too long for Ray's sockets."""
+    folder = os.environ.get("RAY_TMPDIR") or os.environ.get("TMPDIR") or "/tmp"
+    if len(os.fsencode(folder)) + _SOCKET_BYTES <= _LONGEST_SOCKET:
+        return {}
+    return {"_temp_dir": f"/tmp/ray-{os.getuid()}"}
+
+
+def _hidden_folder() -> str:
+    """The working directory, unless this process finds modules in it; empty then."""
+    here = os.path.abspath(os.curdir)
+    return "" if here in map(os.path.abspath, filter(None, sys.path)) else here
 
 
 class _Driver:
@@ -145,7 +165,9 @@ class _Driver:
         self._observer, self._stop = observer, stop
         self._exclusive = exclusive
         # max_calls=1: a fresh process a trial, since it pins cores and imports a framework.
-        self._task = ray.remote(max_calls=1, max_retries=0)(run_one)
+        ray.cloudpickle.register_pickle_by_value(worker)
+        self._task = ray.remote(max_calls=1, max_retries=0)(worker.run_one)
+        self._hidden = _hidden_folder()
         self._retries = Retries(root, observer, stop)
         self._queues: dict[_Need, deque[PlannedTrial]] = {}
         self._running: dict[Any, _Running] = {}
@@ -196,7 +218,7 @@ class _Driver:
             name=f"trial-{planned.trial.id}",
         )
         reference = task.remote(
-            str(folder.spec), str(self._root), attempt_id, self._exclusive, may_retry
+            str(folder.spec), str(self._root), attempt_id, self._exclusive, may_retry, self._hidden
         )
         attempt = folder.attempt(attempt_id)
         self._running[reference] = _Running(planned, attempt_id, Deadline(planned, attempt))

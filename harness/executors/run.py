@@ -8,11 +8,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from harness.errors import HarnessError, InputError, Problem, RecordError
+from harness.errors import HarnessError, InputError, Problem
 from harness.executors.board import Board
+from harness.executors.flags import require_accepted_flags
 from harness.executors.observer import Stop
 from harness.planning.plan import Plan, PlannedTrial
-from harness.records.folder import TrialFolder, status_of
+from harness.records.files import storing, sweep
+from harness.records.folder import TrialFolder
+from harness.records.status import Status
 from harness.records.trained import TrainedFolder
 
 __all__ = ["EXECUTORS", "Execution", "run"]
@@ -45,11 +48,12 @@ def run(plan: Plan, root: Path, how: Execution) -> bool:
         False if it was interrupted. How the trials ended is in their records.
 
     Raises:
-        InputError: The executor is unknown or does not take the options.
-        RecordError: The run root cannot be written.
+        InputError: The executor is unknown or does not take the options, or XLA refuses XLA_FLAGS.
+        StorageError: The run root cannot be written.
         HarnessError: The executor cannot start.
     """
     _require_known(how)
+    require_accepted_flags(plan)
     root = root.resolve()
     # One seed of everything first: the whole grid is seen early, and trials that differ only in
     # the seed do not compile the same program at the same time.
@@ -94,19 +98,18 @@ def _prepare(root: Path, trials: Sequence[PlannedTrial], suite: str) -> None:
 
     A trial that ended for good begins anew; one that was killed or timed out has a checkpoint.
     """
-    try:
+    with storing(root):
         root.mkdir(parents=True, exist_ok=True)
-        for planned in trials:
-            folder = TrialFolder(root, planned.trial.id)
-            folder.write_spec(planned.trial, planned.resources, suite)
-            result = folder.read_result()
-            if result is not None:
-                final = status_of(result).is_final
-                folder.set_aside(attempts=final)
-                if final:
-                    TrainedFolder(root, planned.trial.training_id).set_aside()
-    except OSError as error:
-        raise RecordError(f"{root}: cannot be written: {error.strerror}") from error
+    for planned in trials:
+        folder = TrialFolder(root, planned.trial.id)
+        sweep(folder.path)
+        folder.write_spec(planned.trial, planned.resources, suite)
+        result = folder.read_result()
+        if result is not None:
+            final = Status(result["status"]).is_final
+            folder.set_aside(attempts=final)
+            if final:
+                TrainedFolder(root, planned.trial.training_id).set_aside()
 
 
 @contextmanager

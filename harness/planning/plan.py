@@ -9,6 +9,7 @@ from harness import backends
 from harness.errors import InputError, Problem
 from harness.labels import MAIN_AXES, label
 from harness.planning.states import State, States
+from harness.records.folder import Damaged
 from harness.specs.resources import Resources
 from harness.suites.builtin import find_suite
 from harness.suites.filters import Fields, fields_of, parse_filter
@@ -119,14 +120,16 @@ def plan_suite(suite: str | Path, root: str | Path) -> Plan:
 
     Raises:
         InputError: The suite is invalid.
-        RecordError: A record under the root cannot be read.
+        RecordError: Records of its trials are damaged; it names all of them.
     """
     loaded = load_suite(find_suite(str(suite)))
     states = States(Path(root))
-    planned = []
+    planned, damaged = [], Damaged()
     for point in expand(loaded):
-        state, reason = states.of(point.trial, excluded=point.excluded)
-        planned.append(PlannedTrial(point.trial, state, reason, point.resources))
+        with damaged:
+            state, reason = states.of(point.trial, excluded=point.excluded)
+            planned.append(PlannedTrial(point.trial, state, reason, point.resources))
+    damaged.refuse()
     return Plan(
         suite=loaded.name,
         description=loaded.description,

@@ -11,7 +11,7 @@ from typing import Literal
 from harness import backends
 from harness.datasets import registry as datasets
 from harness.errors import RecordError
-from harness.records.folder import TrialFolder, status_of
+from harness.records.folder import TrialFolder
 from harness.records.status import Status
 from harness.records.trained import TrainedFolder, TrainedRecord
 from harness.records.version import __version__
@@ -52,7 +52,7 @@ class States:
         result = self._result(trial)
         if result is None:
             return self._possible(trial)
-        status = status_of(result)
+        status = Status(result["status"])
         if not status.is_final:
             return self._possible(trial, f"failed before: {status.value}")
         if rerun:
@@ -104,7 +104,7 @@ def _subfolders(folder: Path) -> frozenset[str]:
 
 def _remark(result: Mapping[str, object]) -> str | None:
     """What is worth knowing of a finished trial: that it diverged, or which version ran it."""
-    status = status_of(result)
+    status = Status(result["status"])
     remarks = [] if status is Status.OK else [status.value]
     environment = result.get("environment")
     version = environment.get("harness") if isinstance(environment, dict) else None

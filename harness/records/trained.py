@@ -17,7 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from harness.errors import RecordError
-from harness.records.files import commit, dumps, now, read_json, set_aside, sync_folder
+from harness.records.files import commit, dumps, now, set_aside, storing, sync_folder
+from harness.records.readers import read_object
 
 __all__ = ["TrainedFolder", "TrainedRecord"]
 
@@ -91,7 +92,7 @@ class TrainedFolder:
         Raises:
             RecordError: It is damaged, of another training, or its model is gone.
         """
-        values = read_json(self.record)
+        values = read_object(self.record)
         if values is None:
             return None
         try:
@@ -120,13 +121,14 @@ class TrainedFolder:
             lines: The metrics.jsonl of its training.
         """
         place = self.model(record.attempt_id).parent
-        place.mkdir(parents=True, exist_ok=True)
-        self.model(record.attempt_id).write_bytes(model)
-        shutil.copyfile(lines, self.lines(record.attempt_id))
-        for path in (self.model(record.attempt_id), self.lines(record.attempt_id)):
-            with open(path, "rb") as file:
-                os.fsync(file.fileno())
-        sync_folder(place)
+        with storing(place):
+            place.mkdir(parents=True, exist_ok=True)
+            self.model(record.attempt_id).write_bytes(model)
+            shutil.copyfile(lines, self.lines(record.attempt_id))
+            for path in (self.model(record.attempt_id), self.lines(record.attempt_id)):
+                with open(path, "rb") as file:
+                    os.fsync(file.fileno())
+            sync_folder(place)
         values = {
             "schema_version": SCHEMA_VERSION,
             "training_id": self.training_id,

@@ -12,7 +12,7 @@ from harness.datasets import registry as datasets
 from harness.errors import DataError, InputError
 from harness.reading.nodes import Node
 from harness.reading.validation import Problems, validate
-from harness.solvers import ADAPTIVE_SOLVERS, FIXED_SOLVERS
+from harness.solvers import ADAPTIVE_SOLVERS, FIXED_SOLVERS, LIBRARY_SOLVERS
 from harness.suites.presets import Preset
 from harness.trial import (
     AdaptiveSolver,
@@ -36,7 +36,7 @@ MERGED = ("model", "training", "evaluation")
 """Here a block's mapping is laid over that of `defaults`; elsewhere it replaces it."""
 
 LIBRARY_SOLVER = re.compile(r"(torchdiffeq|diffrax):\w+")
-"""What `library` of a solver looks like; whether there is such a solver the library knows."""
+"""What `library` of a solver looks like."""
 
 Regularizer = dict[RegularizerName, Positive]
 VALUES: Mapping[str, Any] = {**annotations_of(Trial), "regularizer": Regularizer}
@@ -170,6 +170,17 @@ def _library_solver(node: Node, problems: Problems) -> LibrarySolver | None:
             '{library: "diffrax:Kvaerno5"}',
         )
         return None
+    if value is not None:
+        library, _, name = value.library.partition(":")
+        known = LIBRARY_SOLVERS[library]
+        if name not in known:
+            problems.add(
+                node.items()["library"].place,
+                f"{library} has no solver '{name}' for these equations",
+                known=known,
+                found=name,
+            )
+            return None
     return value
 
 

@@ -36,9 +36,11 @@ class DataFacts:
         event_shape: Shape of one example.
         sizes: Rows by split; 0 means an endless training stream.
         gaussian_nll: Of the test rows under a Gaussian fitted to the training rows, nats; None for
-            discrete pixels.
+            discrete pixels and degenerate data.
         gaussian_rows: Number of those test rows.
         gaussian_bits_per_dim: The same in bits/dim; None where the dataset has no such unit.
+        degenerate: Features, counted from 0, that are constant or follow from those before them:
+            no density on such data has a bound.
     """
 
     name: str
@@ -49,6 +51,7 @@ class DataFacts:
     gaussian_nll: float | None
     gaussian_rows: int
     gaussian_bits_per_dim: float | None
+    degenerate: tuple[int, ...] = ()
 
 
 def data(name: str) -> DataFacts:
@@ -59,11 +62,12 @@ def data(name: str) -> DataFacts:
         DataError: It is absent, incomplete or corrupt.
     """
     from harness.metrics.bits import bits_per_dim
-    from harness.metrics.gaussian import remembered_gaussian_nll
+    from harness.metrics.gaussian import remembered_baseline
 
     declared, dataset = datasets.declare(name), datasets.load(name)
     density = dataset.info.likelihood == "density"
-    nll, rows = remembered_gaussian_nll(dataset, declared.digest) if density else (None, 0)
+    found = remembered_baseline(dataset, declared.digest) if density else None
+    nll = None if found is None or found.dependent else found.nll
     shape = dataset.info.event_shape
     return DataFacts(
         name=name,
@@ -72,10 +76,11 @@ def data(name: str) -> DataFacts:
         event_shape=shape,
         sizes={str(split): count for split, count in dataset.sizes().items()},
         gaussian_nll=nll,
-        gaussian_rows=rows,
+        gaussian_rows=found.rows if found else 0,
         gaussian_bits_per_dim=(
             None if nll is None or not dataset.bits_per_dim else bits_per_dim(nll, shape)
         ),
+        degenerate=found.dependent if found else (),
     )
 
 
@@ -124,7 +129,6 @@ def _solver(tableau: Tableau) -> Entry:
     return Entry(tableau.name, f"order {tableau.order}, {kind}; {tableau.source}")
 
 
-# The library alone knows its solvers, and nothing here imports it.
 _LIBRARY_SOLVERS = (
     Entry("torchdiffeq:<name>", "{library: ...}: any solver of torchdiffeq, in torch alone"),
     Entry("diffrax:<Name>", "{library: ...}: any solver of diffrax, in jax alone"),

@@ -190,6 +190,9 @@ class _Reader:
                 self._problems.add(item.place, f"'include' must name a file, found {item.kind()}")
                 continue
             path = self._path.parent / item.value
+            if not _can_be(path):
+                self._problems.add(item.place, "no file can have this name")
+                continue
             if os.path.realpath(path) in self._chain:
                 start = self._chain.index(os.path.realpath(path))
                 names = [Path(real).name for real in self._chain[start:]]
@@ -254,3 +257,14 @@ class _Reader:
         except InputError as error:
             self._problems.extend(error)
             return None
+
+
+def _can_be(path: Path) -> bool:
+    """False for what no file can be called, by its length or its characters."""
+    try:
+        path.stat()
+    except FileNotFoundError:
+        return True
+    except (OSError, ValueError):
+        return False
+    return True

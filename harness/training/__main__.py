@@ -10,9 +10,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TextIO
 
-from harness.errors import HarnessError, RecordError
+from harness.errors import HarnessError, RecordError, sentence_of
+from harness.process.home import settle_home
 from harness.process.watch import Progress
-from harness.records.folder import TrialFolder, read_spec
+from harness.records.folder import TrialFolder
+from harness.records.readers import read_spec
 from harness.records.status import Status
 from harness.training.run_trial import INTERRUPTED_EXIT, OUT_OF_MEMORY_EXIT, RunOptions, run_trial
 from harness.trial import SEMANTICS_VERSION, Trial
@@ -43,6 +45,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the trial of a spec.json; returns 0 if it ended ok, 1 if not, 130 if interrupted."""
     given = _parser().parse_args(arguments)
     try:
+        settle_home()
         trial, resources = read_spec(given.spec)
         _require_this_version(given.spec, trial)
         root = given.root or _root_of(given.spec, trial)
@@ -65,6 +68,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 _print_result(result, terminal)
     except HarnessError as error:
         print(error, file=sys.stderr)
+        return 2
+    except OSError as error:
+        print(sentence_of(error, error.filename or given.spec), file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         return INTERRUPTED_EXIT

@@ -6,7 +6,7 @@ import sys
 import time
 import traceback
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -14,19 +14,20 @@ from typing import Any, Literal
 from harness.backends import get_backend
 from harness.datasets import registry as datasets
 from harness.datasets.base import Dataset
-from harness.errors import HarnessError
+from harness.errors import HarnessError, StorageError
 from harness.interface import Arrays, Backend, Model
 from harness.measuring.evaluator import Evaluator, SolveFailed
 from harness.measuring.measure import Trained, measure
 from harness.measuring.measurements import Measurements
-from harness.measuring.requirements import require_measurable
+from harness.measuring.requirements import require_measurable, require_representable
 from harness.process.cores import Lease
 from harness.process.environment import describe, with_choices
 from harness.process.memory import memory_at_hand
 from harness.process.watch import Interrupted, TimedOut, Watch, lost_seconds
 from harness.records.arrays import pack, unpack
-from harness.records.files import dumps, read_lines, replace, scrub
+from harness.records.files import dumps, replace, scrub, storing
 from harness.records.folder import TrialFolder
+from harness.records.readers import read_lines
 from harness.records.result import Result
 from harness.records.status import Status
 from harness.records.trained import TrainedFolder, TrainedRecord
@@ -153,7 +154,8 @@ def _end(attempt: Attempt, findings: _Findings) -> tuple[Status, str | None]:
     """Does the work; returns how it ended, and why."""
     try:
         return Status.OK, _work(attempt, findings)
-    except Interrupted:
+    except (Interrupted, StorageError):
+        # What is wrong with the run root cannot be recorded in it.
         raise
     except SolveFailed as error:
         return Status.DIVERGED, str(error)
@@ -185,6 +187,7 @@ def _work(attempt: Attempt, findings: _Findings) -> str | None:
     watch.report(phase="loading data")
     with findings.timed("data_s"):
         dataset = datasets.load(trial.dataset.name, trial.dataset.digest)
+    require_representable(trial, dataset)
     require_measurable(trial, dataset, memory_at_hand("cpu", 0, cores))
     trial, model, resumed = _opened(attempt, findings, backend, dataset)
     try:
@@ -228,7 +231,8 @@ def _taken_up(attempt: Attempt) -> Checkpoint | None:
     source, checkpoint = found
     step = checkpoint.totals.step
     lines = [x for x in read_lines(source / "metrics.jsonl") if x.get("step", 0) <= step]
-    (attempt.path / "metrics.jsonl").write_bytes(b"".join(dumps(line) for line in lines))
+    with storing(attempt.path):
+        (attempt.path / "metrics.jsonl").write_bytes(b"".join(dumps(line) for line in lines))
     return checkpoint
 
 
@@ -304,7 +308,8 @@ def _message(attempt: Attempt, text: str) -> str:
 def _log(attempt: Attempt, text: str) -> None:
     """Writes a text to the log, and to the terminal if that is not the log already."""
     text = scrub(text)
-    with open(attempt.path / "log.txt", "a", encoding="utf-8") as file:
+    # The message of the record has the essence.
+    with suppress(OSError), open(attempt.path / "log.txt", "a", encoding="utf-8") as file:
         file.write(text + "\n")
     if not attempt.options.capture:
         print(text, file=sys.stderr, flush=True)

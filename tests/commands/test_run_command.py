@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from fakes import result_json
 
 from harness.cli import main
 from harness.commands import run as command
@@ -75,13 +76,12 @@ def committing(nll: float, failing: int = 0) -> Run:
             folder = TrialFolder(root, planned.trial.id)
             folder.write_spec(planned.trial, planned.resources)
             folder.commit_result(
-                {
-                    "trial_id": planned.trial.id,
-                    "status": "ok" if ok else "timeout",
-                    "message": None if ok else "Killed at its time limit.",
-                    "metrics": {"test_nll": {"value": nll, "unit": "nats", "n": 1}} if ok else {},
-                    "environment": {},
-                }
+                result_json(
+                    planned.trial.id,
+                    status="ok" if ok else "timeout",
+                    message=None if ok else "Killed at its time limit.",
+                    metrics={"test_nll": {"value": nll, "unit": "nats", "n": 1}} if ok else {},
+                )
             )
         return True
 

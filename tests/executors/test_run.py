@@ -94,5 +94,5 @@ def test_options_that_do_not_fit_are_input_errors(tmp_path: Path) -> None:
 
 def test_a_root_that_cannot_be_written_is_a_record_error(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(RecordError, match="cannot be written: Not a directory"):
+    with pytest.raises(RecordError, match=r"cannot be used \(Not a directory\)"):
         run(Plan("empty", "", ()), tmp_path / "file" / "runs", Execution())

@@ -14,7 +14,8 @@ from harness.commands.run import INTERRUPTED
 from harness.executors import retries
 from harness.executors.run import Execution, run
 from harness.planning.plan import Plan, PlannedTrial
-from harness.records.folder import TrialFolder, read_spec
+from harness.records.folder import TrialFolder
+from harness.records.readers import read_spec
 
 
 def main() -> int:

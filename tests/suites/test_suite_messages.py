@@ -38,6 +38,24 @@ def top(line: str) -> str:
 
 
 CASES: Mapping[str, str | bytes] = {
+    "integer of 400 digits": block(f"seed: {'9' * 400}"),
+    "unknown key in an optional block": block("model: {batch_norm: {decai: 0.1}}"),
+    "unknown key in sample metrics": block("evaluation: {sample_metrics: {row: 1}}"),
+    "include that no file can be called": top(f"include: [{'x' * 300}.yaml]"),
+    "include with a NUL": top('include: ["a\\0b.yaml"]'),
+    "underscore in a number": block("training: {iterations: 1_000}"),
+    "exponent in a whole number": block("training: {iterations: 1e3}"),
+    "time for minutes": top("resources: {timeout_minutes: 1:30}"),
+    "decimal comma": block("training: {optimizer: {lr: 0,001}}"),
+    "typo in a solver of torchdiffeq": GOOD.replace("dopri5", '{library: "torchdiffeq:dopri55"}'),
+    "typo in a solver of diffrax": GOOD.replace("dopri5", '{library: "diffrax:Dopri55"}'),
+    "learning rate beyond float32": block("training: {optimizer: {lr: 1e300}}"),
+    "weight below float32": block("regularizer: {rnode.kinetic: 1e-60}"),
+    "rtol below float32": GOOD.replace("dopri5", "{name: dopri5, rtol: 1e-12}"),
+    "rtol below float32 in an evaluation": block(
+        "evaluation: {solver: {name: dopri5, rtol: 1e-12}}"
+    ),
+    "batch norm of one row": block("model: {batch_norm: {}}\n    training: {batch: 1}"),
     "unknown key at the top": top("trails: []"),
     "unknown key in a block": block("sed: [0, 1]"),
     "unknown key in the model": block("model: {hiden: [64]}"),
@@ -241,6 +259,21 @@ def test_a_missing_file_and_a_folder(
 
 def test_the_good_file_is_good() -> None:
     assert message_of(GOOD) == (0, "")
+
+
+def test_what_float32_cannot_hold_float64_can() -> None:
+    wide = GOOD.replace("dopri5", "{name: dopri5, rtol: 1e-12}")
+    lines = ("precision: float64", "regularizer: {rnode.kinetic: 1e-60}")
+    assert message_of(wide + "".join(f"    {line}\n" for line in lines)) == (0, "")
+
+
+def test_an_endless_file_is_not_read_whole(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["harness", "plan", "/dev/zero"])
+    with pytest.raises(SystemExit):
+        main()
+    assert "larger than 1,000,000 bytes" in capsys.readouterr().err
 
 
 if __name__ == "__main__":

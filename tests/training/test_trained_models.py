@@ -159,7 +159,7 @@ def test_a_training_that_is_set_aside_is_done_again(tmp_path: Path) -> None:
     ("content", "message"),
     [
         ("{", "cannot be read"),
-        ("[]", "not a record"),
+        ("[]", "not a JSON object"),
         ('{"training_id": "0123456789abcdef"}', "of another training"),
         (None, "is gone"),
     ],
