@@ -150,6 +150,7 @@ def test_digest_of_an_own_file_follows_its_content(data: Path) -> None:
 
 
 def test_own_file_is_hashed_once(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(files, "_SETTLED_NS", 0)
     save(data / "my-data.npz")
     first = declare("my-data").digest
 
@@ -164,7 +165,10 @@ def test_own_file_is_hashed_once(data: Path, monkeypatch: pytest.MonkeyPatch) ->
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"[]", b'{"key": 1}', b'{"key": [1, 2]}'])
-def test_a_damaged_checksum_note_is_ignored(content: bytes, data: Path, tmp_path: Path) -> None:
+def test_a_damaged_checksum_note_is_ignored(
+    content: bytes, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(files, "_SETTLED_NS", 0)
     save(data / "my-data.npz")
     digest = declare("my-data").digest
     (note,) = (tmp_path / "cache" / "checksums").iterdir()
