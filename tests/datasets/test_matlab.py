@@ -18,16 +18,9 @@ from harness.datasets.registry import load
 from harness.errors import DataError
 from harness.streams.stream import Stream
 
+pytestmark = pytest.mark.usefixtures("data")
+
 SPLITS: tuple[Split, ...] = ("train", "val", "test")
-
-
-@pytest.fixture(autouse=True)
-def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The data folder."""
-    monkeypatch.setenv("HARNESS_DATA_DIR", str(tmp_path / "data"))
-    monkeypatch.setenv("HARNESS_CACHE_DIR", str(tmp_path / "cache"))
-    (tmp_path / "data").mkdir()
-    return tmp_path / "data"
 
 
 # Omniglot
