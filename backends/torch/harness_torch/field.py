@@ -1,4 +1,6 @@
-"""What a block's solve integrates: the velocity, and beside it -Tr(df/dz) and the regularizers."""
+"""What a block's solve integrates: the velocity, and beside it -Tr(df/dz) and the regularizers
+(docs/numerics.md, sections 1 and 4).
+"""
 
 from __future__ import annotations
 
