@@ -16,7 +16,7 @@ from harness.planning.plan import Plan, PlannedTrial
 from harness.records.files import storing, sweep
 from harness.records.folder import TrialFolder
 from harness.records.status import Status
-from harness.records.trained import TrainedFolder
+from harness.records.trained import TrainedFolder, begin_anew
 
 __all__ = ["EXECUTORS", "Execution", "run"]
 
@@ -102,14 +102,17 @@ def _prepare(root: Path, trials: Sequence[PlannedTrial], suite: str) -> None:
         root.mkdir(parents=True, exist_ok=True)
     for planned in trials:
         folder = TrialFolder(root, planned.trial.id)
-        sweep(folder.path)
+        trained = TrainedFolder(root, planned.trial.training_id)
+        for path in (folder.path, trained.path):
+            sweep(path)
         folder.write_spec(planned.trial, planned.resources, suite)
         result = folder.read_result()
-        if result is not None:
-            final = Status(result["status"]).is_final
-            folder.set_aside(attempts=final)
-            if final:
-                TrainedFolder(root, planned.trial.training_id).set_aside()
+        if result is None:
+            continue
+        if Status(result["status"]).is_final:
+            begin_anew(folder, planned.trial)
+        else:
+            folder.set_aside(attempts=False)
 
 
 @contextmanager

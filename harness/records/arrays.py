@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 from safetensors import SafetensorError, safe_open
-from safetensors.numpy import load_file, save
+from safetensors.numpy import save
 
 from harness.errors import RecordError
 from harness.interface import Array, Arrays
@@ -63,12 +63,12 @@ def _checksum(tensors: Mapping[str, Array], metadata: Mapping[str, str]) -> str:
 
 
 def unpack(path: Path) -> Arrays:
-    """Reads the arrays of a file.
+    """Reads the arrays of a file that `seal` wrote.
 
     Raises:
         RecordError: It is absent or damaged.
     """
     try:
-        return dict(load_file(path))
-    except (OSError, SafetensorError) as error:
+        return unseal(path)[0]
+    except DAMAGE as error:
         raise RecordError(f"{path}: its arrays cannot be read: {error}") from error

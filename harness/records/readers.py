@@ -13,13 +13,13 @@ import stat
 import typing
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import Any, NoReturn
 
 from harness.errors import RecordError
 from harness.records.status import Status
 from harness.specs.bounds import Bound
 from harness.specs.resources import Resources
-from harness.trial import Trial, canonical_json, decode, identity_of
+from harness.trial import Trial, annotations_of, canonical_json, decode, identity_of
 
 __all__ = [
     "SCHEMA_VERSION",
@@ -30,6 +30,7 @@ __all__ = [
     "read_result",
     "read_spec",
     "read_suites",
+    "read_trained",
 ]
 
 SCHEMA_VERSION = 1
@@ -162,6 +163,41 @@ def read_choices(path: Path, gradients: tuple[str, ...]) -> tuple[str, dict[str,
     return str(gradient), backend
 
 
+def read_trained(path: Path, training_id: str) -> dict[str, Any] | None:
+    """Reads a trained.json, None if it is absent.
+
+    Arguments:
+        path: The file.
+        training_id: The training in whose folder it lies.
+
+    Raises:
+        RecordError: It is damaged, of a later version, or of another training.
+    """
+    remedy = f"remove {path.parent}, and run again"
+    found = read_object(path, remedy)
+    if found is None:
+        return None
+    if _required(path, found, "training_id", str, remedy) != training_id:
+        _refuse(path, "is of another training", remedy)
+    _require_version(path, found)
+    for kind, names in _OF_TRAINED.items():
+        for name in names:
+            _required(path, found, name, kind, remedy)
+    for name in ("peak_host_bytes", "stale"):
+        _optional(path, found, name, int)
+    for name in ("timing", "nfe", "val_nll"):
+        _require_numbers(path, name, found.get(name))
+    return found
+
+
+_OF_TRAINED: Mapping[type, tuple[str, ...]] = {
+    str: ("trial_id", "attempt_id"),
+    int: ("steps", "val_rows"),
+    bool: ("shared",),
+    dict: ("environment", "timing", "nfe"),
+}
+
+
 def read_environment(attempt: Path) -> dict[str, Any]:
     """The environment.json of an attempt, empty where it has none that can be read."""
     try:
@@ -215,12 +251,14 @@ def _require_version(path: Path, values: Mapping[str, Any], required: bool = Tru
         )
 
 
-def _required(path: Path, values: Mapping[str, Any], name: str, kind: type) -> Any:  # noqa: ANN401
+def _required(
+    path: Path, values: Mapping[str, Any], name: str, kind: type, remedy: str = _REMEDY
+) -> Any:  # noqa: ANN401
     if name not in values:
-        _refuse(path, f"lacks '{name}'", _REMEDY)
+        _refuse(path, f"lacks '{name}'", remedy)
     value = values[name]
-    if not isinstance(value, kind) or isinstance(value, bool):
-        _refuse(path, f"'{name}' is not {_WORD[kind]}", _REMEDY)
+    if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
+        _refuse(path, f"'{name}' is not {_WORD[kind]}", remedy)
     return value
 
 
@@ -229,7 +267,12 @@ def _optional(path: Path, values: Mapping[str, Any], name: str, kind: type) -> N
         _required(path, values, name, kind)
 
 
-_WORD: Mapping[type, str] = {str: "a text", int: "a whole number", dict: "an object"}
+_WORD: Mapping[type, str] = {
+    str: "a text",
+    int: "a whole number",
+    bool: "true or false",
+    dict: "an object",
+}
 
 
 def _require_metric(path: Path, name: str, metric: Any) -> None:  # noqa: ANN401
@@ -250,15 +293,14 @@ def _require_numbers(path: Path, name: str, value: Any) -> None:  # noqa: ANN401
 
 
 def _require_bounds(resources: Resources) -> None:
-    hints = typing.get_type_hints(Resources, include_extras=True)
-    for field in dataclasses.fields(Resources):
-        kind, value = hints[field.name], getattr(resources, field.name)
-        if not _is_number(value) or not isinstance(value, typing.get_args(kind)[0]):
-            raise ValueError(f"'resources.{field.name}' is not a number of its kind")
-        if typing.get_origin(kind) is Annotated:
-            for bound in kind.__metadata__:
-                if isinstance(bound, Bound):
-                    bound.check(value)
+    for name, annotation in annotations_of(Resources).items():
+        kind, *bounds = typing.get_args(annotation)
+        value = getattr(resources, name)
+        if not _is_number(value) or not isinstance(value, kind):
+            raise ValueError(f"'resources.{name}' is not a number of its kind")
+        for bound in bounds:
+            if isinstance(bound, Bound):
+                bound.check(value)
 
 
 def _is_number(value: object) -> bool:

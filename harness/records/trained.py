@@ -9,20 +9,19 @@ A trial commits its trained model before it measures it. Whoever finds one measu
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
 from harness.errors import RecordError
-from harness.records.files import commit, dumps, now, set_aside, storing, sync_folder
-from harness.records.readers import read_object
+from harness.records.files import commit, dumps, now, replace, set_aside, storing
+from harness.records.folder import TrialFolder
+from harness.records.readers import SCHEMA_VERSION, read_trained
+from harness.trial import Trial
 
-__all__ = ["TrainedFolder", "TrainedRecord"]
-
-SCHEMA_VERSION = 1
+__all__ = ["TrainedFolder", "TrainedRecord", "begin_anew"]
 
 
 @dataclass(frozen=True)
@@ -54,6 +53,9 @@ class TrainedRecord:
     stale: int | None
     val_nll: float | None
     val_rows: int
+
+
+_FIELDS = fields(TrainedRecord)
 
 
 @dataclass(frozen=True)
@@ -92,24 +94,16 @@ class TrainedFolder:
         Raises:
             RecordError: It is damaged, of another training, or its model is gone.
         """
-        values = read_object(self.record)
+        values = read_trained(self.record, self.training_id)
         if values is None:
             return None
-        try:
-            if values.pop("training_id") != self.training_id:
-                raise RecordError(f"{self.record}: is of another training; remove {self.path}")
-            values.pop("schema_version")
-            values.pop("finished_ms")
-            found = TrainedRecord(**values)
-        except (KeyError, TypeError) as error:
-            raise RecordError(
-                f"{self.record}: not a trained model of this version: {error}"
-            ) from error
-        if not self.model(found.attempt_id).is_file():
-            raise RecordError(
-                f"{self.record}: its model {self.model(found.attempt_id)} is gone; remove "
-                f"{self.path} and run again"
-            )
+        said: dict[str, Any] = {field.name: values.get(field.name) for field in _FIELDS}
+        found = TrainedRecord(**said)
+        for path in (self.model(found.attempt_id), self.lines(found.attempt_id)):
+            if not path.is_file():
+                raise RecordError(
+                    f"{self.record}: its file {path} is gone; remove {self.path} and run again"
+                )
         return found
 
     def commit(self, record: TrainedRecord, model: bytes, lines: Path) -> bool:
@@ -117,27 +111,33 @@ class TrainedFolder:
 
         Arguments:
             record: What is said of it.
-            model: Its arrays, packed.
+            model: Its arrays, sealed.
             lines: The metrics.jsonl of its training.
         """
         place = self.model(record.attempt_id).parent
         with storing(place):
             place.mkdir(parents=True, exist_ok=True)
-            self.model(record.attempt_id).write_bytes(model)
-            shutil.copyfile(lines, self.lines(record.attempt_id))
-            for path in (self.model(record.attempt_id), self.lines(record.attempt_id)):
-                with open(path, "rb") as file:
-                    os.fsync(file.fileno())
-            sync_folder(place)
+            curve = lines.read_bytes()
+        replace(self.model(record.attempt_id), model)
+        replace(self.lines(record.attempt_id), curve)
         values = {
             "schema_version": SCHEMA_VERSION,
             "training_id": self.training_id,
             "finished_ms": now(),
             **record.__dict__,
         }
-        return commit(self.record, dumps(values, indent=1))
+        won = commit(self.record, dumps(values, indent=1))
+        if not won:
+            # Nobody reads what no record names.
+            shutil.rmtree(place, ignore_errors=True)
+        return won
 
     def set_aside(self) -> None:
         """Makes room for another training; what was there is kept beside."""
-        if self.path.is_dir():
-            set_aside(self.path, [self.record, *self.path.glob("attempt-*")])
+        set_aside(self.path, [self.record, *self.path.glob("attempt-*")])
+
+
+def begin_anew(folder: TrialFolder, trial: Trial) -> None:
+    """Sets a result aside with all that led to it, the trained model included."""
+    folder.set_aside(attempts=True)
+    TrainedFolder(folder.root, trial.training_id).set_aside()

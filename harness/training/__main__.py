@@ -13,7 +13,7 @@ from typing import Any, TextIO
 from harness.errors import HarnessError, RecordError, sentence_of
 from harness.process.home import settle_home
 from harness.process.watch import Progress
-from harness.records.folder import TrialFolder
+from harness.records.folder import DEFAULT_ROOT, TrialFolder
 from harness.records.readers import read_spec
 from harness.records.status import Status
 from harness.training.run_trial import INTERRUPTED_EXIT, OUT_OF_MEMORY_EXIT, RunOptions, run_trial
@@ -51,7 +51,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         root = given.root or _root_of(given.spec, trial)
         folder = TrialFolder(root, trial.id)
         if given.rerun:
-            folder.set_aside(attempts=True)
+            # Only who sets aside needs it; little is imported before the cores are pinned.
+            from harness.records.trained import begin_anew
+
+            begin_anew(folder, trial)
         # The trial's own output goes to its log; this stays the terminal.
         with os.fdopen(os.dup(1), "w", encoding="utf-8") as terminal:
             options = RunOptions(
@@ -93,7 +96,7 @@ def _root_of(spec: Path, trial: Trial) -> Path:
     parts = spec.resolve().parts
     if parts[-3:] == ("trials", trial.id, "spec.json"):
         return spec.resolve().parents[2]
-    return Path(os.environ.get("HARNESS_ROOT", "runs"))
+    return Path(os.environ.get("HARNESS_ROOT", DEFAULT_ROOT))
 
 
 class _PrintedProgress:
@@ -114,9 +117,13 @@ class _PrintedProgress:
 
 
 def _print_result(result: Mapping[str, Any], terminal: TextIO) -> None:
-    metrics = result["metrics"].items()
-    numbers = [f"{name} {found['value']:.6g} {found['unit']}" for name, found in metrics]
-    words = [result["status"], *([result["message"]] if result["message"] else []), *numbers]
+    message, metrics = result.get("message"), result.get("metrics") or {}
+    numbers = [
+        f"{name} {found['value']:.6g} {found.get('unit') or ''}".rstrip()
+        for name, found in metrics.items()
+        if found is not None and found["value"] is not None
+    ]
+    words = [result["status"], *([message] if message else []), *numbers]
     print("\n  ".join(words), file=terminal, flush=True)
 
 

@@ -24,7 +24,7 @@ from harness.process.cores import Lease
 from harness.process.environment import describe, with_choices
 from harness.process.memory import memory_at_hand
 from harness.process.watch import Interrupted, TimedOut, Watch, lost_seconds
-from harness.records.arrays import pack, unpack
+from harness.records.arrays import seal, unpack
 from harness.records.files import dumps, replace, scrub, storing
 from harness.records.folder import TrialFolder
 from harness.records.readers import read_lines
@@ -279,8 +279,7 @@ def _commit(attempt: Attempt, folder: TrainedFolder, loop: TrainingLoop, trained
         val_rows=trained.val_rows,
     )
     arrays = trained.kept or trained.evaluator.model.arrays()
-    model = pack(arrays, {"training_id": folder.training_id})
-    folder.commit(record, model, attempt.path / "metrics.jsonl")
+    folder.commit(record, seal(arrays, {}), attempt.path / "metrics.jsonl")
 
 
 def _taken_over(
@@ -289,8 +288,9 @@ def _taken_over(
     """A model that was trained before, by this trial or by one that differs in its evaluation."""
     watch = attempt.watch
     watch.report(phase="compiling", step=record.steps)
-    lines = folder.lines(record.attempt_id).read_bytes()
-    (attempt.path / "metrics.jsonl").write_bytes(lines)
+    with storing(attempt.path):
+        lines = folder.lines(record.attempt_id).read_bytes()
+        (attempt.path / "metrics.jsonl").write_bytes(lines)
     evaluator.model.load_arrays(unpack(folder.model(record.attempt_id)))
     evaluator.warm_up()
     none: Arrays = {}

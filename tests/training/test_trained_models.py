@@ -12,11 +12,12 @@ import pytest
 from fake_backend import FakeBackend
 from fakes import fake_trial, result_of, run_fake, timeless, write_spec
 
+from harness.errors import RecordError
 from harness.planning.states import States
 from harness.process.watch import Interrupted
 from harness.records.folder import TrialFolder
 from harness.records.status import Status
-from harness.records.trained import TrainedFolder
+from harness.records.trained import TrainedFolder, begin_anew
 from harness.training import attempt as attempts
 from harness.training.loop import TrainingLoop
 from harness.trial import AdaptiveSolver, Evaluation, Training, Trial
@@ -179,3 +180,65 @@ def test_a_damaged_trained_model_is_named_with_the_remedy(
     write_spec(tmp_path, other)
     assert run_fake(tmp_path, other) is Status.ERROR
     assert message in result_of(tmp_path, other)["message"]
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("schema_version", 99, "versions up to"),
+        ("timing", "fast", "'timing' is not an object"),
+        ("nfe", {"train": "many"}, "'nfe.train' is not a number"),
+        ("shared", "no", "'shared' is not true or false"),
+        ("trial_id", 1, "'trial_id' is not a text"),
+        ("stale", "none", "'stale' is not a whole number"),
+    ],
+)
+def test_a_trained_record_is_not_believed_in_part(
+    name: str,
+    value: Any,  # noqa: ANN401
+    message: str,
+    tmp_path: Path,
+) -> None:
+    trial = fake_trial(iterations=20)
+    run_fake(tmp_path, trial)
+    folder = TrainedFolder(tmp_path, trial.training_id)
+    record = json.loads(folder.record.read_text())
+    folder.record.write_text(json.dumps({**record, name: value}))
+    with pytest.raises(RecordError, match=message):
+        folder.read()
+
+
+def test_a_flipped_bit_in_a_trained_model_is_noticed(tmp_path: Path) -> None:
+    trial = fake_trial(iterations=20)
+    run_fake(tmp_path, trial)
+    folder = TrainedFolder(tmp_path, trial.training_id)
+    found = folder.read()
+    assert found is not None
+    model = bytearray(folder.model(found.attempt_id).read_bytes())
+    model[-1] ^= 1
+    folder.model(found.attempt_id).write_bytes(model)
+    other = _changed(trial, rows=50)
+    assert run_fake(tmp_path, other) is Status.ERROR
+    assert "not what was written" in result_of(tmp_path, other)["message"]
+
+
+def test_a_training_that_is_committed_second_leaves_nothing(tmp_path: Path) -> None:
+    trial = fake_trial(iterations=20)
+    run_fake(tmp_path, trial)
+    folder = TrainedFolder(tmp_path, trial.training_id)
+    first = folder.read()
+    assert first is not None
+    lines = folder.lines(first.attempt_id)
+    second = replace(first, attempt_id="later")
+    assert not folder.commit(second, b"arrays", lines)
+    assert folder.read() == first
+    assert [path.name for path in folder.path.glob("attempt-*")] == [lines.parent.name]
+
+
+def test_beginning_anew_trains_anew(tmp_path: Path) -> None:
+    trial = fake_trial(iterations=20)
+    run_fake(tmp_path, trial)
+    begin_anew(TrialFolder(tmp_path, trial.id), trial)
+    assert TrainedFolder(tmp_path, trial.training_id).read() is None
+    assert TrialFolder(tmp_path, trial.id).read_result() is None
+    assert TrialFolder(tmp_path, trial.id).attempts() == []
