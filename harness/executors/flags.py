@@ -21,11 +21,11 @@ def require_accepted_flags(plan: Plan) -> None:
     """Raises InputError if XLA refuses XLA_FLAGS: it ends the process that has them.
 
     Arguments:
-        plan: Nothing is asked unless a trial to run computes with jax and the variable is set.
+        plan: Nothing is asked unless a trial that waits computes with jax and the variable is set.
     """
     flags = os.environ.get(_NAME)
-    to_run = {planned.trial.backend for planned in plan.trials if planned.state == "to_run"}
-    if not flags or not any("jax" in get_backend(name).framework for name in to_run):
+    waiting = {planned.trial.backend for planned in plan.trials if planned.is_waiting}
+    if not flags or not any("jax" in get_backend(name).framework for name in waiting):
         return
     done = subprocess.run(
         [sys.executable, "-P", "-c", _PROBE],

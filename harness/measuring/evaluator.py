@@ -120,9 +120,9 @@ class Evaluator:
         """The first `limit` rows of a split in the batches in which they are scored."""
         return list(self.dataset.chunks(split, Scoring.of(self.trial, split).batch, limit))
 
-    def warm_up(self) -> None:
-        """Evaluates one batch of every size that validation and test have."""
-        for scoring, size in dict.fromkeys(self._batches()):
+    def warm_up(self, splits: Sequence[Split] = ("val", "test")) -> None:
+        """Evaluates one batch of every size that the splits have when they are scored."""
+        for scoring, size in dict.fromkeys(self._batches(splits)):
             x = self.dataset.rows("test", size).x
             # Where there are fewer rows, resize repeats them: the shape is what counts here, the
             # values are thrown away.
@@ -131,15 +131,16 @@ class Evaluator:
             with suppress(SolveFailed):
                 self.log_likelihood(x, NoiseKey("warm-up"), scoring)
 
-    def _batches(self) -> Iterator[tuple[Scoring, int]]:
-        """How the batches of validation and test are scored, without their number, and sizes."""
+    def _batches(self, splits: Sequence[Split]) -> Iterator[tuple[Scoring, int]]:
+        """How the batches of splits are scored, without their number, and sizes."""
         rows = self.dataset.sizes()
         limits: dict[Split, int | None] = {
             "val": self.trial.training.validation_rows,
             "test": self.trial.evaluation.rows,
         }
-        for split, limit in limits.items():
+        for split in splits:
             if split in rows:
+                limit = limits[split]
                 n = rows[split] if limit is None else min(limit, rows[split])
                 scoring = Scoring.of(self.trial, split)
                 for size in sorted({min(n, scoring.batch), n % scoring.batch} - {0}):

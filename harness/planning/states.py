@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import functools
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
 
 from harness import backends
 from harness.datasets import registry as datasets
-from harness.errors import RecordError
-from harness.records.folder import TrialFolder
+from harness.records.folder import TrialFolder, ids_under, trial_ids
 from harness.records.status import Status
 from harness.records.trained import TrainedFolder, TrainedRecord
 from harness.records.version import __version__
@@ -32,8 +30,8 @@ class States:
 
     def __init__(self, root: Path) -> None:
         self._root = root
-        self._recorded = _subfolders(root / "trials")
-        self._models = _subfolders(root / "trained")
+        self._recorded = frozenset(trial_ids(root))
+        self._models = frozenset(ids_under(root / "trained"))
         self._declare = functools.cache(datasets.declare)
         self._backend = functools.cache(backends.get_backend)
 
@@ -82,7 +80,7 @@ class States:
 
     def _trained(self, trial: Trial) -> TrainedRecord | None:
         # Most roots hold no model of another trial: one look at the folder.
-        if trial.training_id not in self._models:
+        if not self._models or trial.training_id not in self._models:
             return None
         return TrainedFolder(self._root, trial.training_id).read()
 
@@ -91,15 +89,6 @@ class States:
         if trial.id not in self._recorded:
             return None
         return TrialFolder(self._root, trial.id).read_result()
-
-
-def _subfolders(folder: Path) -> frozenset[str]:
-    try:
-        return frozenset(os.listdir(folder))
-    except FileNotFoundError:
-        return frozenset()
-    except OSError as error:
-        raise RecordError(f"{folder}: cannot be read: {error.strerror}") from error
 
 
 def _remark(result: Mapping[str, object]) -> str | None:

@@ -31,6 +31,7 @@ __all__ = [
     "Damaged",
     "Record",
     "TrialFolder",
+    "ids_under",
     "read_records",
     "trial_ids",
 ]
@@ -176,7 +177,15 @@ def trial_ids(root: Path) -> list[str]:
     Raises:
         RecordError: The folder cannot be read.
     """
-    folder = root / "trials"
+    return ids_under(root / "trials")
+
+
+def ids_under(folder: Path) -> list[str]:
+    """Names of a folder's entries that are ids; none if it is absent.
+
+    Raises:
+        RecordError: The folder cannot be read.
+    """
     try:
         return sorted(name for name in os.listdir(folder) if _ID.fullmatch(name))
     except FileNotFoundError:

@@ -72,7 +72,9 @@ def sync(
     records: list[_Record] = []
     damaged = Damaged()
     with damaged:
-        records.extend(map(_exportable, read_records(root, trial_ids)))
+        for record in read_records(root, trial_ids):
+            with damaged:
+                records.append(_exportable(record))
     written = _write(root, uri, trial_ids, records) if records else 0
     damaged.refuse()
     return written

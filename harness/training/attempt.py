@@ -15,14 +15,14 @@ from harness.backends import get_backend
 from harness.datasets import registry as datasets
 from harness.datasets.base import Dataset
 from harness.errors import HarnessError, StorageError
-from harness.interface import Arrays, Backend, Model
+from harness.interface import Backend, Model
 from harness.measuring.evaluator import Evaluator, SolveFailed
 from harness.measuring.measure import Trained, measure
 from harness.measuring.measurements import Measurements
 from harness.measuring.requirements import require_measurable, require_representable
 from harness.process.cores import Lease
 from harness.process.environment import describe, with_choices
-from harness.process.memory import memory_at_hand
+from harness.process.memory import memory_at_hand, peak_host_bytes
 from harness.process.watch import Interrupted, TimedOut, Watch, lost_seconds
 from harness.records.arrays import seal, unpack
 from harness.records.files import dumps, replace, scrub, storing
@@ -76,6 +76,10 @@ class Attempt:
         """How many cores it has."""
         return len(self.lease.cores)
 
+    def shares(self) -> bool:
+        """True if another trial runs on this machine now; a part of a GPU is always shared."""
+        return self.resources.gpus % 1 > 0 or not self.lease.alone()
+
 
 def carry_out(attempt: Attempt) -> Result:
     """Trains and measures; however the attempt ends, the result has what there was until then.
@@ -97,6 +101,7 @@ class _Findings:
         default_factory=lambda: dict.fromkeys(("import_s", "data_s", "build_s"))
     )
     trained: TrainedRecord | None = None
+    shared: bool = False
     loop: TrainingLoop | None = None
     measured: Measurements = field(default_factory=lambda: Measurements(digest=""))
     device_bytes: int | None = None
@@ -119,15 +124,14 @@ class _Findings:
         if self.trained is not None:
             timing |= self.trained.timing
             nfe |= self.trained.nfe
-            host_bytes = self.trained.peak_host_bytes
-            shared = self.trained.shared or attempt.resources.gpus % 1 > 0
+            host_bytes = max(self.trained.peak_host_bytes or 0, peak_host_bytes())
+            shared = self.trained.shared or self.shared or attempt.shares()
             environment = self._of_both(attempt, self.trained)
         elif self.loop is not None:
             totals = self.loop.totals
             timing |= {"compile_s": self.loop.compile_s, **totals.timing()}
             nfe |= totals.evaluations()
             host_bytes = totals.peak_host_bytes
-            # A part of a GPU is shared by definition.
             shared = totals.shared or attempt.resources.gpus % 1 > 0
         return Result(
             status,
@@ -242,6 +246,7 @@ def _use(
     folder = TrainedFolder(attempt.folder.root, attempt.trial.training_id)
     findings.trained = folder.read()
     if findings.trained is not None:
+        findings.shared = attempt.shares()
         trained = _taken_over(attempt, folder, findings.trained, evaluator)
         findings.measured = measure(trained, attempt.path, attempt.earlier)
         return findings.measured.message
@@ -272,14 +277,14 @@ def _commit(attempt: Attempt, folder: TrainedFolder, loop: TrainingLoop, trained
         timing={"compile_s": loop.compile_s, **totals.timing()},
         nfe=totals.evaluations(),
         peak_host_bytes=totals.peak_host_bytes,
-        shared=totals.shared,
+        shared=totals.shared or attempt.resources.gpus % 1 > 0,
         steps=trained.steps,
         stale=trained.stale,
         val_nll=trained.val_nll,
         val_rows=trained.val_rows,
     )
-    arrays = trained.kept or trained.evaluator.model.arrays()
-    folder.commit(record, seal(arrays, {}), attempt.path / "metrics.jsonl")
+    model = seal(trained.evaluator.model.arrays(), {})
+    folder.commit(record, model, attempt.path / "metrics.jsonl")
 
 
 def _taken_over(
@@ -292,11 +297,8 @@ def _taken_over(
         lines = folder.lines(record.attempt_id).read_bytes()
         (attempt.path / "metrics.jsonl").write_bytes(lines)
     evaluator.model.load_arrays(unpack(folder.model(record.attempt_id)))
-    evaluator.warm_up()
-    none: Arrays = {}
-    return Trained(
-        evaluator, watch, none, record.val_nll, record.val_rows, record.steps, record.stale
-    )
+    evaluator.warm_up(("test",))
+    return Trained(evaluator, watch, record.val_nll, record.val_rows, record.steps, record.stale)
 
 
 def _message(attempt: Attempt, text: str) -> str:

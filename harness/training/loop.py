@@ -124,13 +124,14 @@ class TrainingLoop:
         return is_over(self._trial.training.patience, self.totals.stale)
 
     def trained(self) -> Trained:
-        """The training, once it has come to its end."""
+        """The training, once it has come to its end; the model has the arrays that are kept."""
         totals = self.totals
         best = self._trial.training.keep == "best" and bool(self._validation.best)
+        if best:
+            self._model.load_arrays(self._validation.best)
         return Trained(
             self.evaluator,
             self.surroundings.watch,
-            self._validation.best if best else {},
             totals.best_val_nll if best else totals.val_nll,
             totals.val_rows,
             totals.step,

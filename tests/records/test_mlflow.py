@@ -18,6 +18,7 @@ import pytest
 from fakes import fake_trial, run_fake, write_spec
 from mlflow.tracking import MlflowClient
 
+from harness.errors import RecordError
 from harness.records import frame, mlflow_store
 from harness.records import mlflow as tracking
 from harness.records.folder import TrialFolder
@@ -141,6 +142,18 @@ def test_a_suite_that_shares_a_trial_is_added(root: Path) -> None:
     TrialFolder(root, trial.id).write_spec(trial, Resources(), "another")
     assert tracking.sync(root, trial_ids=[trial.id]) == 1
     assert _query(root, "select value from tags where key = 'suites'") == [("another,fakes",)]
+
+
+def test_a_spec_with_damaged_suites_keeps_no_other_record_out(root: Path) -> None:
+    first = sorted((root / "trials").iterdir())[0]
+    spec = json.loads((first / "spec.json").read_text())
+    (first / "spec.json").write_text(json.dumps({**spec, "suites": "x"}))
+    with pytest.raises(RecordError, match="'suites' is not a list"):
+        tracking.sync(root)
+    exported = {
+        trial_id for (trial_id,) in _query(root, "select value from tags where key = 'trial_id'")
+    }
+    assert exported == {path.name for path in (root / "trials").iterdir()} - {first.name}
 
 
 def test_a_store_out_of_reach_is_one_error(root: Path) -> None:

@@ -13,7 +13,9 @@ from fake_backend import FakeBackend
 from fakes import fake_trial, result_of, run_fake, timeless, write_spec
 
 from harness.errors import RecordError
+from harness.measuring.evaluator import Evaluator, Scoring
 from harness.planning.states import States
+from harness.process.cores import Lease
 from harness.process.watch import Interrupted
 from harness.records.folder import TrialFolder
 from harness.records.status import Status
@@ -233,6 +235,41 @@ def test_a_training_that_is_committed_second_leaves_nothing(tmp_path: Path) -> N
     assert not folder.commit(second, b"arrays", lines)
     assert folder.read() == first
     assert [path.name for path in folder.path.glob("attempt-*")] == [lines.parent.name]
+
+
+@pytest.mark.parametrize("alone", [True, False])
+def test_a_test_measured_beside_other_trials_is_shared(
+    alone: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trial = fake_trial(iterations=20)
+    monkeypatch.setattr(Lease, "alone", lambda self: True)
+    run_fake(tmp_path, trial)
+    monkeypatch.setattr(Lease, "alone", lambda self: alone)
+    other = _changed(trial, rows=50)
+    run_fake(tmp_path, other)
+    expected = "exclusive" if alone else "shared"
+    assert result_of(tmp_path, other)["timing"]["mode"] == expected
+    assert result_of(tmp_path, trial)["timing"]["mode"] == "exclusive"
+
+
+def test_scoring_compiles_nothing_of_the_validation(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trial = fake_trial(iterations=20)
+    run_fake(tmp_path, trial)
+    scored: list[Scoring] = []
+    score = Evaluator.log_likelihood
+
+    def noting(evaluator: Evaluator, x: Any, key: Any, scoring: Scoring) -> Any:  # noqa: ANN401
+        scored.append(scoring)
+        return score(evaluator, x, key, scoring)
+
+    monkeypatch.setattr(Evaluator, "log_likelihood", noting)
+    other = _changed(trial, **CHANGES["solver"])
+    run_fake(tmp_path, other)
+    tests = [x for x in scored if x.batch == 0]
+    assert tests
+    assert set(tests) == {Scoring.of(other, "test")._replace(batch=0)}
 
 
 def test_beginning_anew_trains_anew(tmp_path: Path) -> None:
