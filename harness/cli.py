@@ -249,10 +249,10 @@ def _data(
 ) -> None:
     """Show which datasets are here, or describe one."""
     from harness.commands.views import catalogue_text, data_text
-    from harness.suites.catalogue import catalogue, data
+    from harness.suites.catalogue import data, dataset_entries
 
     if name is None:
-        found = {"datasets": catalogue()["datasets"]}
+        found = {"datasets": dataset_entries()}
         _print(_json(found) if as_json else catalogue_text(found))
     else:
         facts = data(name)

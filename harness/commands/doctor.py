@@ -17,7 +17,7 @@ from harness.errors import HarnessError, StorageError
 from harness.process.cores import usable_cores
 from harness.records.files import commit, replace, storing
 from harness.records.version import __version__
-from harness.suites.catalogue import catalogue
+from harness.suites.catalogue import dataset_entries
 
 __all__ = ["Check", "doctor"]
 
@@ -125,7 +125,7 @@ def _try_out(folder: Path) -> None:
 
 
 def _data() -> Check:
-    entries = catalogue()["datasets"]
+    entries = dataset_entries()
     absent = [entry.name for entry in entries if not entry.ready]
     found = f"{len(entries) - len(absent)} of {len(entries)} datasets are here"
     folder = data_dir()

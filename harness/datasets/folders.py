@@ -168,6 +168,7 @@ def content_checksum(path: Path) -> str:
 
     A cache that cannot be written costs time only.
     """
+    now = time.time_ns()
     status = path.stat()
     place = hashlib.sha256(os.fsencode(path.resolve())).hexdigest()[:32]
     note = cache_dir() / "checksums" / f"{place}.json"
@@ -178,7 +179,7 @@ def content_checksum(path: Path) -> str:
             return str(known["sha256"])
     checksum = sha256(path)
     text = json.dumps({"key": key, "sha256": checksum}).encode()
-    if time.time_ns() - status.st_ctime_ns < _SETTLED_NS:
+    if now - status.st_ctime_ns < _SETTLED_NS:
         return checksum
     with contextlib.suppress(OSError):
         publish(note, lambda file: file.write(text))

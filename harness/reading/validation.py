@@ -54,10 +54,11 @@ class Problems:
         problem = place.problem(message, known=tuple(known), found=found, fix=fix)
         self._found.setdefault(key, problem)
 
-    def extend(self, error: InputError) -> None:
-        """Adds mistakes that were found elsewhere."""
+    def extend(self, error: InputError, at: Place | None = None) -> None:
+        """Adds mistakes that were found elsewhere, or in a text that stands at a place."""
         for problem in error.problems:
-            self._found.setdefault((problem.place, 0, 0, problem.message), problem)
+            where = (at.file, at.line, at.column) if at else (problem.place, 0, 0)
+            self._found.setdefault((*where, problem.message), problem)
 
     def __bool__(self) -> bool:
         return bool(self._found)

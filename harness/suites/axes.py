@@ -35,7 +35,7 @@ Axes = Mapping[str, tuple[Any, ...]]
 MERGED = ("model", "training", "evaluation")
 """Here a block's mapping is laid over that of `defaults`; elsewhere it replaces it."""
 
-LIBRARY_SOLVER = re.compile(r"(torchdiffeq|diffrax):\w+")
+LIBRARY_SOLVER = re.compile(rf"({'|'.join(sorted(LIBRARY_SOLVERS, reverse=True))}):\w+")
 """What `library` of a solver looks like."""
 
 Regularizer = dict[RegularizerName, Positive]
@@ -151,18 +151,18 @@ def _fixed_solver(name: str, node: Node, problems: Problems) -> FixedSolver | No
         return None
     adaptive = ", ".join(ADAPTIVE_SOLVERS)
     advice = f"remove it, '{name}' takes equal steps; adaptive solvers are {adaptive}"
-    own = ("rtol", "atol", "first_step", "norm", "max_steps", "end")
-    what, hints = f"the fixed-step solver '{name}'", dict.fromkeys(own, advice)
+    what, hints = f"the fixed-step solver '{name}'", _of_adaptive(FixedSolver, advice)
     value: FixedSolver | None = validate(FixedSolver, node, what, problems, hints=hints)
     return value
 
 
 def _library_solver(node: Node, problems: Problems) -> LibrarySolver | None:
     advice = "remove it: a solver of a library runs under the library's own control"
-    hints = dict.fromkeys(("name", "first_step", "norm", "end"), advice)
-    what = "a solver of a library"
+    what, hints = "a solver of a library", _of_adaptive(LibrarySolver, advice)
     value: LibrarySolver | None = validate(LibrarySolver, node, what, problems, hints=hints)
-    if value is not None and not LIBRARY_SOLVER.fullmatch(value.library):
+    if value is None:
+        return None
+    if not LIBRARY_SOLVER.fullmatch(value.library):
         problems.add(
             node.items()["library"].place,
             f"'library' must be torchdiffeq:<name> or diffrax:<Name>, found '{value.library}'",
@@ -170,18 +170,24 @@ def _library_solver(node: Node, problems: Problems) -> LibrarySolver | None:
             '{library: "diffrax:Kvaerno5"}',
         )
         return None
-    if value is not None:
-        library, _, name = value.library.partition(":")
-        known = LIBRARY_SOLVERS[library]
-        if name not in known:
-            problems.add(
-                node.items()["library"].place,
-                f"{library} has no solver '{name}' for these equations",
-                known=known,
-                found=name,
-            )
-            return None
+    library, _, name = value.library.partition(":")
+    known = LIBRARY_SOLVERS[library]
+    if name not in known:
+        problems.add(
+            node.items()["library"].place,
+            f"{library} has no solver '{name}' for these equations",
+            known=known,
+            found=name,
+        )
+        return None
     return value
+
+
+def _of_adaptive(kind: type, advice: str) -> dict[str, str]:
+    """The advice for every key that adaptive solvers have and `kind` does not."""
+    return dict.fromkeys(
+        annotations_of(AdaptiveSolver).keys() - annotations_of(kind).keys(), advice
+    )
 
 
 def _regularizer(node: Node, problems: Problems) -> Regularizer | None:

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 from harness import backends
 from harness.datasets import registry as datasets
 from harness.errors import HarnessError
 from harness.metrics.definitions import DEFINITIONS, Better
-from harness.solvers import TABLEAUX, Tableau
+from harness.solvers import LIBRARY_SOLVERS, TABLEAUX, Tableau
 from harness.suites.builtin import suite_files
 from harness.suites.glossary import GLOSSARY
 
-__all__ = ["DataFacts", "Entry", "catalogue", "data"]
+__all__ = ["DataFacts", "Entry", "catalogue", "data", "dataset_entries"]
 
 
 @dataclass(frozen=True)
@@ -87,7 +88,7 @@ def data(name: str) -> DataFacts:
 def catalogue() -> dict[str, list[Entry]]:
     """Returns all known names by kind; imports no framework."""
     return {
-        "datasets": [_dataset(name) for name in datasets.names()],
+        "datasets": dataset_entries(),
         "backends": [_backend(name) for name in backends.backend_names()],
         "solvers": [*(_solver(tableau) for tableau in TABLEAUX.values()), *_LIBRARY_SOLVERS],
         **{
@@ -98,8 +99,13 @@ def catalogue() -> dict[str, list[Entry]]:
             Entry(name, f"{one.summary}; {one.unit}, {_BETTER[one.better]}")
             for name, one in DEFINITIONS.items()
         ],
-        "suites": [_suite(name) for name in suite_files()],
+        "suites": [_suite(name, path) for name, path in suite_files().items()],
     }
+
+
+def dataset_entries() -> list[Entry]:
+    """Returns the known datasets, and which of them are here."""
+    return [_dataset(name) for name in datasets.names()]
 
 
 def _dataset(name: str) -> Entry:
@@ -129,9 +135,14 @@ def _solver(tableau: Tableau) -> Entry:
     return Entry(tableau.name, f"order {tableau.order}, {kind}; {tableau.source}")
 
 
+def _of_library(library: str, form: str, backend: str) -> Entry:
+    known = ", ".join(LIBRARY_SOLVERS[library])
+    return Entry(f"{library}:{form}", f"{{library: ...}}, in {backend} alone: {known}")
+
+
 _LIBRARY_SOLVERS = (
-    Entry("torchdiffeq:<name>", "{library: ...}: any solver of torchdiffeq, in torch alone"),
-    Entry("diffrax:<Name>", "{library: ...}: any solver of diffrax, in jax alone"),
+    _of_library("torchdiffeq", "<name>", "torch"),
+    _of_library("diffrax", "<Name>", "jax"),
 )
 
 
@@ -142,11 +153,11 @@ _BETTER: Mapping[Better, str] = {
 }
 
 
-def _suite(name: str) -> Entry:
+def _suite(name: str, path: Path) -> Entry:
     from harness.reading.yaml import read_yaml
 
     try:
-        node = read_yaml(suite_files()[name])
+        node = read_yaml(path)
     except HarnessError as error:
         return Entry(name, str(error).splitlines()[0], ready=False)
     description = node.items().get("description")

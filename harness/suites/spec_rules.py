@@ -257,5 +257,8 @@ SPEC_RULES: tuple[Rule, ...] = (
     (("model", "training"), _batch_norm),
     (("precision", "solver"), _resolved),
     (("precision", "evaluation"), _resolved_evaluation),
-    *((("precision", axis), _within(axis)) for axis in ("model", "regularizer", "training")),
+    *(
+        (("precision", axis), _within(axis))
+        for axis in ("model", "solver", "regularizer", "training", "evaluation")
+    ),
 )

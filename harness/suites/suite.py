@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import math
 import os
 import re
@@ -199,7 +200,7 @@ class _Reader:
                 cycle = " -> ".join([*names, path.name])
                 self._problems.add(item.place, f"the files include each other: {cycle}")
                 continue
-            if not path.is_file():
+            if not os.path.isfile(path):
                 known = sorted(p.name for p in path.parent.glob("*.yaml") if p != self._path)
                 self._problems.add(
                     item.place,
@@ -255,7 +256,7 @@ class _Reader:
         try:
             return parse_filter(str(node.value), f"{place.file}:{place.line}:{place.column}", AXES)
         except InputError as error:
-            self._problems.extend(error)
+            self._problems.extend(error, place)
             return None
 
 
@@ -263,8 +264,8 @@ def _can_be(path: Path) -> bool:
     """False for what no file can be called, by its length or its characters."""
     try:
         path.stat()
-    except FileNotFoundError:
-        return True
-    except (OSError, ValueError):
+    except ValueError:
         return False
+    except OSError as error:
+        return error.errno != errno.ENAMETOOLONG
     return True

@@ -88,6 +88,16 @@ def test_damaged_spec_is_a_record_error(tmp_path: Path, text: str) -> None:
         read_spec(path)
 
 
+def test_a_list_where_a_spec_belongs_is_a_record_error(tmp_path: Path) -> None:
+    folder = TrialFolder(tmp_path, fake_trial().id)
+    folder.write_spec(fake_trial(), Resources())
+    spec = json.loads(folder.spec.read_text())
+    spec["trial"]["solver"] = [1]
+    folder.spec.write_text(json.dumps(spec))
+    with pytest.raises(RecordError, match="a list where none belongs"):
+        read_spec(folder.spec)
+
+
 def test_torn_last_line_ends_the_metrics(tmp_path: Path) -> None:
     path = tmp_path / "metrics.jsonl"
     lines = ['{"step": 10, "timestamp_ms": 1, "loss": 1.5}', '{"step": 20, "timestamp_ms": 2}']

@@ -1,7 +1,7 @@
 """Every message about a broken suite file, held against `suite_messages.txt`.
 
 After an intended change write the snapshot anew and read the difference:
-`python tests/core/test_suite_messages.py`.
+`python tests/suites/test_suite_messages.py`.
 """
 
 from __future__ import annotations
@@ -54,6 +54,17 @@ CASES: Mapping[str, str | bytes] = {
     "rtol below float32": GOOD.replace("dopri5", "{name: dopri5, rtol: 1e-12}"),
     "rtol below float32 in an evaluation": block(
         "evaluation: {solver: {name: dopri5, rtol: 1e-12}}"
+    ),
+    "atol below float32": GOOD.replace("dopri5", "{name: dopri5, atol: 1e-60}"),
+    "atol below float32 in an evaluation": block(
+        "evaluation: {solver: {name: dopri5, atol: 1e-60}}"
+    ),
+    "adjoint's first step for a fixed-step solver": GOOD.replace(
+        "dopri5", "{name: rk4_38, steps: 4, backward_first_step: heuristic}"
+    ),
+    "include of a file in a file": top("include: [suite.yaml/other.yaml]"),
+    "two mistakes around a filter": block("sed: 1").replace(
+        "trials:", 'exclude: [{when: "seed=", reason: x}]\ntrials:'
     ),
     "batch norm of one row": block("model: {batch_norm: {}}\n    training: {batch: 1}"),
     "unknown key at the top": top("trails: []"),

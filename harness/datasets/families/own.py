@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from harness.datasets.arrays import ArrayDataset, shuffle_and_split
-from harness.datasets.base import Dataset, Declaration, Loader, Parts, Split
+from harness.datasets.base import SPLITS, Dataset, Declaration, Loader, Parts, Split
 from harness.datasets.folders import content_checksum, declared_digest
 from harness.datasets.formats.npz import names_in, read_npz
 from harness.errors import DataError
@@ -19,7 +19,6 @@ from harness.errors import DataError
 __all__ = ["NpzFile", "parts"]
 
 LOADER_VERSION = 1
-SPLITS: tuple[Split, ...] = ("train", "val", "test")
 
 Array = npt.NDArray[np.generic]
 
