@@ -20,7 +20,6 @@ from harness_jax.warm import Steps, power_of_two
 
 __all__ = [
     "Outcome",
-    "Stacked",
     "compiler_options",
     "evaluate_program",
     "sample_program",

@@ -1,5 +1,8 @@
 """What a block's solve integrates: the velocity, and beside it -Tr(df/dz) and the regularizers
 (docs/numerics.md, sections 1 and 4).
+
+A field is a function of its inputs alone and equal blocks have equal fields, so what is compiled
+for one block serves the others.
 """
 
 from __future__ import annotations

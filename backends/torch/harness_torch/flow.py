@@ -22,7 +22,7 @@ from harness_torch.net.spectral import divided, turned
 from harness_torch.noise import Noise, drawn
 from harness_torch.norm import denormed, normed
 from harness_torch.regularizers import INTEGRANDS
-from harness_torch.solve.blocks import BlockCounts, solve_pieces
+from harness_torch.solve.blocks import BlockCounts, first_failure, solve_pieces
 from harness_torch.solve.engines import FirstSteps, How
 from harness_torch.solve.problem import Field, InitialValue, Inputs, Reversed, leaves_for
 from harness_torch.squeeze import join, split, squeeze, unsqueeze
@@ -66,7 +66,7 @@ class Terms(NamedTuple):
     @property
     def failure(self) -> str | None:
         """Why a solve stopped early; the arrays are then meaningless."""
-        return next((counts.failure for counts in self.counts if counts.failure), None)
+        return first_failure(self.counts)
 
 
 def log_standard_normal(z: Tensor) -> Tensor:

@@ -79,15 +79,11 @@ alone; differentiable in z and inputs, never in fixed."""
 class Leaves(Protocol):
     """What the error norm sees of a state."""
 
-    @property
-    def means(self) -> bool:
-        """Whether it sees batch means of the regularizers' integrals."""
-
     def seen(self, y: Tree) -> Tree:
         """The part that it sees, before it is scaled by the tolerances; linear."""
 
     def squares(self, y: Tree) -> tuple[jax.Array, Sequence[int]]:
-        """Of that part: sum of squares and number of entries of each array."""
+        """Of that part or a whole state: sum of squares and number of entries of each array."""
 
 
 @dataclass(frozen=True)

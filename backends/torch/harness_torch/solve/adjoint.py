@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import torch
 from torch import Tensor
@@ -46,6 +46,8 @@ class AdjointField(Field):
         means: The batch means of the regularizers' integrals follow a_a in q: the error norm is to
             see them.
     """
+
+    batch_axis: ClassVar[int] = 1
 
     field: Field
     wanted: Wanted
@@ -87,11 +89,9 @@ class AdjointLeaves:
 
     Arguments:
         sizes: Entries of each part of q.
-        means: See `Leaves`; no further solve comes from this one.
     """
 
     sizes: tuple[int, ...]
-    means: bool = False
 
     def seen(self, u: Tensor, q: Tensor) -> Rates:
         """See `harness_torch.solve.problem.Leaves`."""

@@ -18,7 +18,6 @@ from torch import Tensor
 from torch.fx import GraphModule
 from torch.utils import _pytree as pytree
 
-from harness_torch.solve.adjoint import AdjointField
 from harness_torch.solve.native_engine import Native
 from harness_torch.solve.partition import cut, traced
 from harness_torch.solve.problem import Field, InitialValue, Rates, time_like
@@ -49,7 +48,7 @@ class CompiledEngine(Native):
     def taped_field(self, problem: InitialValue, wanted: Wanted | None) -> TapedField:
         """See `Native.taped_field`. Samples and codes are too rare to compile for."""
         field, inputs, u, *_ = problem
-        size = u.shape[1] if isinstance(field, AdjointField) else u.shape[0]
+        size = u.shape[field.batch_axis]
         if size not in self._sizes or field.rare:
             return Eager(field, inputs, wanted)
         leaves, tree = pytree.tree_flatten(inputs)

@@ -78,7 +78,7 @@ def get_engine(name: EngineName) -> Engine:
     time.
     """
     if name == "library":
-        from harness_torch.solve import library_engine  # it takes a second to import
+        from harness_torch.solve import library_engine  # most trials never need torchdiffeq
 
         return library_engine.Library()
     return Native()

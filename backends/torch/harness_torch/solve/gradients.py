@@ -169,15 +169,15 @@ class _Adjoint(torch.autograd.Function):
         field, inputs, z, q, *_ = settings.problem(ctx.saved_tensors)
         wanted, first = settings.wanted(ctx), settings.first.backward
         leaves = wanted.of(inputs)
-        means = q[1:].mean(dim=1) if settings.leaves.means else q.new_zeros(0)
+        a, means = q[0], settings.leaves.seen(z, q)[1].reshape(-1)[q.shape[1] :]
         state = (q.shape[1], q.shape[1], *[1] * len(means))
         sizes = (*state, *(x.numel() for x in leaves))
         solution = settings.how.stepper.solve(
             InitialValue(
-                AdjointField(field, wanted, settings.leaves.means),
+                AdjointField(field, wanted, len(means) > 0),
                 AdjointInputs(inputs, a_q),
                 torch.stack([z, a_z]),
-                torch.cat([q[0], a_q[0], means, q.new_zeros(sum(sizes[len(state) :]))]),
+                torch.cat([a, a_q[0], means, q.new_zeros(sum(sizes[len(state) :]))]),
                 AdjointLeaves(sizes),
                 _backward_h0(settings.how.solver, ctx.first_step, first),
                 inputs.length,
