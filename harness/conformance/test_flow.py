@@ -119,11 +119,11 @@ def test_rows_do_not_see_each_other_under_fixed_steps(
 def test_the_seed_decides(backend: Backend, open_model: OpenModel) -> None:
     """Equal trials give equal numbers, another seed others; what one model did changes nothing."""
     trial = make_trial(FIXED, backend.name)
-    found = []
+    outcomes = []
     for seed in (5, 5, 6):
         own = replace(trial, seed=seed)
         model = open_model(own)
         losses = [model.train_step(*inputs(own, step=k)).fetch().loss for k in range(2)]
-        found.append((losses, model.arrays()["block0/layer0/weight"].tobytes()))
-    assert found[0] == found[1]
-    assert found[0][0][0] != found[2][0][0]
+        outcomes.append((losses, model.arrays()["block0/layer0/weight"].tobytes()))
+    assert outcomes[0] == outcomes[1]
+    assert outcomes[0][0][0] != outcomes[2][0][0]

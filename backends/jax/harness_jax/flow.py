@@ -137,8 +137,8 @@ class Flow:
             if isinstance(part, Run):
                 own = self._inputs(part, arrays, noise, first or FirstSteps(), conditions)
                 forward = partial(cells.forward, part.kind)
-                carry, (found, new) = lax.scan(forward, carry, own)
-                stats += [found] if found is not None else []
+                carry, (gained, new) = lax.scan(forward, carry, own)
+                stats += [gained] if gained is not None else []
                 buffers |= {f"{part.name}/{name}": value for name, value in new.items()}
             elif isinstance(part, Squeeze):
                 carry = carry._replace(z=squeeze(carry.z))
@@ -167,8 +167,8 @@ class Flow:
             if isinstance(part, Run):
                 own = self._inputs(part, arrays, {}, FirstSteps())
                 backward = partial(Cells(self.model, how).backward, part.kind)
-                x, found = lax.scan(backward, x, own, reverse=True)
-                stats = ([found] if found is not None else []) + stats
+                x, gained = lax.scan(backward, x, own, reverse=True)
+                stats = ([gained] if gained is not None else []) + stats
             elif isinstance(part, Squeeze):
                 x = unsqueeze(x)
             else:

@@ -101,8 +101,8 @@ class JaxModel(Model):
         count = np.asarray(state["adam/count"]).astype(np.int32)
         moments = []
         for prefix in ("adam/m/", "adam/v/"):
-            found = {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}
-            moments.append(self._stack.put(found, trainable=True))
+            moment = {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}
+            moments.append(self._stack.put(moment, trainable=True))
         self._warm = self._warm_steps.load_state(state)
         self._moments = Moments(jax.device_put(count, self._stack.device), *moments)
 
@@ -128,9 +128,9 @@ class JaxModel(Model):
         trace = None if set(quantities) <= {"encode", "reconstruct"} else control.trace
         program = self._jit(evaluate_program, self._how(control), trace, regularize)
         noise = noise_of(self._flow, batch, trace, self._dtype, regularize=regularize)
-        found, terms = program(self._arrays, self._floats(batch.x), noise)
+        evaluated, terms = program(self._arrays, self._floats(batch.x), noise)
         self._precision.of_state(terms.z)
-        wanted = {name: v for name, v in found.items() if name.partition("/")[0] in quantities}
+        wanted = {n: v for n, v in evaluated.items() if n.partition("/")[0] in quantities}
         values, terms = jax.device_get((wanted, terms))
         values |= {f"regularizers/{name}": r for name, r in terms.penalties.items()}
         return evaluation_report(values, terms.stats)
