@@ -145,7 +145,7 @@ class _FakeModel(Model):
         terms = {"elbo_terms/reconstruction": -log_prob, "elbo_terms/kl": noise * noise}
         return EvaluationReport(terms, Nfe((8,)))
 
-    def sample(self, batch: Batch, control: Control) -> EvaluationReport:
+    def sample(self, batch: Batch, control: Control, *, density: bool = False) -> EvaluationReport:
         base = batch.noise["base"]
         if len(base) == self._behaviour.get("nan_in_sampling_of"):
             base = np.where(np.arange(len(base))[:, None] < 3, np.nan, base)
@@ -153,7 +153,10 @@ class _FakeModel(Model):
             # The latent of an autoencoder; every image is the mean.
             base = np.zeros((len(base), *self._arrays["m"].shape), base.dtype)
         x = base * np.exp(self._arrays["s"]) + self._arrays["m"]
-        return EvaluationReport({"sample": x}, Nfe((9,)))
+        values = {"sample": x}
+        if density:
+            values["log_prob"] = self._transform(x)[1]
+        return EvaluationReport(values, Nfe((9,)))
 
     def synchronize(self) -> None:
         return
