@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-__all__ = ["__version__", "load"]
+__all__ = ["__version__", "load", "trained"]
 
 if TYPE_CHECKING:
+    from harness.models.trained import trained
     from harness.records.frame import load
     from harness.records.version import __version__
 
@@ -17,6 +18,10 @@ def __getattr__(name: str) -> object:
         from harness.records.frame import load
 
         return load
+    if name == "trained":
+        from harness.models.trained import trained
+
+        return trained
     if name == "__version__":
         from harness.records.version import __version__
 

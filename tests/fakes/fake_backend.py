@@ -138,7 +138,9 @@ class _FakeModel(Model):
         if quantities == ("reconstruct",):
             shift = np.mean(batch.noise["posterior"], axis=-1).reshape(-1, 1, 1, 1)
             return EvaluationReport({"reconstruct": batch.x + 0.01 * shift}, Nfe((8,)))
-        log_prob = self._transform(batch.x)[1]
+        z, log_prob = self._transform(batch.x)
+        if quantities == ("encode",):
+            return EvaluationReport({"encode": z}, Nfe((8,)))
         if quantities == ("log_prob",):
             return EvaluationReport({"log_prob": log_prob}, Nfe((8,)))
         noise = np.mean(batch.noise["posterior"], axis=-1)
