@@ -289,6 +289,27 @@ def _sample(
     _print("\n".join([*lines, f"written: {out}"]))
 
 
+@app.command("script")
+def _script(
+    trial: TrialId,
+    root: Root = DEFAULT_ROOT,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="Folder for mwe.py and its arrays; default: print, arrays in the root."),
+    ] = None,
+    backend: BackendName = None,
+) -> None:
+    """Print a trial's test as a script of at most 50 lines that does without the harness.
+
+    It computes the recorded number by torchdiffeq or diffrax alone: what a maintainer of these
+    libraries needs when numbers differ.
+    """
+    from harness.commands.script import script
+
+    text = script(trial, root, out=out, backend=backend)
+    _print(text.rstrip() if out is None else f"written: {out / 'mwe.py'}")
+
+
 @app.command("list")
 def _list(as_json: Json = False) -> None:
     """List all names that a suite can use.

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, NoReturn
 
 import numpy as np
 import numpy.typing as npt
@@ -278,7 +278,7 @@ class Trained:
         slots = noise_slots(trial, self.event_shape, "evaluate", count)
         return draw(slots, trial.seed, 0, trial.dtype, f"points/{chunk}/")
 
-    def _fail(self, chunk: int, message: str) -> Any:  # noqa: ANN401
+    def _fail(self, chunk: int, message: str) -> NoReturn:
         size = self._opened.trial.evaluation.batch
         first = chunk * size
         refuse(
