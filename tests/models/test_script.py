@@ -14,6 +14,7 @@ from typing import Any, get_args
 import numpy as np
 import pytest
 from fakes import fake_trial, write_spec
+from script_records import cases, printed, record
 
 from harness.commands.script import script
 from harness.errors import AnswerError
@@ -32,7 +33,7 @@ from harness.trial import (
     Trial,
 )
 
-WORKER = Path(__file__).with_name("script_worker.py")
+WORKER = Path(__file__).parents[1] / "fakes" / "script_records.py"
 LINES = 50
 
 
@@ -108,11 +109,6 @@ def test_what_no_page_can_hold_is_refused(case: str, tmp_path: Path) -> None:
 
 def test_it_reads_its_arrays_where_they_were_written(tmp_path: Path) -> None:
     """Printed alone it names a path in the root; into a folder it can be sent away with them."""
-    sys.path.insert(0, str(WORKER.parent))
-    try:
-        from script_worker import cases, printed, record
-    finally:
-        sys.path.remove(str(WORKER.parent))
     trial = cases("torch")["squash heun2"]
     value = record(trial, tmp_path / "runs")
     alone = tmp_path / "alone.py"

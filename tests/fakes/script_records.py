@@ -1,6 +1,6 @@
 """Runs the scripts of trials in one backend and compares what they print with what it computes.
 
-    python script_worker.py BACKEND FOLDER
+    python script_records.py BACKEND FOLDER
 
 The records are made here, of models with random arrays: the harness's own evaluation is the
 number of the record. Prints a line of JSON a case: name, number of the script, of the record,
