@@ -64,10 +64,14 @@ def test_sample_inverts_encode(name: str, backend: Backend, open_model: OpenMode
     model = open_model(trial)
     batch, control = inputs(trial, "evaluate")
     z = evaluate(model, batch, control, "encode").values["encode"]
-    report = model.sample(Batch(batch.x[:0], {"base": z}), control)
-    assert report.failure is None
-    # Two solves at tolerance 1e-9 and the growth of their errors.
-    np.testing.assert_allclose(report.values["sample"], batch.x, atol=1e-7)
+    log_prob = evaluate(model, batch, control, "log_prob").values["log_prob"]
+    for density in (False, True):
+        report = model.sample(Batch(batch.x[:0], {"base": z}), control, density=density)
+        assert report.failure is None
+        # Two solves at tolerance 1e-9 and the growth of their errors.
+        np.testing.assert_allclose(report.values["sample"], batch.x, atol=1e-7)
+        assert ("log_prob" in report.values) == density
+    np.testing.assert_allclose(report.values["log_prob"], log_prob, atol=1e-7)
 
 
 def test_density_integrates_to_one(backend: Backend, open_model: OpenModel) -> None:

@@ -135,14 +135,17 @@ class JaxModel(Model):
         values |= {f"regularizers/{name}": r for name, r in terms.penalties.items()}
         return evaluation_report(values, terms.stats)
 
-    def sample(self, batch: Batch, control: Control) -> EvaluationReport:
+    def sample(self, batch: Batch, control: Control, *, density: bool = False) -> EvaluationReport:
         """Maps `batch.noise['base']` to data."""
         base = self._floats(drawn(batch, "base"))
         base = base.reshape(len(base), -1)
-        x, stats = self._jit(sample_program, self._how(control))(self._arrays, base)
-        self._precision.of_state(x)
-        x, stats = jax.device_get((x, stats))
-        return evaluation_report({"sample": x}, stats, self._flow.blocks)
+        trace = control.trace if density else None
+        noise = noise_of(self._flow, batch, trace, self._dtype) if density else {}
+        program = self._jit(sample_program, self._how(control), trace)
+        values, stats = program(self._arrays, base, noise)
+        self._precision.of_state(values["sample"])
+        values, stats = jax.device_get((values, stats))
+        return evaluation_report(values, stats, self._flow.blocks)
 
     def synchronize(self) -> None:
         """Waits for the arrays of the last step."""
