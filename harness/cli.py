@@ -229,6 +229,47 @@ def _evaluate(
     raise typer.Exit(code)
 
 
+@app.command("verify")
+def _verify(
+    trials: Annotated[
+        list[str] | None,
+        typer.Argument(help="Ids of recorded trials, or their beginnings; none means all."),
+    ] = None,
+    root: Root = DEFAULT_ROOT,
+    where: Where = None,
+    sample: Annotated[
+        int | None,
+        typer.Option(min=1, help="At most so many trials, first those not verified yet."),
+    ] = None,
+    backend: Annotated[
+        str | None, typer.Option(help="Run them in another backend than their own.")
+    ] = None,
+    scratch: Annotated[
+        Path | None, typer.Option(help="Keep what is run again in this folder.")
+    ] = None,
+    executor: Annotated[
+        Executor, typer.Option(help="inline runs one trial after the other, ray spreads them.")
+    ] = Executor.inline,
+    as_json: Json = False,
+) -> None:
+    """Run recorded trials again and say how that compares.
+
+    The same bits, within the tolerance, statistically the same or not the same, and the first
+    step at which the curves part; ROOT/verified has it, and the report. Exit code 1 if a trial
+    does not agree as far as it must.
+    """
+    from harness.commands.verify import Choice, exit_code, verification_json, verify
+    from harness.executors.run import Execution
+
+    choice = Choice(tuple(trials or ()), where, sample, backend)
+    how = Execution(executor.value, mirror=False)
+    say = _quiet if as_json else _print
+    found = verify(root, choice, how, scratch, say)
+    if as_json:
+        _print(_json(verification_json(found or ())))
+    raise typer.Exit(exit_code(found))
+
+
 @app.command("list")
 def _list(as_json: Json = False) -> None:
     """List all names that a suite can use.
@@ -286,6 +327,10 @@ def _schema() -> None:
     from harness.suites.schema import schema
 
     _print(_json(schema()))
+
+
+def _quiet(text: str) -> None:
+    """Says nothing: what follows is for a program."""
 
 
 def _print(text: str) -> None:

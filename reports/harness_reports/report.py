@@ -31,6 +31,7 @@ from harness_reports.sections.published_verdicts import (
     verdict_counts,
 )
 from harness_reports.sections.results_chart import results_section
+from harness_reports.sections.verification import verification
 from harness_reports.trials.entries import Entry, entries_of
 
 __all__ = ["page_of", "write_report"]
@@ -106,6 +107,7 @@ def page_of(
             pictures(entries, root),
             failures(entries, suite),
             gates(kept),
+            verification(entries, root),
             environment(entries),
             method(),
             trials(entries),
