@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import dataclasses
-import errno
 import io
-import json
-import os
 import sys
 from contextlib import suppress
 from enum import StrEnum
@@ -15,7 +11,18 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from harness.errors import HarnessError, StorageError, sentence_of
+from harness.commands.on_records import ON_RECORDS
+from harness.commands.terminal import (
+    Executor,
+    Json,
+    Rerun,
+    Root,
+    Suite,
+    Where,
+    as_json_text,
+    say,
+)
+from harness.errors import HarnessError, sentence_of
 from harness.process.home import settle_home
 from harness.records.folder import DEFAULT_ROOT
 from harness.records.version import __version__
@@ -31,7 +38,7 @@ Exit codes:
   0    all trials ended ok
   1    some trials failed
   2    invalid input, or something is not installed
-  3    a gate of the suite was not kept
+  3    a gate was not kept
   130  interrupted
 """
 
@@ -44,33 +51,11 @@ app = typer.Typer(
 )
 
 
-class Executor(StrEnum):
-    """Who runs the trials."""
-
-    ray = "ray"
-    inline = "inline"
-
-
 class Source(StrEnum):
     """Where a report reads records."""
 
     records = "records"
     mlflow = "mlflow"
-
-
-Suite = Annotated[str, typer.Argument(help="A suite file, or the name of a built-in suite.")]
-Root = Annotated[Path, typer.Option(envvar="HARNESS_ROOT", help="Folder of records and reports.")]
-Where = Annotated[
-    str | None,
-    typer.Option(
-        "--filter",
-        "-k",
-        help='Only trials that match, as in "backend=jax & dataset!=bsds300"; '
-        "operators = != & | ! ( ), * stands for any text.",
-    ),
-]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
-Rerun = Annotated[bool, typer.Option("--rerun", help="Run finished trials again.")]
 
 
 def main() -> NoReturn:
@@ -103,7 +88,7 @@ def _harness(
     version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
 ) -> None:
     if version:
-        _print(f"cnf-harness {__version__}")
+        say(f"cnf-harness {__version__}")
         raise typer.Exit
 
 
@@ -123,7 +108,7 @@ def _plan(
     from harness.planning.plan import plan, plan_json
 
     made = plan(suite, root, where, rerun)
-    _print(_json(plan_json(made)) if as_json else plan_text(made))
+    say(as_json_text(plan_json(made)) if as_json else plan_text(made))
 
 
 @app.command("run")
@@ -157,7 +142,7 @@ def _run(
     from harness.executors.run import Execution
 
     how = Execution(executor.value, address, cpus, exclusive)
-    code = run(suite, root, how, where=where, rerun=rerun, with_report=with_report, say=_print)
+    code = run(suite, root, how, where=where, rerun=rerun, with_report=with_report, say=say)
     raise typer.Exit(code)
 
 
@@ -179,7 +164,7 @@ def _report(
 
     made = plan(suite, root, where, check_backends=False)
     written = report(made, root, out, source.value, command=f"harness report {suite}")
-    _print(f"report: {written}")
+    say(f"report: {written}")
 
 
 @app.command("status")
@@ -192,7 +177,7 @@ def _status(
     from harness.planning.plan import plan
 
     found = status(plan(suite, root, where, check_backends=False), root)
-    _print(_json(status_json(found)) if as_json else status_text(found))
+    say(as_json_text(status_json(found)) if as_json else status_text(found))
 
 
 @app.command("show")
@@ -206,7 +191,7 @@ def _show(
     from harness.commands.views import show_json, show_text
 
     found = show(trial, root)
-    _print(_json(show_json(found)) if as_json else show_text(found))
+    say(as_json_text(show_json(found)) if as_json else show_text(found))
 
 
 @app.command("evaluate")
@@ -225,49 +210,8 @@ def _evaluate(
     from harness.commands.evaluate import evaluate
     from harness.executors.run import Execution
 
-    code = evaluate(trials, root, settings, Execution(executor.value), say=_print)
+    code = evaluate(trials, root, settings, Execution(executor.value), say=say)
     raise typer.Exit(code)
-
-
-@app.command("verify")
-def _verify(
-    trials: Annotated[
-        list[str] | None,
-        typer.Argument(help="Ids of recorded trials, or their beginnings; none means all."),
-    ] = None,
-    root: Root = DEFAULT_ROOT,
-    where: Where = None,
-    sample: Annotated[
-        int | None,
-        typer.Option(min=1, help="At most so many trials, first those not verified yet."),
-    ] = None,
-    backend: Annotated[
-        str | None, typer.Option(help="Run them in another backend than their own.")
-    ] = None,
-    scratch: Annotated[
-        Path | None, typer.Option(help="Keep what is run again in this folder.")
-    ] = None,
-    executor: Annotated[
-        Executor, typer.Option(help="inline runs one trial after the other, ray spreads them.")
-    ] = Executor.inline,
-    as_json: Json = False,
-) -> None:
-    """Run recorded trials again and say how that compares.
-
-    The same bits, within the tolerance, statistically the same or not the same, and the first
-    step at which the curves part; ROOT/verified has it, and the report. Exit code 1 if a trial
-    does not agree as far as it must.
-    """
-    from harness.commands.verify import Choice, exit_code, verification_json, verify
-    from harness.executors.run import Execution
-
-    choice = Choice(tuple(trials or ()), where, sample, backend)
-    how = Execution(executor.value, mirror=False)
-    say = _quiet if as_json else _print
-    found = verify(root, choice, how, scratch, say)
-    if as_json:
-        _print(_json(verification_json(found or ())))
-    raise typer.Exit(exit_code(found))
 
 
 @app.command("list")
@@ -280,7 +224,7 @@ def _list(as_json: Json = False) -> None:
     from harness.suites.catalogue import catalogue
 
     found = catalogue()
-    _print(_json(found) if as_json else catalogue_text(found))
+    say(as_json_text(found) if as_json else catalogue_text(found))
 
 
 @app.command("data")
@@ -294,10 +238,10 @@ def _data(
 
     if name is None:
         found = {"datasets": dataset_entries()}
-        _print(_json(found) if as_json else catalogue_text(found))
+        say(as_json_text(found) if as_json else catalogue_text(found))
     else:
         facts = data(name)
-        _print(_json(facts) if as_json else data_text(facts))
+        say(as_json_text(facts) if as_json else data_text(facts))
 
 
 @app.command("doctor")
@@ -307,7 +251,7 @@ def _doctor(root: Root = DEFAULT_ROOT, as_json: Json = False) -> None:
     from harness.commands.views import doctor_text
 
     checks = doctor(root)
-    _print(_json(checks) if as_json else doctor_text(checks))
+    say(as_json_text(checks) if as_json else doctor_text(checks))
     if any(check.ok is False for check in checks):
         raise typer.Exit(1)
 
@@ -318,7 +262,7 @@ def _sync(root: Root = DEFAULT_ROOT) -> None:
     from harness.records.mlflow import sync
     from harness.text import counted
 
-    _print(f"{counted(sync(root), 'record')} exported to MLflow")
+    say(f"{counted(sync(root), 'record')} exported to MLflow")
 
 
 @app.command("schema")
@@ -326,33 +270,8 @@ def _schema() -> None:
     """Print the JSON Schema of suite files, for editors."""
     from harness.suites.schema import schema
 
-    _print(_json(schema()))
+    say(as_json_text(schema()))
 
 
-def _quiet(text: str) -> None:
-    """Says nothing: what follows is for a program."""
-
-
-def _print(text: str) -> None:
-    """Prints; goes on quietly when the reader has gone, as with `harness list | head -1`.
-
-    Raises:
-        StorageError: What takes the output is full.
-    """
-    try:
-        print(text, flush=True)
-    except OSError as error:
-        # The interpreter flushes once more at exit; that must not fail either.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        if error.errno not in (errno.EPIPE, errno.EIO, errno.EBADF):
-            raise StorageError(sentence_of(error, "standard output")) from error
-
-
-def _json(value: object) -> str:
-    return json.dumps(value, indent=2, default=_plain)
-
-
-def _plain(value: object) -> object:
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return dataclasses.asdict(value)
-    raise TypeError(f"{type(value).__name__} is not plain")
+for _name, _command in ON_RECORDS.items():
+    app.command(_name)(_command)
