@@ -94,6 +94,33 @@ def compare_roots(
         raise typer.Exit(GATE_BROKEN)
 
 
+def export_records(
+    root: Annotated[
+        Path, typer.Argument(envvar="HARNESS_ROOT", help="Folder of records and reports.")
+    ] = DEFAULT_ROOT,
+    to: Annotated[Path, typer.Option(help="Folder that the files are written to.")] = Path(
+        "export"
+    ),
+    formats: Annotated[
+        str, typer.Option("--format", help="Some of csv, parquet, latex, json, ro-crate.")
+    ] = "csv,parquet,latex,json,ro-crate",
+    where: Where = None,
+    license: Annotated[
+        str | None, typer.Option(help="Address of the licence of the results, for the RO-Crate.")
+    ] = None,
+) -> None:
+    """Write records in the forms that other programs read.
+
+    Parquet and CSV with one row a trial, LaTeX tables for booktabs, one JSON a result as the
+    model-index of model cards, and RO-Crate 1.2 metadata for the whole folder.
+    """
+    from harness.commands.export import export, formats_of
+    from harness.text import counted
+
+    files = export(root, to, formats_of(formats), where=where, license=license)
+    say(f"{counted(len(files), 'file')} written to {to}")
+
+
 def _quiet(text: str) -> None:
     """Says nothing: what follows is for a program."""
 
@@ -101,5 +128,6 @@ def _quiet(text: str) -> None:
 ON_RECORDS: Mapping[str, Callable[..., None]] = {
     "verify": verify_records,
     "compare": compare_roots,
+    "export": export_records,
 }
 """By name of the command."""
