@@ -98,6 +98,15 @@ def _plan(
     root: Root = DEFAULT_ROOT,
     where: Where = None,
     rerun: Rerun = False,
+    estimate: Annotated[
+        bool, typer.Option("--estimate", help="Say what the trials that wait will take.")
+    ] = False,
+    probe_minutes: Annotated[
+        float | None,
+        typer.Option(
+            "--probe", min=0.01, help="Run each unknown shape for so many minutes first."
+        ),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """List the trials of a suite before anything runs.
@@ -108,6 +117,17 @@ def _plan(
     from harness.planning.plan import plan, plan_json
 
     made = plan(suite, root, where, rerun)
+    if estimate or probe_minutes is not None:
+        from harness.commands.estimate import estimate_json, estimate_text, probe
+        from harness.commands.run import INTERRUPTED
+        from harness.planning.estimate import estimate_plan
+
+        if probe_minutes is not None and not probe(made, root, probe_minutes):
+            raise typer.Exit(INTERRUPTED)
+        found = estimate_plan(made, root)
+        as_values, as_text = estimate_json(made, found), estimate_text(made, found)
+        say(as_json_text(as_values) if as_json else as_text)
+        return
     say(as_json_text(plan_json(made)) if as_json else plan_text(made))
 
 
@@ -133,6 +153,9 @@ def _run(
     with_report: Annotated[
         bool, typer.Option("--report/--no-report", help="Write the report afterwards.")
     ] = True,
+    yes: Annotated[
+        bool, typer.Option("--yes", help="Start even above the budget of the suite.")
+    ] = False,
 ) -> None:
     """Run a suite, then write its report.
 
@@ -142,7 +165,9 @@ def _run(
     from harness.executors.run import Execution
 
     how = Execution(executor.value, address, cpus, exclusive)
-    code = run(suite, root, how, where=where, rerun=rerun, with_report=with_report, say=say)
+    code = run(
+        suite, root, how, where=where, rerun=rerun, with_report=with_report, yes=yes, say=say
+    )
     raise typer.Exit(code)
 
 

@@ -21,6 +21,7 @@ from harness_reports.page.markdown import render_markdown
 from harness_reports.sections.comparison import comparison
 from harness_reports.sections.curves import curves
 from harness_reports.sections.details import environment, method, trials
+from harness_reports.sections.estimates import estimates
 from harness_reports.sections.failures import failures
 from harness_reports.sections.gates import gate_results, gates
 from harness_reports.sections.pictures import pictures
@@ -108,6 +109,7 @@ def page_of(
             failures(entries, suite),
             gates(kept),
             verification(entries, root),
+            estimates(entries, plan.suite, root),
             environment(entries),
             method(),
             trials(entries),
