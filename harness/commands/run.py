@@ -77,6 +77,8 @@ def run(
         # The last line is what to do next: after failures, the command that repeats one.
         if written is not None and not found.failures:
             say(f"report: {written}")
+        if written is not None and any(planned.is_waiting for planned in plan.trials):
+            _mirror_report(root, whole.suite, written)
     return found.exit_code
 
 
@@ -87,3 +89,13 @@ def _report(plan: Plan, root: Path) -> Path | None:
     except HarnessError as error:
         print(error, file=sys.stderr)
         return None
+
+
+def _mirror_report(root: Path, suite: str, written: Path) -> None:
+    """Puts the report into MLflow; that it cannot be put there is a line."""
+    from harness.records.mlflow_report import log_report
+
+    try:
+        log_report(root, suite, written)
+    except HarnessError as error:
+        print(f"report not in MLflow: {error}", file=sys.stderr)

@@ -10,21 +10,19 @@ import statistics
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from harness.planning.plan import Plan, PlannedTrial
 from harness.records.columns import flatten
+from harness.records.durations import START, seconds, spent_seconds
 from harness.records.estimates import Estimate
 from harness.records.folder import Damaged, Record, read_records
 from harness.trial import Evaluation, Trial, canonical
 
-__all__ = ["PROBES", "Sums", "estimate_plan", "spent_seconds", "sums"]
+__all__ = ["PROBES", "Sums", "estimate_plan", "sums"]
 
 PROBES = "probes"
 """Folder in a run root that is the run root of probes."""
 
-_START = ("import_s", "data_s", "build_s", "compile_s")
-_ONCE = (*_START, "train_s", "val_s", "test_s")
 _FEW, _WIDER = 3, 1.5
 """Fewer records than this do not show what seeds and load do; their range is wider by a factor."""
 _GROWTH = 3.0
@@ -103,19 +101,6 @@ def sums(plan: Plan, estimates: Mapping[str, Estimate]) -> Sums:
     return Sums(hours, low, high, cpu, gpu, int(known), unknown, unknown_hours)
 
 
-def spent_seconds(timing: Mapping[str, Any]) -> float:
-    """What a trial took, from the flattened `timing` of its record: start, training and tests.
-
-    Drawing pictures and writing checkpoints is not timed and not in it.
-    """
-    spent = sum(_number(timing, name) for name in _ONCE)
-    phases = {name.removesuffix(".median") for name in timing if name.endswith(".median")}
-    return spent + sum(
-        _number(timing, f"{name}.median") * _number(timing, f"{name}.n")
-        for name in phases - {"step_s"}
-    )
-
-
 def _shape(trial: Trial) -> str:
     training = replace(trial.training, iterations=1, validate_every=1)
     return canonical(replace(trial, seed=0, training=training, evaluation=Evaluation()))
@@ -145,18 +130,18 @@ def _predicted(planned: PlannedTrial, record: Record) -> float:
     """Seconds of a trial if its steps, validations and tests cost what those of a record did."""
     timing = flatten(record.result.get("timing") or {})
     trial, other = planned.trial.training, record.trial.training
-    start = sum(_number(timing, name) for name in _START)
+    start = sum(seconds(timing, name) for name in START)
     rest = max(0.0, spent_seconds(timing) - start) - sum(
-        _number(timing, name) for name in ("train_s", "val_s")
+        seconds(timing, name) for name in ("train_s", "val_s")
     )
-    seconds = start + max(0.0, rest) * _rows_ratio(planned.trial, record.trial)
+    untrained = start + max(0.0, rest) * _rows_ratio(planned.trial, record.trial)
     if planned.state == "to_score":
-        return seconds
+        return untrained
     steps = _steps(record)
     validations = max(1, steps // other.validate_every)
     wanted = max(1, trial.iterations // trial.validate_every)
-    training = _number(timing, "train_s") / steps * trial.iterations
-    return seconds + training + _number(timing, "val_s") / validations * wanted
+    training = seconds(timing, "train_s") / steps * trial.iterations
+    return untrained + training + seconds(timing, "val_s") / validations * wanted
 
 
 def _rows_ratio(trial: Trial, other: Trial) -> float:
@@ -174,8 +159,3 @@ def _steps(record: Record) -> int:
     steps = ((record.result.get("metrics") or {}).get("steps") or {}).get("value")
     # The first step of each attempt is timed apart.
     return int(steps or measured + 1)
-
-
-def _number(timing: Mapping[str, Any], name: str) -> float:
-    value = timing.get(name)
-    return float(value) if isinstance(value, int | float) else 0.0

@@ -16,8 +16,9 @@ from harness.commands import estimate as command
 from harness.commands.estimate import estimate_text, probe, require_within_budget
 from harness.errors import InputError, RecordError
 from harness.executors.run import Execution
-from harness.planning.estimate import PROBES, estimate_plan, spent_seconds, sums
+from harness.planning.estimate import PROBES, estimate_plan, sums
 from harness.planning.plan import Budget, Plan, PlannedTrial, State
+from harness.records.durations import spent_seconds
 from harness.records.estimates import Estimate, read_estimates, write_estimates
 from harness.records.folder import TrialFolder
 from harness.specs.resources import Resources

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from harness.planning.estimate import spent_seconds
+from harness.records.durations import spent_seconds
 from harness.records.estimates import Estimate, read_estimates
 from harness_reports.page.elements import Cell, Column, Paragraph, Row, Section, Table
 from harness_reports.trials.entries import Entry, by_dataset
