@@ -20,6 +20,7 @@ from harness.commands.terminal import (
     Suite,
     Where,
     as_json_text,
+    not_with_json,
     say,
 )
 from harness.errors import HarnessError, sentence_of
@@ -122,8 +123,9 @@ def _plan(
         from harness.commands.run import INTERRUPTED
         from harness.planning.estimate import estimate_plan
 
-        if probe_minutes is not None and not probe(made, root, probe_minutes):
-            raise typer.Exit(INTERRUPTED)
+        with not_with_json(as_json):
+            if probe_minutes is not None and not probe(made, root, probe_minutes):
+                raise typer.Exit(INTERRUPTED)
         found = estimate_plan(made, root)
         as_values, as_text = estimate_json(made, found), estimate_text(made, found)
         say(as_json_text(as_values) if as_json else as_text)

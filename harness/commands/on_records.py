@@ -8,7 +8,15 @@ from typing import Annotated
 
 import typer
 
-from harness.commands.terminal import Executor, Json, Root, Where, as_json_text, say
+from harness.commands.terminal import (
+    Executor,
+    Json,
+    Root,
+    Where,
+    as_json_text,
+    not_with_json,
+    say,
+)
 from harness.records.folder import DEFAULT_ROOT
 
 __all__ = ["ON_RECORDS"]
@@ -47,7 +55,8 @@ def verify_records(
 
     choice = Choice(tuple(trials or ()), where, sample, backend)
     how = Execution(executor.value, mirror=False)
-    found = verify(root, choice, how, scratch, _quiet if as_json else say)
+    with not_with_json(as_json):
+        found = verify(root, choice, how, scratch, say)
     if as_json:
         say(as_json_text(verification_json(found or ())))
     raise typer.Exit(exit_code(found))
@@ -119,10 +128,6 @@ def export_records(
 
     files = export(root, to, formats_of(formats), where=where, license=license)
     say(f"{counted(len(files), 'file')} written to {to}")
-
-
-def _quiet(text: str) -> None:
-    """Says nothing: what follows is for a program."""
 
 
 ON_RECORDS: Mapping[str, Callable[..., None]] = {

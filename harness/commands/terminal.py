@@ -7,6 +7,8 @@ import errno
 import json
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext, redirect_stdout
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -15,7 +17,17 @@ import typer
 
 from harness.errors import StorageError, sentence_of
 
-__all__ = ["Executor", "Json", "Rerun", "Root", "Suite", "Where", "as_json_text", "say"]
+__all__ = [
+    "Executor",
+    "Json",
+    "Rerun",
+    "Root",
+    "Suite",
+    "Where",
+    "as_json_text",
+    "not_with_json",
+    "say",
+]
 
 
 class Executor(StrEnum):
@@ -38,6 +50,13 @@ Where = Annotated[
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Rerun = Annotated[bool, typer.Option("--rerun", help="Run finished trials again.")]
+
+
+@contextmanager
+def not_with_json(as_json: bool) -> Iterator[None]:
+    """Sends what a block says to standard error, where standard output is for JSON alone."""
+    with redirect_stdout(sys.stderr) if as_json else nullcontext():
+        yield
 
 
 def say(text: str) -> None:

@@ -16,12 +16,12 @@ from harness.comparison.agreement import Agreement, judge
 from harness.comparison.evidence import gather
 from harness.comparison.spread import seed_spread
 from harness.datasets import registry as datasets
-from harness.errors import InputError, Problem
+from harness.errors import HarnessError, InputError, Problem
 from harness.executors.run import Execution
 from harness.executors.run import run as run_trials
 from harness.labels import trial_name
 from harness.planning.plan import Plan, PlannedTrial, require_backends
-from harness.records.files import now
+from harness.records.files import now, scrub
 from harness.records.files import replace as write
 from harness.records.folder import Damaged, Record, TrialFolder, read_records
 from harness.records.status import Status
@@ -155,9 +155,12 @@ def _obstacle(record: Record, again: Trial) -> Agreement | None:
             f"this one has {SEMANTICS_VERSION}"
         )
         return Agreement("not_run", reason)
+    try:
+        data = datasets.declare(again.dataset.name)
+    except HarnessError as error:
+        return Agreement("not_run", f"no data: {error}")
     if (unsupported := backends.get_backend(again.backend).supports(again)) is not None:
         return Agreement("not_run", f"{again.backend} does not support it: {unsupported.reason}")
-    data = datasets.declare(again.dataset.name)
     if not data.available:
         return Agreement("not_run", f"no data: {data.reason}")
     if data.digest != again.dataset.digest:
@@ -212,7 +215,7 @@ def _verification(
         finished_ms=now(),
         harness=__version__,
         verdict=obstacle.verdict,
-        reason=obstacle.reason,
+        reason=str(scrub(obstacle.reason)),
         parted=obstacle.parted,
         largest=obstacle.largest,
         weights=obstacle.weights,

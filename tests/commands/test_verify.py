@@ -228,3 +228,40 @@ def test_a_damaged_verification_is_named(
     with pytest.raises(RecordError, match=word) as caught:
         list(read_verifications(tmp_path))
     assert str(path) in str(caught.value)
+
+
+def test_json_stands_alone_on_standard_output(
+    tmp_path: Path,
+    again: Verify,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    from harness.cli import main
+
+    record(tmp_path, fake_trial())
+    monkeypatch.setattr("sys.argv", ["harness", "verify", "--json", "--root", str(tmp_path)])
+    with pytest.raises(SystemExit) as caught:
+        main()
+    out, err = capsys.readouterr()
+    assert caught.value.code == 0
+    (found,) = json.loads(out)
+    assert (found["verdict"], found["kept"]) == ("bitwise", True)
+    assert "1 of 1 trial verified" in err
+
+
+def test_data_that_are_gone_are_said_and_stop_no_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, again: Verify
+) -> None:
+    data = tmp_path / "data"
+    data.mkdir()
+    monkeypatch.setenv("HARNESS_DATA_DIR", str(data))
+    rows = np.random.default_rng(0).normal(size=(200, 2)).astype(np.float32)
+    np.savez(data / "own.npz", train=rows, val=rows, test=rows)
+    root = tmp_path / "runs"
+    gone = record(root, fake_trial("own")).trial_id
+    kept = record(root, fake_trial()).trial_id
+    (data / "own.npz").unlink()
+    found = {each.trial_id: each for each in again(root)}
+    assert found[kept].verdict == "bitwise"
+    assert found[gone].verdict == "not_run"
+    assert "unknown dataset 'own'" in found[gone].reason
