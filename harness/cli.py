@@ -19,10 +19,10 @@ from harness.commands.terminal import (
     Root,
     Suite,
     Where,
-    as_json_text,
     not_with_json,
-    say,
 )
+from harness.commands.terminal import as_json_text as _json
+from harness.commands.terminal import say as _print
 from harness.errors import HarnessError, sentence_of
 from harness.process.home import settle_home
 from harness.records.folder import DEFAULT_ROOT
@@ -89,7 +89,7 @@ def _harness(
     version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
 ) -> None:
     if version:
-        say(f"cnf-harness {__version__}")
+        _print(f"cnf-harness {__version__}")
         raise typer.Exit
 
 
@@ -128,9 +128,9 @@ def _plan(
                 raise typer.Exit(INTERRUPTED)
         found = estimate_plan(made, root)
         as_values, as_text = estimate_json(made, found), estimate_text(made, found)
-        say(as_json_text(as_values) if as_json else as_text)
+        _print(_json(as_values) if as_json else as_text)
         return
-    say(as_json_text(plan_json(made)) if as_json else plan_text(made))
+    _print(_json(plan_json(made)) if as_json else plan_text(made))
 
 
 @app.command("run")
@@ -168,7 +168,7 @@ def _run(
 
     how = Execution(executor.value, address, cpus, exclusive)
     code = run(
-        suite, root, how, where=where, rerun=rerun, with_report=with_report, yes=yes, say=say
+        suite, root, how, where=where, rerun=rerun, with_report=with_report, yes=yes, say=_print
     )
     raise typer.Exit(code)
 
@@ -191,7 +191,7 @@ def _report(
 
     made = plan(suite, root, where, check_backends=False)
     written = report(made, root, out, source.value, command=f"harness report {suite}")
-    say(f"report: {written}")
+    _print(f"report: {written}")
 
 
 @app.command("status")
@@ -204,7 +204,7 @@ def _status(
     from harness.planning.plan import plan
 
     found = status(plan(suite, root, where, check_backends=False), root)
-    say(as_json_text(status_json(found)) if as_json else status_text(found))
+    _print(_json(status_json(found)) if as_json else status_text(found))
 
 
 @app.command("show")
@@ -218,7 +218,7 @@ def _show(
     from harness.commands.views import show_json, show_text
 
     found = show(trial, root)
-    say(as_json_text(show_json(found)) if as_json else show_text(found))
+    _print(_json(show_json(found)) if as_json else show_text(found))
 
 
 @app.command("evaluate")
@@ -237,7 +237,7 @@ def _evaluate(
     from harness.commands.evaluate import evaluate
     from harness.executors.run import Execution
 
-    code = evaluate(trials, root, settings, Execution(executor.value), say=say)
+    code = evaluate(trials, root, settings, Execution(executor.value), say=_print)
     raise typer.Exit(code)
 
 
@@ -251,7 +251,7 @@ def _list(as_json: Json = False) -> None:
     from harness.suites.catalogue import catalogue
 
     found = catalogue()
-    say(as_json_text(found) if as_json else catalogue_text(found))
+    _print(_json(found) if as_json else catalogue_text(found))
 
 
 @app.command("data")
@@ -265,10 +265,10 @@ def _data(
 
     if name is None:
         found = {"datasets": dataset_entries()}
-        say(as_json_text(found) if as_json else catalogue_text(found))
+        _print(_json(found) if as_json else catalogue_text(found))
     else:
         facts = data(name)
-        say(as_json_text(facts) if as_json else data_text(facts))
+        _print(_json(facts) if as_json else data_text(facts))
 
 
 @app.command("doctor")
@@ -278,7 +278,7 @@ def _doctor(root: Root = DEFAULT_ROOT, as_json: Json = False) -> None:
     from harness.commands.views import doctor_text
 
     checks = doctor(root)
-    say(as_json_text(checks) if as_json else doctor_text(checks))
+    _print(_json(checks) if as_json else doctor_text(checks))
     if any(check.ok is False for check in checks):
         raise typer.Exit(1)
 
@@ -289,7 +289,7 @@ def _sync(root: Root = DEFAULT_ROOT) -> None:
     from harness.records.mlflow import sync
     from harness.text import counted
 
-    say(f"{counted(sync(root), 'record')} exported to MLflow")
+    _print(f"{counted(sync(root), 'record')} exported to MLflow")
 
 
 @app.command("schema")
@@ -297,7 +297,7 @@ def _schema() -> None:
     """Print the JSON Schema of suite files, for editors."""
     from harness.suites.schema import schema
 
-    say(as_json_text(schema()))
+    _print(_json(schema()))
 
 
 for _name, _command in ON_RECORDS.items():
