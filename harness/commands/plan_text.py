@@ -88,9 +88,14 @@ def _spend(plan: Plan) -> list[str]:
     waiting = [p.resources for p in plan.trials if p.is_waiting]
     cpu_hours = sum(r.cpus * r.timeout_minutes / 60 for r in waiting)
     gpu_hours = sum(r.gpus * r.timeout_minutes / 60 for r in waiting)
-    limits = (("CPU", cpu_hours, plan.budget.cpu_hours), ("GPU", gpu_hours, plan.budget.gpu_hours))
+    hours = sum(r.timeout_minutes / 60 for r in waiting)
+    limits = (
+        ("hours", hours, plan.budget.hours),
+        ("CPU hours", cpu_hours, plan.budget.cpu_hours),
+        ("GPU hours", gpu_hours, plan.budget.gpu_hours),
+    )
     return [
-        f"{unit} hours: at most {most:.1f} by the timeouts, budget {limit:g}"
+        f"{unit}: at most {most:.1f} by the timeouts, budget {limit:g}"
         + ("" if most <= limit else " (the timeouts do not keep the budget)")
         for unit, most, limit in limits
         if limit is not None

@@ -2,9 +2,9 @@
 
 A record becomes one run. Its params are the flattened spec; its metrics the history, with the
 original timestamps, and all numbers of result.json under their dotted names; its tags the texts of
-result.json. The tags `trial_id` and `attempt_id` identify the run of a record, and the tag
-`synced` is written last: an export that is killed anywhere is completed by the next, without a
-second run or a second point.
+result.json. What MLflow's own pages show at once is in `mlflow_shown`. The tags `trial_id` and
+`attempt_id` identify the run of a record, and the tag `synced` is written last: an export that is
+killed anywhere is completed by the next, without a second run or a second point.
 """
 
 from __future__ import annotations
@@ -16,10 +16,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from harness.labels import label, trial_name
+from harness.labels import label, short_name
 from harness.records.columns import PARTS, Scalar, flatten, result_columns, trial_columns
 from harness.records.files import dumps
 from harness.records.folder import Damaged, Record, read_records
+from harness.records.mlflow_shown import dataset_input, is_shown, shown_numbers, shown_tags
 from harness.records.mlflow_store import (
     TrackingError,
     connected,
@@ -38,7 +39,7 @@ if TYPE_CHECKING:
 
 __all__ = ["TrackingError", "history", "load", "sync", "tracking_uri"]
 
-VERSION = 1
+VERSION = 2
 """Version of what a run holds; part of `synced`, so that a new one exports all records again."""
 
 _POINTS, _TAGS = 1000, 100
@@ -150,7 +151,7 @@ def history(root: Path, trial_ids: Collection[str], uri: str | None = None) -> p
             (trial_id, name, point.step, point.value, point.timestamp)
             for trial_id, run in runs.items()
             for name in run.data.metrics
-            if not _is_final(name)
+            if not (_is_final(name) or is_shown(name))
             for point in client.get_metric_history(run.info.run_id, name)
         )
 
@@ -193,13 +194,14 @@ def _export(client: Any, experiment: str, record: _Record, root: Path, run_id: s
         start = min(point.timestamp for point in points)
         identity = {name: tags[name] for name in ("trial_id", "attempt_id")}
         run_id = client.create_run(
-            experiment, start, identity, trial_name(record.trial)
+            experiment, start, identity, short_name(record.trial)
         ).info.run_id
     client.log_batch(run_id, params=[Param(name, str(value)) for name, value in params.items()])
     for some in _batches([RunTag(name, value) for name, value in tags.items()], _TAGS):
         client.log_batch(run_id, tags=some)
     for some in _batches(points, _POINTS):
         client.log_batch(run_id, metrics=some)
+    client.log_inputs(run_id, datasets=[dataset_input(record.trial)])
     ok = record.result["status"] == Status.OK.value
     client.set_terminated(run_id, "FINISHED" if ok else "FAILED", finished)
     client.set_tag(run_id, "synced", record.digest)
@@ -219,6 +221,8 @@ def _points(
     for name, value in columns.items():
         if _is_final(name, value):
             yield name, float(value), finished, last
+    for name, number in shown_numbers(columns):
+        yield name, number, finished, last
 
 
 def _tags(record: _Record, columns: Mapping[str, Scalar]) -> dict[str, str]:
@@ -226,6 +230,7 @@ def _tags(record: _Record, columns: Mapping[str, Scalar]) -> dict[str, str]:
     numbers = {name: value for name, value in columns.items() if _is_final(name, value)}
     return {
         **label(record.trial),
+        **shown_tags(record.trial, record.trial_id, columns),
         "trial_id": record.trial_id,
         "attempt_id": record.attempt_id,
         "status": str(record.result["status"]),

@@ -30,14 +30,16 @@ class Gate:
 
 @dataclass(frozen=True)
 class Budget:
-    """What a suite may spend at most, held against the timeouts of its trials in the plan.
+    """What a suite may spend at most; `harness run` does not start above it without `--yes`.
 
     Arguments:
+        hours: Hours of all trials added up; null means no limit.
         gpu_hours: GPUs times hours; null means no limit.
         cpu_hours: CPU cores times hours; null means no limit.
     """
 
     __pydantic_config__ = STRICT
 
+    hours: Positive | None = None
     gpu_hours: Positive | None = None
     cpu_hours: Positive | None = None

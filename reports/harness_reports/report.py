@@ -21,6 +21,7 @@ from harness_reports.page.markdown import render_markdown
 from harness_reports.sections.comparison import comparison
 from harness_reports.sections.curves import curves
 from harness_reports.sections.details import environment, method, trials
+from harness_reports.sections.estimates import estimates
 from harness_reports.sections.failures import failures
 from harness_reports.sections.gates import gate_results, gates
 from harness_reports.sections.pictures import pictures
@@ -31,6 +32,7 @@ from harness_reports.sections.published_verdicts import (
     verdict_counts,
 )
 from harness_reports.sections.results_chart import results_section
+from harness_reports.sections.verification import verification
 from harness_reports.trials.entries import Entry, entries_of
 
 __all__ = ["page_of", "write_report"]
@@ -106,6 +108,8 @@ def page_of(
             pictures(entries, root),
             failures(entries, suite),
             gates(kept),
+            verification(entries, root),
+            estimates(entries, plan.suite, root),
             environment(entries),
             method(),
             trials(entries),
