@@ -216,3 +216,21 @@ def test_a_run_keeps_what_it_was_expected_to_take(bench: Bench) -> None:
     (found,) = read_estimates(Path("runs"), "toy").values()
     assert found.seconds == pytest.approx(100.0)
     assert found.basis == "records"
+
+
+def test_the_report_goes_into_mlflow_when_something_has_run(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    logged: list[tuple[Path, str, Path]] = []
+
+    def log_report(root: Path, suite: str, report: Path) -> bool:
+        logged.append((root, suite, report))
+        raise HarnessError("no answer")
+
+    monkeypatch.setattr("harness.records.mlflow_report.log_report", log_report)
+    code, _, err = bench(committing(2.0), "toy.yaml")
+    assert code == 0
+    assert logged == [(Path("runs"), "toy", Path("runs/reports/toy/index.html"))]
+    assert "report not in MLflow: no answer" in err
+    bench(committing(2.0), "toy.yaml")
+    assert len(logged) == 1

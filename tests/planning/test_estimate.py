@@ -155,3 +155,13 @@ def test_estimates_are_a_record_that_is_checked(tmp_path: Path) -> None:
         path.write_text(text.replace(old, new))
         with pytest.raises(RecordError, match=word):
             read_estimates(tmp_path, "toy")
+
+
+def test_a_damaged_record_says_nothing_and_stops_nothing(tmp_path: Path) -> None:
+    for seed in range(2):
+        write(tmp_path, fake_trial(seed=seed), 40.0)
+    TrialFolder(tmp_path, fake_trial(seed=1).id).result.write_text("{")
+    new = fake_trial(seed=7)
+    found = estimate_plan(plan_of([new]), tmp_path)[new.id]
+    assert found.n == 1
+    assert found.seconds == pytest.approx(64)
