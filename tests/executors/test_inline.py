@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -200,6 +201,34 @@ def test_sys_exit_in_a_trial_is_a_record(tmp_path: Path, monkeypatch: pytest.Mon
     assert run_fake(tmp_path / "runs", trial) is Status.ERROR
     message = result_of(tmp_path / "runs", trial)["message"]
     assert message.startswith("something called sys.exit(3) (log: trials/")
+
+
+PARENT = """
+import os, subprocess, sys
+command = [sys.executable, "-m", "harness.training", sys.argv[1], "--quiet"]
+child = subprocess.Popen([*command, "--parent", str(os.getpid())], process_group=0)
+print(child.pid, flush=True)
+child.wait()
+"""
+
+
+@pytest.mark.slow
+def test_a_trial_that_hears_nothing_does_not_outlive_its_parent(tmp_path: Path) -> None:
+    trial = fake_trial()
+    spec = write_spec(tmp_path / "runs", trial)
+    env = environment(tmp_path / "site", fail="hang", at=12, marks=str(tmp_path))
+    parent = subprocess.Popen(
+        [sys.executable, "-c", PARENT, str(spec)], env=env, stdout=subprocess.PIPE
+    )
+    assert parent.stdout is not None
+    child = int(parent.stdout.readline())
+    until(lambda: (tmp_path / "0-0").exists(), parent)
+    parent.kill()
+    parent.wait()
+    end = time.monotonic() + 30
+    while Path(f"/proc/{child}").exists() and time.monotonic() < end:
+        time.sleep(0.1)
+    assert not Path(f"/proc/{child}").exists()
 
 
 def test_a_worker_imports_neither_ray_nor_mlflow_nor_pydantic(tmp_path: Path) -> None:
