@@ -15,7 +15,7 @@ import sys
 import time
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ from typing import Any
 from harness.errors import HarnessError
 from harness.executors import worker
 from harness.executors.observer import Observer, Stop
+from harness.executors.reaper import MARK, reaped
 from harness.executors.retries import Cause, Deadline, Ended, Retries
 from harness.executors.worker import STOPPED
 from harness.planning.plan import PlannedTrial
@@ -138,18 +139,25 @@ def open_cluster(address: str | None, cpus: int | None) -> Iterator[Any]:
     if address is None:
         options |= {"num_cpus": cpus or len(usable_cores()), "include_dashboard": False}
         options |= _short_folder()
-    try:
-        ray.init(**options, log_to_driver=False, logging_level=logging.ERROR)
-    except Exception as error:  # Ray raises plain ones, e.g. if a node is too slow to start
-        place = f"the Ray cluster at {address}" if address else "a local Ray cluster"
-        fix = "" if address else "; try again when the machine is less busy, or --executor inline"
-        raise HarnessError(f"{place} cannot be reached: {error}{fix}") from error
-    # Ray prints a paragraph for every process that dies; the observer gets a line instead.
-    ray._private.worker._worker_logs_enabled = False
-    try:
-        yield ray
-    finally:
-        ray.shutdown()
+    with reaped() if address is None else nullcontext():
+        try:
+            ray.init(**options, log_to_driver=False, logging_level=logging.ERROR)
+        except Exception as error:  # Ray raises plain ones, e.g. if a node is too slow to start
+            place = f"the Ray cluster at {address}" if address else "a local Ray cluster"
+            fix = (
+                ""
+                if address
+                else "; try again when the machine is less busy, or --executor inline"
+            )
+            raise HarnessError(f"{place} cannot be reached: {error}{fix}") from error
+        # What this process starts from here on is not the cluster's.
+        os.environ.pop(MARK, None)
+        # Ray prints a paragraph for every process that dies; the observer gets a line instead.
+        ray._private.worker._worker_logs_enabled = False
+        try:
+            yield ray
+        finally:
+            ray.shutdown()
 
 
 def _short_folder() -> dict[str, str]:

@@ -106,7 +106,8 @@ class Storm:
         with suppress(subprocess.TimeoutExpired):
             process.wait(_PATIENCE_S)
         if not self._gone():
-            return "processes are left"
+            names = sorted(_command(p).replace("\0", " ")[:60] for p in self._processes())
+            return f"{len(names)} processes are left: {names}"
         try:
             self._finish(root)
             return self._wrong(root)

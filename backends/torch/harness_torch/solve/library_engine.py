@@ -99,16 +99,13 @@ def _solve(problem: InitialValue, solver: SolverSpec) -> Solution:
 
 
 def _doubts(said: Sequence[warnings.WarningMessage]) -> str | None:
-    """A failure if the library warns of its own solution; what else it said is said again."""
+    """A failure if the library warns of its own solution; all that it said is said again."""
     failure = None
     for warning in said:
         text = str(warning.message)
         if "did not converge" in text or "may be incorrect" in text:
             failure = "not converged"
-        else:
-            warnings.warn_explicit(
-                warning.message, warning.category, warning.filename, warning.lineno
-            )
+        warnings.warn_explicit(warning.message, warning.category, warning.filename, warning.lineno)
     return failure
 
 
