@@ -57,7 +57,7 @@ def _marked(mark: str) -> Iterator[int]:
 
 
 def _reap(mark: str) -> None:
-    """Waits until the driver ends, then until its cluster has ended, which is killed if need be."""
+    """Waits until the driver ends, then until its cluster has, which is killed if need be."""
     sys.stdin.buffer.read()
     end = time.monotonic() + _GRACE_S
     while left := list(_marked(mark)):

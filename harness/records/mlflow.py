@@ -118,10 +118,10 @@ def _write(
     """Writes what the mirror does not have; returns the number of records written."""
     # Before the lock: importing MLflow takes seconds.
     imported_client()
-    with locked(root, uri) as alive:
+    with locked(root, uri):
         make_database(root, uri, make_tables)
         with connected(uri) as client:
-            return _bring_up_to_date(client, root, trial_ids, records, alive)
+            return _bring_up_to_date(client, root, trial_ids, records)
 
 
 def _own(root: Path) -> str:
@@ -134,7 +134,6 @@ def _bring_up_to_date(
     root: Path,
     trial_ids: Collection[str] | None,
     records: Sequence[_Record],
-    alive: Callable[[], None],
 ) -> int:
     experiment = experiment_id(client)
     existing = runs_of(client, experiment, trial_ids)
@@ -148,7 +147,6 @@ def _bring_up_to_date(
             continue
         _export(client, experiment, record, root, runs[0].info.run_id if runs else None)
         written += 1
-        alive()
     return written
 
 

@@ -67,10 +67,10 @@ def sqlite_uri(path: Path) -> str:
 
 
 @contextmanager
-def locked(root: Path, uri: str) -> Iterator[Callable[[], None]]:
+def locked(root: Path, uri: str) -> Iterator[None]:
     """One exporter at a time: to a database, or of a run root to a server.
 
-    Yields a function that says to those who wait that something was done.
+    Whoever has it shows every second that it is at work; others do not wait for one who is stuck.
 
     Raises:
         StorageError: The folder of the lock cannot be written.
@@ -91,12 +91,8 @@ def locked(root: Path, uri: str) -> Iterator[Callable[[], None]]:
                     f"{path.name}); run 'harness sync' when it has"
                 )
             time.sleep(_POLL_S)
-        yield lambda: _touch(path)
-
-
-def _touch(path: Path) -> None:
-    with suppress(OSError):
-        os.utime(path)
+        with _beating(path):
+            yield
 
 
 def _lock_of(root: Path, uri: str) -> Path:
@@ -172,8 +168,7 @@ def _made_aside(path: Path, lock: Path, fill: Callable[[str], None]) -> Iterator
             left.unlink(missing_ok=True)
     aside = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
     try:
-        with _beating(lock):
-            fill(sqlite_uri(aside.resolve()))
+        fill(sqlite_uri(aside.resolve()))
         yield aside
     finally:
         for left in path.parent.glob(f"{aside.name}*"):
@@ -182,12 +177,13 @@ def _made_aside(path: Path, lock: Path, fill: Callable[[str], None]) -> Iterator
 
 @contextmanager
 def _beating(lock: Path) -> Iterator[None]:
-    """Touches the lock file every second, so that others wait for what takes long."""
+    """Touches the lock file every second."""
     done = threading.Event()
 
     def beat() -> None:
         while not done.is_set():
-            _touch(lock)
+            with suppress(OSError):
+                os.utime(lock)
             done.wait(_BEAT_S)
 
     thread = threading.Thread(target=beat, daemon=True)
