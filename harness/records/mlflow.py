@@ -200,7 +200,7 @@ def _reading(root: Path, uri: str | None) -> Iterator[Any]:
     path = database_of(store)
     if path is not None and not path.exists():
         raise TrackingError(f"{shown(store)}: there is no mirror; run: harness sync")
-    with connected(store) as client:
+    with connected(store, writing=False) as client:
         yield client
 
 

@@ -195,8 +195,12 @@ def _beating(lock: Path) -> Iterator[None]:
         thread.join()
 
 
-def require_unlocked(uri: str) -> None:
-    """Raises an error if a database cannot be opened or written; MLflow would try for an hour.
+def require_unlocked(uri: str, writing: bool = True) -> None:
+    """Raises an error if a database cannot be opened; MLflow would try for an hour.
+
+    Arguments:
+        uri: The tracking store; nothing is asked of a server.
+        writing: It is to be written, too.
 
     Raises:
         TrackingError: Another program has locked it, or it cannot be opened.
@@ -207,7 +211,8 @@ def require_unlocked(uri: str) -> None:
         return
     try:
         with closing(sqlite3.connect(path, PATIENCE_S, isolation_level=None)) as base:
-            base.execute("begin immediate")
+            base.execute("begin immediate" if writing else "begin")
+            base.execute("select count(*) from sqlite_master").fetchone()
             base.execute("rollback")
     except sqlite3.OperationalError as error:
         raise TrackingError(

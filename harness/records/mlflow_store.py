@@ -39,9 +39,12 @@ _FEW = 50
 
 def newest_runs(client: Any, trial_ids: Collection[str] | None) -> dict[str, Any]:  # noqa: ANN401
     """The run of each trial; of several records of one trial, the one that finished last."""
+    experiment = client.get_experiment_by_name(_EXPERIMENT)
+    if experiment is None:
+        return {}
     complete = [
         run
-        for runs in runs_of(client, experiment_id(client), trial_ids).values()
+        for runs in runs_of(client, experiment.experiment_id, trial_ids).values()
         for run in runs
         if "synced" in run.data.tags
     ]
@@ -100,8 +103,12 @@ def make_tables(uri: str) -> None:
 
 
 @contextmanager
-def connected(uri: str) -> Iterator[Any]:
+def connected(uri: str, writing: bool = True) -> Iterator[Any]:
     """A client of the store; whatever MLflow raises becomes a TrackingError.
+
+    Arguments:
+        uri: The tracking store.
+        writing: False for one that may be read only.
 
     Raises:
         TrackingError: MLflow is not installed, does not answer within seconds, or refused.
@@ -112,7 +119,7 @@ def connected(uri: str) -> Iterator[Any]:
         os.environ.setdefault("MLFLOW_SQLALCHEMYSTORE_POOLCLASS", "NullPool")
     client_of = imported_client()
     try:
-        require_unlocked(uri)
+        require_unlocked(uri, writing)
         _require_answer(uri, client_of)
         yield client_of(tracking_uri=uri)
     except HarnessError:

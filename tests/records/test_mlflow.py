@@ -302,6 +302,14 @@ def test_an_experiment_that_somebody_deleted_is_restored(root: Path) -> None:
     pd.testing.assert_frame_equal(tracking.load(root), frame.load(root))
 
 
+def test_a_mirror_that_cannot_be_written_is_read(root: Path) -> None:
+    tracking.sync(root)
+    with closing(sqlite3.connect(root / "mlflow.db", isolation_level=None)) as base:
+        # Whoever writes keeps nobody from reading.
+        base.execute("begin immediate")
+        pd.testing.assert_frame_equal(tracking.load(root), frame.load(root))
+
+
 def test_reading_makes_no_mirror(tmp_path: Path) -> None:
     with pytest.raises(TrackingError, match="there is no mirror; run: harness sync"):
         tracking.load(tmp_path)
