@@ -290,7 +290,7 @@ def _sync(root: Root = DEFAULT_ROOT) -> None:
     from harness.records.mlflow import sync
     from harness.text import counted
 
-    _print(f"{counted(sync(root), 'record')} exported to MLflow")
+    _print(f"{counted(sync(root, say=_print), 'record')} exported to MLflow")
 
 
 @app.command("schema")

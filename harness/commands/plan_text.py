@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from harness.datasets import registry as datasets
 from harness.labels import MAIN_AXES, label
 from harness.planning.cost import UNKNOWN_COST, cost_of
+from harness.planning.data_remarks import data_remarks
 from harness.planning.plan import Plan, State
 from harness.text import columns, counted
 from harness.trial import AXES
@@ -49,6 +50,7 @@ def plan_totals(plan: Plan) -> str:
     states = collections.Counter(planned.state for planned in plan.trials)
     parts = [f"{states[state]:,} {word}" for state, word in _WORDS.items() if states[state]]
     lines = [f"suite {plan.suite}: {counted(len(plan.trials), 'trial')}: {', '.join(parts)}"]
+    lines += data_remarks(planned.trial for planned in plan.trials if planned.is_waiting)
     lines += _sample_metrics(plan)
     lines += _spend(plan)
     return "\n".join(lines)

@@ -148,7 +148,7 @@ def _export(root: Path, trial_ids: Sequence[str], board: Board) -> bool:
     from harness.records.mlflow import sync
 
     try:
-        sync(root, trial_ids=trial_ids)
+        sync(root, trial_ids=trial_ids, say=board.note)
     except HarnessError as error:
         board.note(f"not exported: {error}")
         return False

@@ -42,11 +42,13 @@ class NoiseKey(NamedTuple):
         purpose: What the noise is for: a split, `reconstruct`, `importance`, `sample`, ...
         chunk: Number of the batch of rows; None where the purpose has one batch.
         draw: Number of the draw, where the same rows get several.
+        row: Number of the first row, where the noise is of the rows and not of their batch.
     """
 
     purpose: str
     chunk: int | None = None
     draw: int = 0
+    row: int = 0
 
     @property
     def name(self) -> str:
@@ -153,13 +155,17 @@ class Evaluator:
             SolveFailed: A solve did not finish or the score is not finite.
         """
         scoring = Scoring.of(self.trial, name)
-        parts, forward = [], []
+        parts: list[Float] = []
+        forward = []
+        row = 0
         for chunk, rows in enumerate(chunks):
-            log_likelihood, evaluations = self.log_likelihood(
-                rows.x, NoiseKey(name, chunk), scoring
-            )
+            # Validation chooses the arrays that are kept: its noise, batch by batch, is a part of
+            # the training. A score afterwards depends on no batch but by the steps of the solver.
+            key = NoiseKey(name, chunk) if name == "val" else NoiseKey(name, row=row)
+            log_likelihood, evaluations = self.log_likelihood(rows.x, key, scoring)
             parts.append(log_likelihood + rows.log_volume)
             forward.append(evaluations)
+            row += len(rows.x)
         values = np.concatenate(parts)
         nll = -float(np.mean(values))
         if not math.isfinite(nll):
@@ -167,6 +173,25 @@ class Evaluator:
         n = len(values)
         sem = float(np.std(values, ddof=1)) / math.sqrt(n) if n > 1 else None
         return Score(nll, sem, n, tuple(forward))
+
+    def probe_sem(self, name: str, chunks: Sequence[Rows]) -> float | None:
+        """Standard error, over the probes of an estimated trace, of the score of a split.
+
+        Two draws of the probe for the rows of the first batch give the variance of one, which
+        stands for that of all rows; None where there is no probe.
+
+        Raises:
+            SolveFailed: A solve did not finish.
+        """
+        scoring = Scoring.of(self.trial, name)
+        if scoring.trace == "exact" or self.trial.model.posterior is not None:
+            return None
+        first, second = (
+            self.log_likelihood(chunks[0].x, NoiseKey(name, draw=draw), scoring)[0]
+            for draw in (0, 1)
+        )
+        n = sum(len(rows.x) for rows in chunks)
+        return math.sqrt(float(np.mean((first - second) ** 2)) / 2 / n)
 
     def sample(self, count: int) -> tuple[Float, tuple[int, ...]]:
         """Draws from the model with the base sample that all trials share.
@@ -279,7 +304,7 @@ class Evaluator:
         shape = self.dataset.info.event_shape
         scoring = scoring or Scoring.of(self.trial, "test")
         slots = noise_slots(self.trial, shape, "evaluate", len(x), scoring.trace)
-        noise = draw(slots, self.trial.seed, key.draw, self.trial.dtype, f"{key.name}/")
+        noise = draw(slots, self.trial.seed, key.draw, self.trial.dtype, f"{key.name}/", key.row)
         control = Control(scoring.solver, scoring.trace)
         report = self.model.evaluate(
             Batch(x.astype(self.trial.dtype), noise), control, (quantity,)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import resource
 import subprocess
@@ -10,7 +11,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Literal
 
-__all__ = ["memory_at_hand", "peak_host_bytes"]
+__all__ = ["is_out_of_memory", "memory_at_hand", "oom_kills", "peak_host_bytes", "says_memory"]
 
 
 def memory_at_hand(device: Literal["cpu", "gpu"], gpus: float, cores: int) -> int | None:
@@ -66,3 +67,44 @@ def _host_bytes() -> int | None:
             most = int((folder / limit).read_text(encoding="utf-8"))
             found.append(max(0, most - int((folder / used).read_text(encoding="utf-8"))))
     return min(found, default=None)
+
+
+def is_out_of_memory(error: Exception) -> bool:
+    """True for what frameworks raise; they have types of their own, and texts below Python."""
+    if isinstance(error, OSError):
+        return error.errno == errno.ENOMEM
+    is_type = isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"
+    return is_type or says_memory(str(error))
+
+
+def says_memory(text: str) -> bool:
+    """True for the words in which a framework or its allocator says that memory ran out."""
+    return any(word in text.lower() for word in _WORDS)
+
+
+_WORDS = (
+    *("resource_exhausted", "out of memory", "std::bad_alloc", "alloc_failed"),
+    *("can't allocate memory", "cannot allocate memory"),
+)
+
+
+def oom_kills() -> int:
+    """How many processes the kernel has killed for want of memory, as far as it says.
+
+    Of the control group of this process, as of a batch job or a container, or of the machine.
+    """
+    groups: list[Path] = []
+    with suppress(OSError):
+        for line in Path("/proc/self/cgroup").read_text(encoding="utf-8").splitlines():
+            _, kind, path = line.split(":", 2)
+            if not kind:
+                groups.append(Path("/sys/fs/cgroup") / path.lstrip("/") / "memory.events")
+            elif kind == "memory":
+                folder = Path("/sys/fs/cgroup/memory") / path.lstrip("/")
+                groups.append(folder / "memory.oom_control")
+    for place in (*groups, Path("/sys/fs/cgroup/memory.events"), Path("/proc/vmstat")):
+        with suppress(OSError, ValueError):
+            for line in place.read_text(encoding="utf-8").splitlines():
+                if line.startswith("oom_kill "):
+                    return int(line.split()[1])
+    return 0

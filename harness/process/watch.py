@@ -97,6 +97,10 @@ class Watch:
         self._saved_s = 0.0
         self._last = Progress("starting", 0, 0)
 
+    def began(self) -> None:
+        """Notes that the attempt has its cores: its time begins now."""
+        self._start = time.perf_counter()
+
     def alive_s(self) -> float:
         """Seconds since the attempt began."""
         return time.perf_counter() - self._start
@@ -136,7 +140,7 @@ class Watch:
 
     @contextmanager
     def signals(self) -> Iterator[None]:
-        """Takes SIGINT and SIGTERM as requests to stop; a later one has its usual effect."""
+        """Takes requests to stop (SIGINT, SIGTERM, SIGUSR1); a later one has its usual effect."""
         if threading.current_thread() is not threading.main_thread():
             yield
             return
@@ -159,7 +163,7 @@ class Watch:
                 signal.signal(number, handler)
 
 
-_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
 _SAME_REQUEST_S = 1.0
 """One Ctrl-C may arrive twice, from the terminal and from whoever started the process."""
 

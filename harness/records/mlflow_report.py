@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.records.files import storing
-from harness.records.mlflow import tracking_uri
+from harness.records.mlflow_database import tracking_uri
 from harness.records.mlflow_store import connected, experiment_id
 
 __all__ = ["ARTIFACTS", "log_report"]

@@ -94,19 +94,21 @@ def run_trial(
     path = folder.begin(attempt_id)
     if not folder.spec.exists():
         folder.write_spec(trial, resources)
+    watch = Watch(path, resources.timeout_minutes * 60, options.progress, options.parent)
     with (
         captured(path / "log.txt" if options.capture else None),
+        # First of all: a request to stop may come while the trial waits for cores or imports.
+        watch.signals(),
         lease(resources.cpus, exclusive=options.exclusive) as held,
     ):
+        watch.began()
         pin(held.cores, "gpu" if resources.gpus else "cpu")
         # Only now: this imports numpy.
         from harness.training.attempt import Attempt, carry_out
 
-        watch = Watch(path, resources.timeout_minutes * 60, options.progress, options.parent)
         attempt = Attempt(trial, folder, path, earlier, resources, watch, held, options)
         try:
-            with watch.signals():
-                result = carry_out(attempt)
+            result = carry_out(attempt)
         except Interrupted:
             raise KeyboardInterrupt from None
         if result.status is Status.OUT_OF_MEMORY and options.may_retry:
