@@ -1,4 +1,4 @@
-"""`harness run`: the plan of a suite, its trials, what came out of them, the report."""
+"""`harness run`: the plan of a suite, its trials, its timings, what came out, the report."""
 
 from __future__ import annotations
 
@@ -9,11 +9,13 @@ from pathlib import Path
 from harness.commands.outcome import outcome
 from harness.commands.plan_text import plan_totals
 from harness.commands.report import report
+from harness.commands.timing_text import timing_lines
 from harness.commands.views import outcome_text
 from harness.errors import HarnessError
 from harness.executors.run import Execution
 from harness.executors.run import run as run_trials
 from harness.planning.plan import Plan, plan_suite, require_backends, require_runnable, select
+from harness.timing.stage import run_timings
 
 __all__ = ["INTERRUPTED", "run"]
 
@@ -31,7 +33,8 @@ def run(
     with_report: bool = True,
     say: Callable[[str], None] = print,
 ) -> int:
-    """Runs the trials of a suite, says what came out of them and writes the report of the suite.
+    """Runs the trials of a suite, times its backends side by side if it asks for that, says what
+    came out and writes the report of the suite.
 
     Arguments:
         suite: Name of a built-in suite, or a file.
@@ -56,8 +59,10 @@ def run(
     plan = select(whole, root, where, rerun)
     require_backends(plan)
     require_runnable(plan)
-    say(plan_totals(plan))
+    say("\n".join([plan_totals(plan), *timing_lines(plan, root)]))
     if not run_trials(plan, root, how):
+        return INTERRUPTED
+    if not run_timings(plan, root, say, rerun=rerun):
         return INTERRUPTED
     found = outcome(plan, root)
     say(outcome_text(found, plan.source, root))

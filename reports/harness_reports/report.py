@@ -31,7 +31,9 @@ from harness_reports.sections.published_verdicts import (
     verdict_counts,
 )
 from harness_reports.sections.results_chart import results_section
+from harness_reports.sections.speed import speed
 from harness_reports.trials.entries import Entry, entries_of
+from harness_reports.trials.speed import timings_of
 
 __all__ = ["page_of", "write_report"]
 
@@ -102,6 +104,7 @@ def page_of(
             results_section(entries),
             published_section(verdicts),
             comparison(entries),
+            speed(entries, timings_of(plan, root), planned=plan.timing is not None),
             curves(entries, history),
             pictures(entries, root),
             failures(entries, suite),
