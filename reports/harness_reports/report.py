@@ -30,6 +30,7 @@ from harness_reports.sections.published_verdicts import (
     published_verdicts,
     verdict_counts,
 )
+from harness_reports.sections.reach import reach
 from harness_reports.sections.results_chart import results_section
 from harness_reports.sections.speed import speed
 from harness_reports.trials.entries import Entry, entries_of
@@ -105,6 +106,7 @@ def page_of(
             published_section(verdicts),
             comparison(entries),
             speed(entries, timings_of(plan, root), planned=plan.timing is not None),
+            reach(entries, history),
             curves(entries, history),
             pictures(entries, root),
             failures(entries, suite),
