@@ -10,13 +10,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import pandas as pd
-import pytest
 from harness_reports.page.elements import Chart, Paragraph, Section, Table
 from harness_reports.sections.reach import reach
 from harness_reports.trials.entries import entries_of
 from harness_reports.trials.groups import groups_of
 from harness_reports.trials.quantities import NLL
-from harness_reports.trials.reach import common_level, contrasts, curves_of
+from harness_reports.trials.reach import Reached, common_level, contrasts, curves_of
 
 from harness.planning.plan import Plan, PlannedTrial
 from harness.records.frame import frame_of, history_of, row
@@ -97,8 +96,8 @@ def test_a_level_is_reached_at_the_first_validation_at_or_below_it() -> None:
     plan, frame, history = report([Run(BASE, 0.1)])
     (curve,) = curves_of(entries_of(plan, frame), history, NLL).values()
     assert [point.step for point in curve.points] == list(STEPS)
-    assert curve.reach(3.0) == (pytest.approx(2.0), 20, 3.0)
-    assert curve.reach(2.9) == (pytest.approx(3.0), 30, 2.5)
+    assert curve.reach(3.0) == Reached(2.0, 20, 3.0)
+    assert curve.reach(2.9) == Reached(3.0, 30, 2.5)
     assert curve.reach(2.2) is None
     assert curve.best == 2.25
 

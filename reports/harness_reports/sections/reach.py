@@ -15,6 +15,7 @@ from harness_reports.page.elements import (
     Row,
     Section,
     Table,
+    Tone,
     absent,
 )
 from harness_reports.page.numbers import fixed, level_digits, seconds, spread, uncertainty
@@ -188,7 +189,7 @@ def _ratio(each: Contrast, level: float, curves: Mapping[str, Curve]) -> tuple[C
         verdict = "no verdict: shared the machine"
     elif ratio.excludes(1.0):
         verdict = f"{each.words[0] if ratio.estimate < 1 else each.words[1]} sooner"
-    tone = "muted" if verdict.startswith(("no ", "too ")) else ""
+    tone: Tone = "muted" if verdict.startswith(("no ", "too ")) else ""
     interval = uncertainty(ratio, [first[s] / second[s] for s in seeds], 2)
     return (
         Cell(fixed(ratio.estimate, 2)),

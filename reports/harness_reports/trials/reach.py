@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 import pandas as pd
 
@@ -129,7 +129,7 @@ def contrasts(groups: Sequence[Group]) -> list[Contrast]:
 
 
 _FACTORS = ("backend", "solver", "regularizer", "first step")
-_USUAL = "heuristic"
+_USUAL: Final = "heuristic"
 
 
 def _factors(trial: Trial) -> Mapping[str, str]:
