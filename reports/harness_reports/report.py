@@ -32,7 +32,7 @@ from harness_reports.sections.published_verdicts import (
 )
 from harness_reports.sections.reach import reach
 from harness_reports.sections.results_chart import results_section
-from harness_reports.sections.speed import speed
+from harness_reports.sections.side_by_side import side_by_side
 from harness_reports.trials.entries import Entry, entries_of
 from harness_reports.trials.speed import timings_of
 
@@ -105,7 +105,7 @@ def page_of(
             results_section(entries),
             published_section(verdicts),
             comparison(entries),
-            speed(entries, timings_of(plan, root), planned=plan.timing is not None),
+            side_by_side(entries, timings_of(plan, root), planned=plan.timing is not None),
             reach(entries, history),
             curves(entries, history),
             pictures(entries, root),

@@ -12,7 +12,6 @@ from harness_reports.page.charts import (
     backend_shape,
     finished,
     panel_width,
-    seed_dash,
 )
 from harness_reports.page.elements import Chart
 from harness_reports.page.numbers import fixed, level_digits
@@ -44,9 +43,8 @@ def reach_chart(
         color=backend_colour(backends).title("backend"),
         detail="trial:N",
     )
-    seeds = sorted(set(table["seed"]), key=int)
     layers = [
-        base.mark_line(clip=True, strokeWidth=1.5).encode(strokeDash=seed_dash(seeds)),
+        base.mark_line(clip=True, strokeWidth=1.5).encode(strokeDash=alt.StrokeDash("seed:N")),
         base.mark_point(clip=True, filled=True, size=26).encode(
             shape=backend_shape(backends).title("backend"),
             tooltip=[

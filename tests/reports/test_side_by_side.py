@@ -11,7 +11,7 @@ import pytest
 from finished_run import DATASETS
 from harness_reports.page.elements import Paragraph, Section, Table
 from harness_reports.report import page_of
-from harness_reports.sections.speed import speed
+from harness_reports.sections.side_by_side import side_by_side
 from harness_reports.trials.entries import entries_of
 from harness_reports.trials.speed import speed_sentences, timings_of
 from timing_records import HARDWARE, backend_timing, timing_record
@@ -46,7 +46,7 @@ def commit(
 
 def section(plan: Plan, frame: pd.DataFrame, root: Path) -> Section:
     entries = entries_of(plan, frame)
-    return speed(entries, timings_of(plan, root), planned=plan.timing is not None)
+    return side_by_side(entries, timings_of(plan, root), planned=plan.timing is not None)
 
 
 def table(found: Section, name: str) -> list[dict[str, str]]:

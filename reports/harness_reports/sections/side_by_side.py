@@ -27,7 +27,7 @@ from harness_reports.trials.speed import (
     speed_verdict,
 )
 
-__all__ = ["speed"]
+__all__ = ["side_by_side"]
 
 _RATIOS = (
     "Median over rounds of the ratio of two times of one round, first backend over second, with "
@@ -47,7 +47,7 @@ _NEEDS = (
 )
 
 
-def speed(entries: Sequence[Entry], timings: Sequence[Timed], planned: bool) -> Section:
+def side_by_side(entries: Sequence[Entry], timings: Sequence[Timed], planned: bool) -> Section:
     """Tables of every dataset that has timings.
 
     Arguments:
