@@ -18,14 +18,14 @@ from harness_reports.page.elements import (
     Tone,
     absent,
 )
-from harness_reports.page.numbers import fixed, level_digits, seconds, spread, uncertainty
+from harness_reports.page.numbers import fixed, level_digits, seconds, spread
 from harness_reports.published.judgement import dataset_of
 from harness_reports.published.library import published
 from harness_reports.published.verdict import difference_of_datasets
 from harness_reports.sections.reach_chart import reach_chart
 from harness_reports.trials.entries import Entry, backends_of, by_dataset
 from harness_reports.trials.groups import Group, groups_of, setting_names
-from harness_reports.trials.pairs import LEAST_PAIRS, Pair
+from harness_reports.trials.pairs import Pair
 from harness_reports.trials.quantities import Quantity, likelihood_of
 from harness_reports.trials.reach import (
     Contrast,
@@ -35,6 +35,7 @@ from harness_reports.trials.reach import (
     contrasts,
     curves_of,
 )
+from harness_reports.trials.speed import ratio_text
 
 __all__ = ["reach"]
 
@@ -51,6 +52,9 @@ _PAIRED = (
     "logarithm. Only pairs that both had the machine to themselves on one kind of hardware carry "
     "a verdict."
 )
+
+_LEAST_PAIRS = 3
+"""The interval of two pairs is too wide to say anything."""
 
 
 def reach(entries: Sequence[Entry], history: pd.DataFrame) -> Section:
@@ -155,7 +159,6 @@ def _contrast_table(
         *(Column(name, heading=True) for name in names),
         Column("backend", heading=True),
         Column("ratio of seconds", numeric=True),
-        Column("95 % interval", numeric=True),
         Column("pairs", numeric=True),
         Column("verdict"),
     )
@@ -181,22 +184,16 @@ def _ratio(each: Contrast, level: float, curves: Mapping[str, Curve]) -> tuple[C
     seeds = sorted(first.keys() & second.keys())
     ratio = paired_ratio([first[s] for s in seeds], [second[s] for s in seeds])
     if ratio is None:
-        return absent(), absent(), Cell("0"), absent("no seed in common")
+        return absent(), Cell("0"), absent("no seed in common")
     verdict = "no difference detected"
-    if ratio.n < LEAST_PAIRS:
+    if ratio.n < _LEAST_PAIRS:
         verdict = "too few seeds"
     elif not Pair(each.first, each.second).fair_seeds().issuperset(seeds):
         verdict = "no verdict: shared the machine"
     elif ratio.excludes(1.0):
         verdict = f"{each.words[0] if ratio.estimate < 1 else each.words[1]} sooner"
     tone: Tone = "muted" if verdict.startswith(("no ", "too ")) else ""
-    interval = uncertainty(ratio, [first[s] / second[s] for s in seeds], 2)
-    return (
-        Cell(fixed(ratio.estimate, 2)),
-        Cell(interval),
-        Cell(str(ratio.n)),
-        Cell(verdict, tone=tone),
-    )
+    return Cell(ratio_text(ratio)), Cell(str(ratio.n)), Cell(verdict, tone=tone)
 
 
 def _seconds(group: Group, level: float, curves: Mapping[str, Curve]) -> dict[int, float]:
