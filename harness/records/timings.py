@@ -55,7 +55,7 @@ class BackendTiming:
         gradient: The gradient mode of its training steps, never `auto`.
         choices: Its other choices, as whether it compiles.
         cold_s: Seconds to compile and take the first training step with empty compilation caches.
-        warm_s: The same with the caches that this left; None if there was no time for it.
+        warm_s: The same with the caches that this left.
         step_bytes: Host memory of a training step above what the process held before it.
         peak_host_bytes: Largest resident size of its process, compilation included.
         peak_device_bytes: Largest memory on the device.
@@ -69,8 +69,8 @@ class BackendTiming:
     trial_id: str
     gradient: str
     choices: Mapping[str, str]
-    cold_s: NonNegative | None
-    warm_s: NonNegative | None
+    cold_s: NonNegative
+    warm_s: NonNegative
     step_bytes: int | None
     peak_host_bytes: int
     peak_device_bytes: int | None

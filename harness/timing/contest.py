@@ -53,8 +53,7 @@ class Terms:
         cores: Cores that every backend is pinned to.
         device: Where the models are.
         rounds: Undisturbed rounds that are wanted of each set of arrays.
-        seconds: The share of the budget. `LEAST_ROUNDS` are taken whatever they cost; what
-            can be left out is left out when the share is spent.
+        seconds: The share of the budget; when it is spent, `LEAST_ROUNDS` are enough.
         patience_s: Seconds after which an answer no longer comes.
         check: Called while something is waited for; raises to stop.
     """
@@ -107,7 +106,6 @@ class _Contest:
         self._root, self._terms, self._folder = root, terms, folder
         self._trials = {trial.backend: trial for trial in trials}
         self._end = time.monotonic() + terms.seconds
-        self._cold: dict[str, float] = {}
         self._notes: dict[str, str] = {}
 
     def measure(self) -> tuple[dict[str, BackendTiming], list[Round], dict[str, str]]:
@@ -119,10 +117,11 @@ class _Contest:
         rounds: list[Round] = []
         nfe: dict[str, dict[Point, Any]] = {name: {} for name in self._trials}
         errors: dict[str, dict[Point, float | None]] = {name: {} for name in self._trials}
+        cold, warm = {name: self._cold_start(name) for name in self._trials}, {}
         with ExitStack() as stack:
             links = {name: stack.enter_context(self._link(name)) for name in self._trials}
             for name, link in links.items():
-                self._cold[name] = link.ask("first_step")["seconds"]
+                warm[name] = link.ask("first_step")["seconds"]
             arrays = self._arrays(links)
             references = self._references(arrays)
             for number, point in enumerate(POINTS):
@@ -135,12 +134,11 @@ class _Contest:
                     errors[name][point] = _largest(found, references.get(point))
             memory = {name: link.ask("memory") for name, link in links.items()}
             ready = {name: link.ready for name, link in links.items()}
-        warm = self._warm_starts()
         backends = {
             name: BackendTiming(
                 trial_id=trial.id,
-                cold_s=self._cold[name],
-                warm_s=warm.get(name),
+                cold_s=cold[name],
+                warm_s=warm[name],
                 nfe=nfe[name],
                 error_nats=errors[name],
                 **ready[name],
@@ -149,6 +147,15 @@ class _Contest:
             for name, trial in self._trials.items()
         }
         return backends, rounds, self._notes
+
+    def _cold_start(self, backend: str) -> float:
+        """Seconds of a first step with empty compilation caches, which it fills for those after.
+
+        In a process that ends: what is timed later has started as a trial usually does.
+        """
+        with self._link(backend, use=" cold") as link:
+            seconds: float = link.ask("first_step")["seconds"]
+            return seconds
 
     def _link(self, backend: str, *, use: str = "", reference: bool = False) -> Link:
         terms = self._terms
@@ -159,7 +166,7 @@ class _Contest:
             terms.cores,
             terms.device,
             self._folder,
-            # A folder each, empty at first: what compiling costs there is cold.
+            # A folder each, empty at first.
             self._folder / f"{backend}-compiled",
             terms.patience_s,
             terms.check,
@@ -214,19 +221,6 @@ class _Contest:
             for name, answer in answers.items():
                 counts[name].append(answer["nfe"])
         return taken, {name: _means(each) for name, each in counts.items()}
-
-    def _warm_starts(self) -> dict[str, float]:
-        """Seconds of a first step with the caches that the cold one has filled, if there is time
-        for it.
-        """
-        found: dict[str, float] = {}
-        for name in self._trials:
-            if time.monotonic() + self._cold[name] > self._end:
-                self._notes["warm"] = "no time was left for warm starts"
-                break
-            with self._link(name, use=" warm") as link:
-                found[name] = link.ask("first_step")["seconds"]
-        return found
 
 
 def _turns(

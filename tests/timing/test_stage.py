@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,6 +11,7 @@ import pytest
 from fake_backend import FakeBackend, TwinBackend
 from fakes import environment, fake_trial
 
+from harness.executors.inline import _settings_restored
 from harness.interface import Backend
 from harness.planning.plan import Plan, PlannedTrial
 from harness.planning.settings import Setting, settings_of
@@ -30,11 +31,13 @@ QUICK = Timing(rounds=6, budget_seconds=300.0)
 
 
 @pytest.fixture(autouse=True)
-def _own_locks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Trials of other tests do not keep these waiting."""
+def _own_locks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Trials of other tests do not keep these waiting, and these pin no later test."""
     place = tmp_path / "tmp"
     place.mkdir()
     monkeypatch.setattr("tempfile.tempdir", str(place))
+    with _settings_restored():
+        yield
 
 
 @pytest.fixture
@@ -121,8 +124,8 @@ def test_both_backends_are_timed_on_the_same_arrays(
         for error in backend.error_nats.values():
             assert error is not None
             assert 0 < error < 1e-4
-        assert backend.cold_s is not None
-        assert backend.warm_s is not None
+        assert backend.cold_s > 0
+        assert backend.warm_s > 0
         assert backend.peak_host_bytes > 1e6
         assert backend.environment["cores"] == 1
         assert backend.environment["hardware_fingerprint"] == record.hardware
@@ -214,7 +217,7 @@ def test_what_the_budget_does_not_reach_is_left_to_the_next_run(
     root = tmp_path / "runs"
     plan = trained(root, *pair(), *pair(iterations=11))
     said: list[str] = []
-    run_timings(replace(plan, timing=Timing(6, 0.3)), root, said.append)
+    run_timings(replace(plan, timing=Timing(12, 0.3)), root, said.append)
     states = [timing_state(setting, root) for setting in settings_of(plan)]
     assert states == ["timed", "to time"]
     assert said[-1] == (
@@ -222,8 +225,7 @@ def test_what_the_budget_does_not_reach_is_left_to_the_next_run(
     )
     record = record_of(root, settings_of(plan)[0])
     assert record is not None
-    assert record.message == "no time was left for warm starts"
-    assert record.backends["fake"].warm_s is None
+    assert [record.of(point)[1] for point in POINTS] == [6, 6]
 
 
 def test_one_backend_or_no_key_times_nothing(tmp_path: Path) -> None:

@@ -198,7 +198,7 @@ def _process(needs: BackendTiming, *, shown: bool) -> tuple[Cell, ...]:
     times = (needs.cold_s, needs.warm_s)
     sizes = (needs.step_bytes, needs.peak_host_bytes, needs.peak_device_bytes)
     return (
-        *(absent() if s is None else Cell(fixed(s, seconds(s))) for s in times),
+        *(Cell(fixed(s, seconds(s))) for s in times),
         *(
             absent(word) if size is None else Cell(bytes_mib(size))
             for size, word in zip(sizes, ("not known", "not known", "no device"), strict=True)
