@@ -87,15 +87,14 @@ def contest(root: Path, setting: Setting, trials: Sequence[Trial], terms: Terms)
     )
     try:
         with tempfile.TemporaryDirectory(prefix="cnf-harness-") as folder:
-            backends, rounds, notes = _Contest(root, trials, terms, Path(folder)).measure()
+            measured = _Contest(root, trials, terms, Path(folder))
+            backends, rounds = measured.measure()
     except (Failed, RecordError) as error:
         return record(status="error", message=str(error))
-    reference = None if "reference" in notes else REFERENCE
-    message = "; ".join(notes.values()) or None
     return record(
         status="ok",
-        message=message,
-        reference=reference,
+        message=measured.remark,
+        reference=REFERENCE if measured.remark is None else None,
         backends=backends,
         rounds=tuple(rounds),
     )
@@ -106,10 +105,11 @@ class _Contest:
         self._root, self._terms, self._folder = root, terms, folder
         self._trials = {trial.backend: trial for trial in trials}
         self._end = time.monotonic() + terms.seconds
-        self._notes: dict[str, str] = {}
+        self.remark: str | None = None
+        """Why there is no reference; None if there is one."""
 
-    def measure(self) -> tuple[dict[str, BackendTiming], list[Round], dict[str, str]]:
-        """The backends, the rounds, and what is worth saying.
+    def measure(self) -> tuple[dict[str, BackendTiming], list[Round]]:
+        """The backends and the rounds.
 
         Raises:
             Failed: A contender has no numbers.
@@ -146,7 +146,7 @@ class _Contest:
             )
             for name, trial in self._trials.items()
         }
-        return backends, rounds, self._notes
+        return backends, rounds
 
     def _cold_start(self, backend: str) -> float:
         """Seconds of a first step with empty compilation caches, which it fills for those after.
@@ -196,7 +196,7 @@ class _Contest:
                     }
             except Failed as error:
                 reasons.append(str(error))
-        self._notes["reference"] = f"no reference: {'; '.join(reasons)}"
+        self.remark = f"no reference: {'; '.join(reasons)}"
         return {}
 
     def _rounds(

@@ -5,7 +5,7 @@ What it does beside computing is read from the environment variable FAKE_BEHAVIO
 processes as `times` says (counted in the folder `marks`); `choices` is what `choose` answers
 (`{"rounding": "up"}` changes the numbers), `unsupported` names gradient modes; `seeds` gives other
 values by seed. A set of `nan_in_sampling_of` samples has three that are not numbers. `twin` has
-what the backend of that name does otherwise.
+what the backend of that name does otherwise. With `no_float64` no model of that precision opens.
 """
 
 from __future__ import annotations
@@ -65,6 +65,8 @@ class FakeBackend(Backend):
         self, trial: Trial, data: DataInfo, device: str, choices: Mapping[str, str] | None = None
     ) -> Model:
         assert trial.gradient != "auto"
+        if trial.precision == "float64" and _behaviour().get("no_float64"):
+            raise MemoryError("no float64")
         return _FakeModel(trial, data, choices or {})
 
 

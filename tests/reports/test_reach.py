@@ -174,7 +174,7 @@ def test_contrasts_are_of_one_factor_each() -> None:
         BASE,
         JAX,
         warm,
-        replace(BASE, solver=FixedSolver("rk4", 8)),
+        replace(BASE, solver=FixedSolver("rk4_38", 8)),
         replace(BASE, regularizer={"rnode.kinetic": 0.01}),
         # Two things at once.
         replace(warm, regularizer={"rnode.kinetic": 0.01}, backend="jax"),
@@ -184,7 +184,7 @@ def test_contrasts_are_of_one_factor_each() -> None:
     assert {(each.factor, each.words) for each in found} == {
         ("backend", ("jax", "torch")),
         ("first step", ("warm", "heuristic")),
-        ("solver", ("rk4 steps=8", "dopri5 rtol=1e-05 atol=1e-05")),
+        ("solver", ("rk4_38 steps=8", "dopri5 rtol=1e-05 atol=1e-05")),
         ("regularizer", ("rnode.kinetic=0.01", "none")),
     }
 

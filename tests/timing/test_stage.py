@@ -194,6 +194,23 @@ def test_a_contender_that_is_killed_says_so(tmp_path: Path, behave: Callable[...
     assert record.message.startswith("twin: its process ended with exit code -9")
 
 
+def test_without_a_reference_there_are_ratios_and_no_errors(
+    tmp_path: Path, behave: Callable[..., None]
+) -> None:
+    root = tmp_path / "runs"
+    behave()
+    plan = trained(root, *pair())
+    behave(no_float64=True)
+    run_timings(plan, root, lambda line: None)
+    record = record_of(root, settings_of(plan)[0])
+    assert record is not None
+    assert (record.status, record.reference) == ("ok", None)
+    assert record.message is not None
+    assert record.message.startswith("no reference: fake reference: MemoryError: no float64; ")
+    assert record.backends["twin"].error_nats == dict.fromkeys(POINTS)
+    assert record.ratio("initial", "sampling", "twin", "fake") is not None
+
+
 def test_an_interrupted_setting_leaves_nothing(
     tmp_path: Path, behave: Callable[..., None], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -57,7 +57,7 @@ def test_torch_and_jax_side_by_side(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     root = tmp_path / "runs"
     usual = replace(
         fake_trial(iterations=3),
-        solver=FixedSolver("rk4", 4),
+        solver=FixedSolver("rk4_38", 4),
         model=ModelSpec(hidden=(8,)),
         evaluation=Evaluation(rows=64, batch=64, samples=10),
         gradient="auto",
