@@ -116,6 +116,7 @@ def _plan(
     For each: whether it is to run, finished, or skipped and why.
     """
     from harness.commands.plan_text import plan_text
+    from harness.commands.timing_text import timing_json, timing_lines
     from harness.planning.plan import plan, plan_json
 
     made = plan(suite, root, where, rerun)
@@ -131,7 +132,10 @@ def _plan(
         as_values, as_text = estimate_json(made, found), estimate_text(made, found)
         _print(_json(as_values) if as_json else as_text)
         return
-    _print(_json(plan_json(made)) if as_json else plan_text(made))
+    if as_json:
+        _print(_json(plan_json(made) | timing_json(made, root)))
+    else:
+        _print("\n".join([plan_text(made), *timing_lines(made, root)]))
 
 
 @app.command("run")
@@ -201,11 +205,14 @@ def _status(
 ) -> None:
     """Show where the trials of a suite stand."""
     from harness.commands.status import status
+    from harness.commands.timing_text import timing_lines
     from harness.commands.views import status_json, status_text
     from harness.planning.plan import plan
 
-    found = status(plan(suite, root, where, check_backends=False), root)
-    _print(_json(status_json(found)) if as_json else status_text(found))
+    made = plan(suite, root, where, check_backends=False)
+    found = status(made, root)
+    text = "\n".join([status_text(found), *timing_lines(made, root)])
+    _print(_json(status_json(found)) if as_json else text)
 
 
 @app.command("show")

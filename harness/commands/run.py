@@ -1,4 +1,4 @@
-"""`harness run`: the plan of a suite, its trials, what came out of them, the report."""
+"""`harness run`: the plan of a suite, its trials, its timings, what came out, the report."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from harness.commands.estimate import require_within_budget
 from harness.commands.outcome import outcome
 from harness.commands.plan_text import plan_totals
 from harness.commands.report import report
+from harness.commands.timing_text import timing_lines
 from harness.commands.views import outcome_text
 from harness.errors import HarnessError
 from harness.executors.run import Execution
@@ -17,6 +18,7 @@ from harness.executors.run import run as run_trials
 from harness.planning.estimate import estimate_plan
 from harness.planning.plan import Plan, plan_suite, require_backends, require_runnable, select
 from harness.records.estimates import write_estimates
+from harness.timing.stage import run_timings
 
 __all__ = ["INTERRUPTED", "run"]
 
@@ -35,7 +37,8 @@ def run(
     yes: bool = False,
     say: Callable[[str], None] = print,
 ) -> int:
-    """Runs the trials of a suite, says what came out of them and writes the report of the suite.
+    """Runs the trials of a suite, times its backends side by side if it asks for that, says what
+    came out and writes the report of the suite.
 
     Arguments:
         suite: Name of a built-in suite, or a file.
@@ -63,12 +66,14 @@ def run(
     require_backends(plan)
     require_runnable(plan)
     estimates = estimate_plan(plan, root)
-    say(plan_totals(plan))
+    say("\n".join([plan_totals(plan), *timing_lines(plan, root)]))
     if not yes:
         require_within_budget(plan, estimates)
     if estimates:
         write_estimates(root, plan.suite, estimates)
     if not run_trials(plan, root, how):
+        return INTERRUPTED
+    if not run_timings(plan, root, say, rerun=rerun):
         return INTERRUPTED
     found = outcome(plan, root)
     say(outcome_text(found, plan.source, root))

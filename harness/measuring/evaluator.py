@@ -26,7 +26,7 @@ from harness.interface import (
 )
 from harness.trial import SolverSpec, TraceName, Trial
 
-__all__ = ["Evaluator", "NoiseKey", "Score", "SolveFailed"]
+__all__ = ["Evaluator", "NoiseKey", "Score", "Scoring", "SolveFailed", "evaluation_call"]
 
 
 class SolveFailed(Exception):
@@ -95,6 +95,23 @@ class Scoring(NamedTuple):
             trace = training.validation_trace or training.trace
             return Scoring(trial.solver, trace, training.validation_batch)
         return Scoring(trial.evaluation_solver, evaluation.trace, evaluation.batch)
+
+
+def evaluation_call(
+    trial: Trial, x: Float, key: NoiseKey, scoring: Scoring | None = None
+) -> tuple[Batch, Control]:
+    """What `Model.evaluate` is called with for rows.
+
+    Arguments:
+        trial: The trial.
+        x: [n, *event_shape] in model space.
+        key: The noise.
+        scoring: Solver and trace; None means those of the test.
+    """
+    scoring = scoring or Scoring.of(trial, "test")
+    slots = noise_slots(trial, x.shape[1:], "evaluate", len(x), scoring.trace)
+    noise = draw(slots, trial.seed, key.draw, trial.dtype, f"{key.name}/", key.row)
+    return Batch(x.astype(trial.dtype), noise), Control(scoring.solver, scoring.trace)
 
 
 @dataclass(frozen=True)
@@ -301,14 +318,8 @@ class Evaluator:
         self, x: Float, key: NoiseKey, quantity: Quantity, scoring: Scoring | None = None
     ) -> EvaluationReport:
         self.check()
-        shape = self.dataset.info.event_shape
-        scoring = scoring or Scoring.of(self.trial, "test")
-        slots = noise_slots(self.trial, shape, "evaluate", len(x), scoring.trace)
-        noise = draw(slots, self.trial.seed, key.draw, self.trial.dtype, f"{key.name}/", key.row)
-        control = Control(scoring.solver, scoring.trace)
-        report = self.model.evaluate(
-            Batch(x.astype(self.trial.dtype), noise), control, (quantity,)
-        )
+        batch, control = evaluation_call(self.trial, x, key, scoring)
+        report = self.model.evaluate(batch, control, (quantity,))
         if report.failure:
             raise SolveFailed(f"a solve for '{key.name}' did not finish: {report.failure}")
         return report

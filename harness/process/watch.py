@@ -97,13 +97,22 @@ class Watch:
         self._saved_s = 0.0
         self._last = Progress("starting", 0, 0)
 
-    def began(self) -> None:
-        """Notes that the attempt has its cores: its time begins now."""
-        self._start = time.perf_counter()
-
     def alive_s(self) -> float:
         """Seconds since the attempt began."""
         return time.perf_counter() - self._start
+
+    def begin(self) -> None:
+        """Starts the time of the attempt anew: it begins when it has its cores."""
+        self._start = time.perf_counter()
+
+    def check_asked(self) -> None:
+        """Returns unless the trial was asked to stop.
+
+        Raises:
+            Interrupted: It was.
+        """
+        if self._stop or self._parent not in (None, os.getppid()):
+            raise Interrupted
 
     def check(self) -> None:
         """Returns if the trial may go on.
@@ -112,8 +121,7 @@ class Watch:
             TimedOut: It may not, since its time is over.
             Interrupted: It may not, since it was asked to stop.
         """
-        if self._stop or self._parent not in (None, os.getppid()):
-            raise Interrupted
+        self.check_asked()
         if self.alive_s() > self._limit_s:
             raise TimedOut(f"stopped after {self._limit_s / 60:.3g} minutes")
 

@@ -14,7 +14,7 @@ from harness.solvers import ADAPTIVE_SOLVERS, LIBRARY_SOLVERS
 from harness.specs.own_data import OwnData
 from harness.specs.resources import Resources
 from harness.suites.axes import VALUES
-from harness.suites.limits import Budget, Gate
+from harness.suites.limits import Budget, Gate, Timing
 from harness.suites.suite import KEYS, NAME, ExcludeEntry
 from harness.trial import AXES, AdaptiveSolver, FixedSolver, LibrarySolver
 
@@ -38,6 +38,7 @@ def schema() -> Schema:
         "gates": {"type": "array", "items": _gate()},
         "resources": _of(Resources),
         "budget": _of(Budget),
+        "timing": _of(Timing),
     }
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",

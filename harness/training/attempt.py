@@ -129,7 +129,7 @@ class _Findings:
             environment = self._of_both(attempt, self.trained)
         elif self.loop is not None:
             totals = self.loop.totals
-            timing |= {"compile_s": self.loop.compile_s, **totals.timing()}
+            timing |= self.loop.timing()
             nfe |= totals.evaluations()
             host_bytes = totals.peak_host_bytes
             shared = totals.shared or attempt.resources.gpus % 1 > 0
@@ -261,6 +261,7 @@ def _use(
         attempt.watch,
         attempt.options.cadence or Cadence.from_environment(),
         attempt.lease.alone,
+        attempt.cores,
         findings.environment,
     )
     with TrainingLoop(evaluator, surroundings, resumed) as loop:
@@ -280,7 +281,7 @@ def _commit(attempt: Attempt, folder: TrainedFolder, loop: TrainingLoop, trained
         trial_id=attempt.folder.trial_id,
         attempt_id=attempt.path.name.removeprefix("attempt-"),
         environment=surroundings.environment,
-        timing={"compile_s": loop.compile_s, **totals.timing()},
+        timing=loop.timing(),
         nfe=totals.evaluations(),
         peak_host_bytes=totals.peak_host_bytes,
         shared=totals.shared or attempt.resources.gpus % 1 > 0,

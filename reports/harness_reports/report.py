@@ -31,9 +31,12 @@ from harness_reports.sections.published_verdicts import (
     published_verdicts,
     verdict_counts,
 )
+from harness_reports.sections.reach import reach
 from harness_reports.sections.results_chart import results_section
+from harness_reports.sections.side_by_side import side_by_side
 from harness_reports.sections.verification import verification
 from harness_reports.trials.entries import Entry, entries_of
+from harness_reports.trials.speed import timings_of
 
 __all__ = ["page_of", "write_report"]
 
@@ -104,6 +107,8 @@ def page_of(
             results_section(entries),
             published_section(verdicts),
             comparison(entries),
+            side_by_side(entries, timings_of(plan, root), planned=plan.timing is not None),
+            reach(entries, history),
             curves(entries, history),
             pictures(entries, root),
             failures(entries, suite),
