@@ -12,8 +12,10 @@ from harness.trial import (
     EndTime,
     Evaluation,
     FixedSolver,
+    FlowMatching,
     LibrarySolver,
     ModelSpec,
+    ObjectiveSpec,
     Optimizer,
     Patience,
     Posterior,
@@ -70,6 +72,13 @@ def regularizer_label(regularizer: Mapping[RegularizerName, float]) -> str:
     """`none`, or `name=weight` joined by `+`, sorted by name."""
     parts = [f"{name}={_number(weight)}" for name, weight in sorted(regularizer.items())]
     return "+".join(parts) or "none"
+
+
+def _objective(objective: ObjectiveSpec) -> str:
+    if not isinstance(objective, FlowMatching):
+        return objective.name
+    parts = [objective.name, objective.path, objective.coupling]
+    return " ".join([*parts, *_changed(objective, FlowMatching(), "sigma_min")])
 
 
 def _model(model: ModelSpec) -> str:
@@ -130,6 +139,7 @@ _SHORT: Mapping[str, Callable[[Any], str]] = {
     "model": _model,
     "training": _training,
     "evaluation": _evaluation,
+    "objective": _objective,
 }
 """How an axis is shortened; the values of the others are words and numbers already."""
 

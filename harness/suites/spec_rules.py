@@ -16,7 +16,9 @@ from harness.trial import (
     AdaptiveSolver,
     Evaluation,
     FixedSolver,
+    FlowMatching,
     ModelSpec,
+    ObjectiveSpec,
     SolverSpec,
     Training,
     encode,
@@ -173,6 +175,17 @@ def _steer(model: ModelSpec, regularizer: Mapping[str, float]) -> Iterator[Compl
         )
 
 
+def _sigma_min(objective: ObjectiveSpec) -> Iterator[Complaint]:
+    if not isinstance(objective, FlowMatching):
+        return
+    if objective.sigma_min and objective.path != "linear":
+        yield Complaint(
+            ("objective", "sigma_min"),
+            f"'sigma_min' is of the path 'linear', not of '{objective.path}'",
+            "remove it, or write path: linear",
+        )
+
+
 def _batch_norm(model: ModelSpec, training: Training) -> Iterator[Complaint]:
     if model.batch_norm is not None and training.batch < 2:
         yield Complaint(
@@ -254,6 +267,7 @@ SPEC_RULES: tuple[Rule, ...] = (
     (("solver", "regularizer"), _warm),
     (("model", "regularizer"), _steer),
     (("precision", "resources"), _tf32),
+    (("objective",), _sigma_min),
     (("model", "training"), _batch_norm),
     (("precision", "solver"), _resolved),
     (("precision", "evaluation"), _resolved_evaluation),

@@ -1,7 +1,7 @@
 """The trials on which torch and jax are compared; imported by the tests and by the worker.
 
 Together they have every layer in both forms, every shared solver, regularizer, optimiser, gradient
-mode, first step, trace and posterior, norms, scales and spectral norm.
+mode, first step, trace and posterior, path and coupling, norms, scales and spectral norm.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from harness.trial import (
     DatasetRef,
     EndTime,
     FixedSolver,
+    FlowMatching,
     ModelSpec,
     Optimizer,
     Posterior,
@@ -204,6 +205,24 @@ TRIALS: dict[str, Trial] = {
     "posterior-hyper-levels": _trial(
         _posterior("hyper", "concat"), FixedSolver("rk4_38", 3), "direct"
     ),
+    "matching-linear": _trial(
+        _table("concatsquash", "tanh", blocks=2, end_time=TRAINED),
+        _adaptive(),
+        "adjoint",
+        objective=FlowMatching("linear", "minibatch_ot", 0.01),
+    ),
+    "matching-trigonometric-hyper": _trial(
+        _table("hyper", "swish"),
+        FixedSolver("rk4_38", 4),
+        "direct",
+        objective=FlowMatching("trigonometric"),
+    ),
+    "matching-vp-image": _trial(
+        _image("blend", "softplus", spectral_norm=True),
+        FixedSolver("rk4_38", 2),
+        "checkpoint",
+        objective=FlowMatching("vp", "minibatch_ot"),
+    ),
 }
 
 FLOAT32 = (
@@ -212,6 +231,7 @@ FLOAT32 = (
     "image-two-scales",
     "image-concatsquash-spectral",
     "posterior-low_rank-adamax",
+    "matching-linear",
 )
 
 

@@ -6,14 +6,14 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from harness.architecture.noise import POSTERIOR, needs_probe
+from harness.architecture.noise import PATH_TIME, POSTERIOR, needs_probe
 from harness.errors import BackendError
 from harness.interface import Array, Arrays, Batch
 from harness.trial import TraceName
 from harness_jax.flow import Flow
 from harness_jax.runs import Run
 
-__all__ = ["drawn", "noise_of"]
+__all__ = ["drawn", "noise_of", "points_of"]
 
 
 def noise_of(
@@ -55,6 +55,26 @@ def noise_of(
                 value = value.reshape(len(value), batch.size, *shape)
             noise[f"{run.name}/{kind}"] = value if value.dtype == np.int8 else value.astype(dtype)
     return noise
+
+
+def points_of(flow: Flow, batch: Batch, dtype: np.dtype[np.floating]) -> Arrays:
+    """What a step of flow matching needs: `<run>/path_time` [cells, batch], `<run>/point` and
+    `<run>/rate` [cells, batch, *shape].
+
+    Raises:
+        BackendError: The batch lacks one.
+    """
+    noise = {}
+    for run in flow.parts:
+        if not isinstance(run, Run) or run.kind.block is None:
+            continue
+        for kind, shape in ((PATH_TIME, ()), *((k, run.kind.block.shape) for k in _PLACES)):
+            value = np.stack([drawn(batch, f"{kind}/{index}") for index in run.blocks])
+            noise[f"{run.name}/{kind}"] = value.reshape(*value.shape[:2], *shape).astype(dtype)
+    return noise
+
+
+_PLACES = ("point", "rate")
 
 
 def drawn(batch: Batch, slot: str) -> Array:
