@@ -25,7 +25,7 @@ from harness.interface import Batch
 from harness.streams.stream import Stream
 from harness.trial import AdaptiveSolver, DatasetRef, FixedSolver, FlowMatching, ModelSpec, Trial
 
-Float = npt.NDArray[np.float64]
+Float = npt.NDArray[np.floating]
 
 MEAN, SPREAD = np.array([1.0, -0.5]), np.array([0.3, 1.7])
 OBJECTIVES = {
@@ -166,7 +166,7 @@ def test_the_optimal_coupling_is_the_cheapest_and_keeps_every_sample() -> None:
     x = _gaussian_rows(6)
     pairs = {}
     for coupling in ("independent", "minibatch_ot"):
-        trial = _trial(FlowMatching("linear", coupling))  # type: ignore[arg-type]
+        trial = _trial(FlowMatching("linear", coupling))
         drawn = _drawn(trial, x)
         rate = matched(trial, drawn).noise["rate/0"]
         pairs[coupling] = rate + x
@@ -195,4 +195,4 @@ def test_an_evaluation_draws_what_it_drew_before() -> None:
     trial = _trial(FlowMatching())
     plain = Trial(DatasetRef("none", "none"), "torch", AdaptiveSolver("dopri5"))
     for purpose in ("evaluate", "sample"):
-        assert noise_slots(trial, (2,), purpose, 4) == noise_slots(plain, (2,), purpose, 4)  # type: ignore[arg-type]
+        assert noise_slots(trial, (2,), purpose, 4) == noise_slots(plain, (2,), purpose, 4)
