@@ -108,6 +108,8 @@ class Control:
         step: 0-based number of the optimiser step.
         lr: Learning rate of this step.
         kl_weight: Weight of the KL term of an autoencoder.
+        probes: Probes over which an estimated trace is averaged; where there are several, their
+            slots are [size, probes, ...].
     """
 
     solver: SolverSpec
@@ -116,6 +118,7 @@ class Control:
     step: int = 0
     lr: float = 0.0
     kl_weight: float = 1.0
+    probes: int = 1
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from dataclasses import InitVar, dataclass, field
 from typing import Annotated, Any
 
-from harness.specs.bounds import Bound, Count, NonNegative, Positive
+from harness.specs.bounds import LATER, Bound, Count, NonNegative, Positive
 from harness.specs.evaluation import DatasetRef, Evaluation, SampleMetrics
 from harness.specs.model import (
     BatchNorm,
@@ -108,11 +108,6 @@ AXES = (
 fastest) and tables have their columns; the other fields describe this version of the harness."""
 
 
-_LATER: Mapping[str, Any] = {"later": True}
-"""Marks a field that came when there were records: a spec says it only where it differs from its
-default, so that the specs before it keep their canonical JSON and their ids."""
-
-
 @dataclass(frozen=True)
 class Trial:
     """One point of the grid, fully resolved: it says everything that decides the numbers.
@@ -132,7 +127,7 @@ class Trial:
     regularizer: Mapping[RegularizerName, Positive] = field(default_factory=dict)
     training: Training = field(default_factory=Training)
     evaluation: Evaluation = field(default_factory=Evaluation)
-    objective: ObjectiveSpec = field(default_factory=MaximumLikelihood, metadata=_LATER)
+    objective: ObjectiveSpec = field(default_factory=MaximumLikelihood, metadata=LATER)
     gradient: GradientName = "adjoint"
     engine: EngineName = "native"
     precision: PrecisionName = "float32"
@@ -201,7 +196,7 @@ def is_unsaid(kind: type, name: str, value: Any) -> bool:  # noqa: ANN401
 
 @functools.cache
 def _later_defaults(kind: type) -> Mapping[str, Any]:
-    """Defaults of the fields marked `_LATER`."""
+    """Defaults of the fields marked `LATER`."""
     fields = [each for each in dataclasses.fields(kind) if "later" in each.metadata]
     return {each.name: _default(each) for each in fields}
 

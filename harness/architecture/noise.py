@@ -57,12 +57,14 @@ def noise_slots(
     purpose: Literal["train", "evaluate", "sample"],
     size: int,
     trace: TraceName | None = None,
+    probes: int | None = None,
 ) -> dict[str, NoiseSlot]:
-    """Returns the slots a call on `size` examples must find in `Batch.noise`; `trace` stands in
-    place of that of the trial's evaluation.
+    """Returns the slots a call on `size` examples must find in `Batch.noise`; `trace` and `probes`
+    stand in place of those of the trial's evaluation.
 
     `probe/<block>` has one probe per example, drawn anew for each solve and fixed within it, in
-    the shape of the block's state, or of its bottleneck for the trace of that name;
+    the shape of the block's state, or of its bottleneck for the trace of that name, or several of
+    them, [size, probes, ...];
     `end_time/<block>` and `tpr_times/<block>` are one number, and `TPR_TIMES` of them, for the
     whole batch; `posterior` draws the z0 of an autoencoder; `base` is the base sample that
     `Model.sample` maps to data, for an autoencoder its z. Flow matching trains on `base` samples
@@ -80,8 +82,10 @@ def noise_slots(
         }
         return {BASE: NoiseSlot((size, *event_shape), "gaussian"), **times}
     if purpose == "train":
-        trace = trial.training.trace
+        trace, probes = trial.training.trace, trial.training.probes
     trace = trace or trial.evaluation.trace
+    probes = probes or trial.evaluation.probes
+    several = () if probes == 1 else (probes,)
     # Regularizers are integrated in training only, unless an evaluation asks for them.
     regularizer = tuple(trial.regularizer) if purpose == "train" else ()
     slots = {}
@@ -90,7 +94,8 @@ def noise_slots(
     for block in blocks_of(trial.model, event_shape):
         if needs_probe(trace, regularizer):
             shape = block.bottleneck_shape if trace == "bottleneck" else block.shape
-            slots[f"probe/{block.index}"] = NoiseSlot((size, *shape), trial.training.probe)
+            whole = (size, *several, *shape)
+            slots[f"probe/{block.index}"] = NoiseSlot(whole, trial.training.probe)
         if "steer" in regularizer:
             slots[f"end_time/{block.index}"] = NoiseSlot((), "uniform")
         if "tpr" in regularizer:

@@ -65,8 +65,16 @@ def inputs(
     noise = draw(
         noise_slots(trial, data.event_shape, purpose, size), trial.seed, step, trial.dtype
     )
-    trace = trial.training.trace if purpose == "train" else trial.evaluation.trace
-    control = Control(trial.solver, trace, trial.gradient, step=step, lr=1e-3, kl_weight=0.7)
+    said = trial.training if purpose == "train" else trial.evaluation
+    control = Control(
+        trial.solver,
+        said.trace,
+        trial.gradient,
+        step=step,
+        lr=1e-3,
+        kl_weight=0.7,
+        probes=said.probes,
+    )
     batch = Batch(x, noise)
     if purpose == "train":
         batch = replace(batch, noise={**noise, **matched(trial, batch).noise})

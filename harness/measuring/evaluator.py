@@ -79,11 +79,13 @@ class Scoring(NamedTuple):
         solver: Method and tolerances.
         trace: How the divergence is computed.
         batch: Rows of one solve.
+        probes: Over which an estimated trace is averaged.
     """
 
     solver: SolverSpec
     trace: TraceName
     batch: int
+    probes: int = 1
 
     @staticmethod
     def of(trial: Trial, split: str) -> Scoring:
@@ -91,8 +93,9 @@ class Scoring(NamedTuple):
         training, evaluation = trial.training, trial.evaluation
         if split == "val":
             trace = training.validation_trace or training.trace
-            return Scoring(trial.solver, trace, training.validation_batch)
-        return Scoring(trial.evaluation_solver, evaluation.trace, evaluation.batch)
+            return Scoring(trial.solver, trace, training.validation_batch, training.probes)
+        solver, batch = trial.evaluation_solver, evaluation.batch
+        return Scoring(solver, evaluation.trace, batch, evaluation.probes)
 
 
 @dataclass(frozen=True)
@@ -278,9 +281,9 @@ class Evaluator:
         self.check()
         shape = self.dataset.info.event_shape
         scoring = scoring or Scoring.of(self.trial, "test")
-        slots = noise_slots(self.trial, shape, "evaluate", len(x), scoring.trace)
+        slots = noise_slots(self.trial, shape, "evaluate", len(x), scoring.trace, scoring.probes)
         noise = draw(slots, self.trial.seed, key.draw, self.trial.dtype, f"{key.name}/")
-        control = Control(scoring.solver, scoring.trace)
+        control = Control(scoring.solver, scoring.trace, probes=scoring.probes)
         report = self.model.evaluate(
             Batch(x.astype(self.trial.dtype), noise), control, (quantity,)
         )

@@ -50,7 +50,7 @@ _NONLINEARITIES: Mapping[str, str] = {
 _TRACES: Mapping[str, str] = {
     "bottleneck": "Hutchinson's estimator in the narrowest hidden layer (FFJORD, 3.1.1)",
     "exact": "one product with the Jacobian a dimension",
-    "hutchinson": "eps^T J eps, eps drawn once a solve",
+    "hutchinson": "eps^T J eps, the mean over `probes` eps that are drawn once a solve",
 }
 _OBJECTIVES: Mapping[str, str] = {
     "flow_matching": "squared distance of the velocity from that of paths to base samples; no "

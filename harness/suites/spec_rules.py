@@ -154,6 +154,34 @@ def _bottleneck_probe(training: Training, regularizer: Mapping[str, float]) -> I
             )
 
 
+def _probes(training: Training, regularizer: Mapping[str, float]) -> Iterator[Complaint]:
+    if training.probes == 1:
+        return
+    if training.trace == "exact" and training.validation_trace in (None, "exact"):
+        yield Complaint(
+            ("training", "probes"),
+            "the exact trace has no probes",
+            "remove it, or choose another trace",
+        )
+    for name in ("rnode.jacobian", "jacobian_sum"):
+        if name in regularizer:
+            yield Complaint(
+                ("training", "probes"),
+                f"'{name}' is a square of one product with a probe, not a mean over "
+                f"{training.probes} of them",
+                f"write probes: 1, or remove '{name}'",
+            )
+
+
+def _evaluation_probes(evaluation: Evaluation) -> Iterator[Complaint]:
+    if evaluation.probes > 1 and evaluation.trace == "exact":
+        yield Complaint(
+            ("evaluation", "probes"),
+            "the exact trace has no probes",
+            "remove it, or choose another trace",
+        )
+
+
 def _warm(solver: SolverSpec, regularizer: Mapping[str, float]) -> Iterator[Complaint]:
     if isinstance(solver, AdaptiveSolver) and solver.first_step == "warm" and "tpr" in regularizer:
         yield Complaint(
@@ -264,6 +292,8 @@ SPEC_RULES: tuple[Rule, ...] = (
     (("model", "training"), _kl_warmup),
     (("model", "training", "evaluation"), _bottleneck),
     (("training", "regularizer"), _bottleneck_probe),
+    (("training", "regularizer"), _probes),
+    (("evaluation",), _evaluation_probes),
     (("solver", "regularizer"), _warm),
     (("model", "regularizer"), _steer),
     (("precision", "resources"), _tf32),

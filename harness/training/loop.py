@@ -186,6 +186,7 @@ class TrainingLoop:
             step,
             learning_rate(training, step, self.totals.lr_drops),
             kl_weight(training, step),
+            training.probes,
         )
 
     def _compile(self) -> None:

@@ -25,7 +25,7 @@ from harness.interface import Batch
 from harness.streams.stream import Stream
 from harness.trial import AdaptiveSolver, DatasetRef, FixedSolver, FlowMatching, ModelSpec, Trial
 
-Float = npt.NDArray[np.floating]
+Float = npt.NDArray[np.float64]
 
 MEAN, SPREAD = np.array([1.0, -0.5]), np.array([0.3, 1.7])
 OBJECTIVES = {
@@ -48,7 +48,7 @@ def _trial(objective: FlowMatching, **fields: Any) -> Trial:  # noqa: ANN401
     )
 
 
-def _drawn(trial: Trial, x: Float, step: int = 0) -> Batch:
+def _drawn(trial: Trial, x: npt.NDArray[np.floating], step: int = 0) -> Batch:
     slots = noise_slots(trial, x.shape[1:], "train", len(x))
     return Batch(x, draw(slots, trial.seed, step, trial.dtype))
 

@@ -84,7 +84,7 @@ def test_a_gaussian_is_learnt(
         control = Control(trial.solver, "exact", trial.gradient, step, lr=rate)
         losses.append(model.train_step(_batch(trial, step), control).fetch().loss)
     assert -0.01 < excess() < 0.1
-    assert np.mean(losses[-50:]) == pytest.approx(floor, rel=0.1)
+    assert np.mean(losses[-50:]) == pytest.approx(floor, rel=0.2)
 
 
 def test_a_batch_without_points_is_refused(open_model: Callable[[Trial, int], TorchModel]) -> None:

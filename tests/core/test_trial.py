@@ -345,6 +345,14 @@ def test_an_objective_is_said_only_where_it_is_not_the_likelihood(objective: Flo
     assert decode(Trial, encode(BASE) | {"objective": {"name": "likelihood"}}) == BASE
 
 
+def test_probes_are_said_only_where_they_are_several() -> None:
+    several = replace(BASE, training=Training(probes=2), evaluation=Evaluation(probes=3))
+    assert "probes" not in canonical(BASE)
+    back = decode(Trial, encode(several))
+    assert (back, back.id) == (several, several.id)
+    assert len({BASE.id, several.id, replace(several, evaluation=Evaluation()).id}) == 3
+
+
 def test_evaluation_solver_falls_back_to_the_training_solver() -> None:
     assert BASE.evaluation_solver == BASE.solver
     other = FixedSolver("euler", 2)

@@ -52,9 +52,8 @@ def _train(model: Model, case: Case) -> Out:
     out["log_prob"] = _evaluate(model, case)
     losses, forward, backward = [], [], []
     for step in range(STEPS):
-        control = Control(
-            trial.solver, trial.training.trace, trial.gradient, step, lr=1e-2, kl_weight=0.7
-        )
+        said = trial.training
+        control = Control(trial.solver, said.trace, trial.gradient, step, 1e-2, 0.7, said.probes)
         report = model.train_step(_batch(case, step), control).fetch()
         assert report.failure is None, report.failure
         losses.append(report.loss)

@@ -128,6 +128,13 @@ CASES: Mapping[str, str | bytes] = {
         "objective: {name: flow_matching, path: vp, sigma_min: 0.1}"
     ),
     "sigma_min too large": block("objective: {name: flow_matching, sigma_min: 1}"),
+    "probes of an exact trace": block(
+        "training: {trace: exact, probes: 2}\n    evaluation: {trace: exact, probes: 2}"
+    ),
+    "probes and a penalty on the Jacobian": block(
+        "training: {probes: 2}\n    regularizer: {rnode.jacobian: 0.1}"
+    ),
+    "no probes": block("training: {probes: 0}"),
     "steer beyond the start": block(
         "model: {end_time: {value: 0.5}}\n    regularizer: {steer: 0.5}"
     ),

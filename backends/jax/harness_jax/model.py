@@ -132,7 +132,9 @@ class JaxModel(Model):
         regularize = "regularizers" in quantities
         trace = None if set(quantities) <= {"encode", "reconstruct"} else control.trace
         program = self._jit(evaluate_program, self._how(control), trace, regularize)
-        noise = noise_of(self._flow, batch, trace, self._dtype, regularize=regularize)
+        noise = noise_of(
+            self._flow, batch, trace, self._dtype, regularize=regularize, probes=control.probes
+        )
         found, terms = program(self._arrays, self._floats(batch.x), noise)
         self._precision.of_state(terms.z)
         wanted = {name: v for name, v in found.items() if name.partition("/")[0] in quantities}
@@ -166,7 +168,13 @@ class JaxModel(Model):
             noise = points_of(self._flow, batch, self._dtype)
         else:
             noise = noise_of(
-                self._flow, batch, control.trace, self._dtype, training=True, regularize=True
+                self._flow,
+                batch,
+                control.trace,
+                self._dtype,
+                training=True,
+                regularize=True,
+                probes=control.probes,
             )
         lr, kl_weight = (np.asarray(v, self._dtype) for v in (control.lr, control.kl_weight))
         return self._floats(batch.x), noise, lr, kl_weight

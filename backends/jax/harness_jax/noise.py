@@ -24,11 +24,12 @@ def noise_of(
     *,
     training: bool = False,
     regularize: bool = False,
+    probes: int = 1,
 ) -> Arrays:
     """What a call needs: `<run>/probe`, `<run>/end_time`, `<run>/tpr_times`, [cells, ...] each,
     and the `posterior` of an autoencoder, [batch, latent].
 
-    Rademacher probes stay int8.
+    Rademacher probes stay int8. Several of a solve are [cells, probes, batch, ...].
 
     Raises:
         BackendError: The batch lacks one.
@@ -52,7 +53,9 @@ def noise_of(
             value = np.stack([drawn(batch, f"{kind}/{index}") for index in run.blocks])
             if kind == "probe":
                 shape = block.bottleneck_shape if trace == "bottleneck" else block.shape
-                value = value.reshape(len(value), batch.size, *shape)
+                several = () if probes == 1 else (probes,)
+                value = value.reshape(len(value), batch.size, *several, *shape)
+                value = np.moveaxis(value, 2, 1) if several else value
             noise[f"{run.name}/{kind}"] = value if value.dtype == np.int8 else value.astype(dtype)
     return noise
 

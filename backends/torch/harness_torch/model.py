@@ -152,7 +152,8 @@ class TorchModel(Model):
     def _loss(self, batch: Batch, control: Control) -> _Loss:
         how, first = How(self._engine, control.solver, control.gradient), self._warm.steps()
         options = Options(control.trace, how, first, training=True, regularize=True)
-        rows, terms = self._objective.loss(*self._inputs(batch), options, control.kl_weight)
+        x, noise = self._inputs(batch, control)
+        rows, terms = self._objective.loss(x, noise, options, control.kl_weight)
         loss = mean = rows.mean()
         means = {name: penalty.mean() for name, penalty in terms.penalties.items()}
         for name, penalty in means.items():
@@ -166,7 +167,7 @@ class TorchModel(Model):
         """Per-example quantities; what needs no density is integrated without it."""
         how, regularize = How(self._engine, control.solver), "regularizers" in quantities
         options = Options(control.trace, how, regularize=regularize)
-        values, terms = self._objective.values(*self._inputs(batch), options, quantities)
+        values, terms = self._objective.values(*self._inputs(batch, control), options, quantities)
         self._precision.of_state(terms.z)
         values |= {f"regularizers/{name}": row for name, row in terms.penalties.items()}
         return evaluation_report(values, terms.counts)
@@ -184,8 +185,9 @@ class TorchModel(Model):
         if self._device.type == "cuda":
             torch.cuda.synchronize(self._device)
 
-    def _inputs(self, batch: Batch) -> tuple[Tensor, Noise]:
-        return self._tensor(batch.x), noise_of(batch, self._flow.shape, self._tensor)
+    def _inputs(self, batch: Batch, control: Control) -> tuple[Tensor, Noise]:
+        noise = noise_of(batch, self._flow.shape, self._tensor, control.probes)
+        return self._tensor(batch.x), noise
 
     def _tensor(self, value: Array) -> Tensor:
         return torch.tensor(np.asarray(value), dtype=self._dtype, device=self._device)

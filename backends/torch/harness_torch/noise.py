@@ -19,7 +19,7 @@ class Noise(NamedTuple):
     """The random numbers of a call, most of them by block.
 
     Arguments:
-        probes: Probes, [batch, ...].
+        probes: Probes, [batch, ...], or several of them, [probes, batch, ...].
         end_times: Uniform numbers that move the end times (`steer`).
         times: Times at which the trajectory is seen (`tpr`).
         posterior: Standard normal numbers that draw the z0 of an autoencoder, [batch, latent].
@@ -37,21 +37,26 @@ class Noise(NamedTuple):
     rates: Mapping[int, Tensor] = {}
 
 
-def noise_of(batch: Batch, shape: Shape, tensor: Callable[[Array], Tensor]) -> Noise:
+def noise_of(
+    batch: Batch, shape: Shape, tensor: Callable[[Array], Tensor], probes_each: int = 1
+) -> Noise:
     """The random numbers of a batch.
 
     Arguments:
         batch: The batch; its probes may be int8.
         shape: Of the flow's state, which says whether probes are images.
         tensor: Puts an array on the device in the model's precision.
+        probes_each: Probes of a solve.
     """
+    several = () if probes_each == 1 else (probes_each,)
     probes, end_times, times, posterior = {}, {}, {}, None
     matching: dict[str, dict[int, Tensor]] = {PATH_TIME: {}, "point": {}, "rate": {}}
     for slot, value in batch.noise.items():
         kind, _, block = slot.partition("/")
         if kind == "probe":
-            own = value.shape[1:] if len(shape) > 1 else (-1,)
-            probes[int(block)] = tensor(value).view(len(value), *own)
+            own = value.shape[1 + len(several) :] if len(shape) > 1 else (-1,)
+            probe = tensor(value).view(len(value), *several, *own)
+            probes[int(block)] = probe.transpose(0, 1).contiguous() if several else probe
         elif kind == "end_time":
             end_times[int(block)] = float(value)
         elif kind == "tpr_times":
