@@ -140,7 +140,8 @@ def _assignment(x: Float, base: Float) -> npt.NDArray[np.intp]:
     """
     # Loaded where it is used; scikit-learn, which toys need, brings it.
     from scipy.optimize import linear_sum_assignment
+    from scipy.spatial.distance import cdist
 
-    rows, samples = x.reshape(len(x), -1), base.reshape(len(base), -1)
-    # The squares of rows and samples are the same in every assignment.
-    return np.asarray(linear_sum_assignment(-rows @ samples.T)[1])
+    # Distances and not a matrix product, which each BLAS rounds in its own way.
+    costs = cdist(x.reshape(len(x), -1), base.reshape(len(base), -1), "sqeuclidean")
+    return np.asarray(linear_sum_assignment(costs)[1])
