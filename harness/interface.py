@@ -83,7 +83,8 @@ class Batch:
 
     Arguments:
         x: [size, *event_shape] in the model's precision; for `Model.sample` an empty [0, ...].
-        noise: Arrays by slot (`harness.architecture.noise`). Rademacher probes are int8.
+        noise: Arrays by slot (`harness.architecture.noise`; of a training step of flow matching
+            what `harness.architecture.matching.matched` says). Rademacher probes are int8.
     """
 
     x: Array
@@ -107,6 +108,8 @@ class Control:
         step: 0-based number of the optimiser step.
         lr: Learning rate of this step.
         kl_weight: Weight of the KL term of an autoencoder.
+        probes: Probes over which an estimated trace is averaged; where there are several, their
+            slots are [size, probes, ...].
     """
 
     solver: SolverSpec
@@ -115,6 +118,7 @@ class Control:
     step: int = 0
     lr: float = 0.0
     kl_weight: float = 1.0
+    probes: int = 1
 
 
 @dataclass(frozen=True)
@@ -122,7 +126,8 @@ class Nfe:
     """Evaluations of the augmented dynamics, one entry a block (docs/numerics.md, Counting).
 
     Arguments:
-        forward: Evaluations of the forward solve, the first-step heuristic included.
+        forward: Evaluations of the forward solve, the first-step heuristic included; 1 in a
+            training step of flow matching, which is no solve.
         backward: Evaluations of the adjoint ODE; empty in every other gradient mode.
         accepted: Accepted steps of the forward solve.
         rejected: Rejected steps of the forward solve.
@@ -145,9 +150,11 @@ class StepReport:
     """What one training step did, as plain numbers.
 
     Arguments:
-        loss: nll plus the weighted regularizers, nats per example.
+        loss: nll plus the weighted regularizers, nats per example; of flow matching with K blocks
+            K times the sum over blocks of the batch mean of |T f(T u, point) - rate|^2
+            (`harness.architecture.matching.matched`).
         nll: Mean negative log-likelihood of the batch, nats; of an autoencoder the reconstruction
-            plus `Control.kl_weight` times the KL term.
+            plus `Control.kl_weight` times the KL term; None in flow matching, which computes none.
         regularizers: Unweighted batch means by name.
         nfe: Evaluation counts.
         failure: None, or why the solve did not finish (`max_steps`, `non-finite`, `underflow`, and
@@ -156,7 +163,7 @@ class StepReport:
     """
 
     loss: float
-    nll: float
+    nll: float | None
     regularizers: Mapping[str, float]
     nfe: Nfe
     failure: str | None = None
@@ -220,7 +227,11 @@ class Model(abc.ABC):
 
     @abc.abstractmethod
     def train_step(self, batch: Batch, control: Control) -> Pending:
-        """Takes one optimiser step: forward, gradient, update."""
+        """Takes one optimiser step: forward, gradient, update.
+
+        Flow matching solves nothing: each block is evaluated once, at the points that the batch
+        has for it, and that evaluation differentiated, whatever the gradient mode.
+        """
 
     @abc.abstractmethod
     def evaluate(

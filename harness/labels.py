@@ -12,8 +12,10 @@ from harness.trial import (
     EndTime,
     Evaluation,
     FixedSolver,
+    FlowMatching,
     LibrarySolver,
     ModelSpec,
+    ObjectiveSpec,
     Optimizer,
     Patience,
     Posterior,
@@ -79,6 +81,13 @@ def regularizer_label(regularizer: Mapping[RegularizerName, float]) -> str:
     return "+".join(parts) or "none"
 
 
+def _objective(objective: ObjectiveSpec) -> str:
+    if not isinstance(objective, FlowMatching):
+        return objective.name
+    parts = [objective.name, objective.path, objective.coupling]
+    return " ".join([*parts, *_changed(objective, FlowMatching(), "sigma_min")])
+
+
 def _model(model: ModelSpec) -> str:
     parts = [model.layer, _list(model.hidden, "-") or "linear"]
     if model.strides is not None:
@@ -112,14 +121,14 @@ def _training(training: Training) -> str:
     parts += [f"patience_{part}" for part in patience]
     parts.append(training.trace)
     names = ("probe", "validate_every", "validation_rows", "validation_trace", "keep")
-    more = ("validation_batch", "last_batch", "stratified", "protocol")
+    more = ("validation_batch", "last_batch", "stratified", "protocol", "probes")
     parts += _changed(training, Training(), *names, *more)
     return " ".join(parts)
 
 
 def _evaluation(evaluation: Evaluation) -> str:
     parts = [evaluation.trace, f"batch={evaluation.batch}"]
-    names = ("rows", "samples", "image_metrics", "importance_samples")
+    names = ("probes", "rows", "samples", "image_metrics", "importance_samples")
     parts += _changed(evaluation, Evaluation(), *names)
     if evaluation.sample_metrics is not None:
         wanted = evaluation.sample_metrics
@@ -137,6 +146,7 @@ _SHORT: Mapping[str, Callable[[Any], str]] = {
     "model": _model,
     "training": _training,
     "evaluation": _evaluation,
+    "objective": _objective,
 }
 """How an axis is shortened; the values of the others are words and numbers already."""
 

@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from dataclasses import InitVar, dataclass, field
 from typing import Annotated, Any
 
-from harness.specs.bounds import Bound, Count, NonNegative, Positive
+from harness.specs.bounds import LATER, Bound, Count, NonNegative, Positive
 from harness.specs.evaluation import DatasetRef, Evaluation, SampleMetrics
 from harness.specs.model import (
     BatchNorm,
@@ -24,6 +24,14 @@ from harness.specs.model import (
     ModelSpec,
     NonlinearityName,
     Posterior,
+)
+from harness.specs.objective import (
+    CouplingName,
+    FlowMatching,
+    MaximumLikelihood,
+    ObjectiveName,
+    ObjectiveSpec,
+    PathName,
 )
 from harness.specs.solver import (
     AdaptiveSolver,
@@ -50,18 +58,24 @@ __all__ = [
     "BatchNorm",
     "Bound",
     "Count",
+    "CouplingName",
     "DatasetRef",
     "EndTime",
     "EngineName",
     "Evaluation",
     "FixedSolver",
+    "FlowMatching",
     "GradientName",
     "LayerName",
     "LibrarySolver",
+    "MaximumLikelihood",
     "ModelSpec",
     "NonNegative",
     "NonlinearityName",
+    "ObjectiveName",
+    "ObjectiveSpec",
     "Optimizer",
+    "PathName",
     "Patience",
     "Positive",
     "Posterior",
@@ -79,6 +93,7 @@ __all__ = [
     "decode",
     "encode",
     "identity_of",
+    "is_unsaid",
 ]
 
 SEMANTICS_VERSION = 2
@@ -87,7 +102,7 @@ SEMANTICS_VERSION = 2
 
 AXES = (
     *("dataset", "backend", "solver", "regularizer", "model", "training", "evaluation"),
-    *("gradient", "engine", "precision", "seed"),
+    *("objective", "gradient", "engine", "precision", "seed"),
 )
 """The fields of a trial that a suite chooses, in the order in which a grid is walked (the seed
 fastest) and tables have their columns; the other fields describe this version of the harness."""
@@ -112,6 +127,7 @@ class Trial:
     regularizer: Mapping[RegularizerName, Positive] = field(default_factory=dict)
     training: Training = field(default_factory=Training)
     evaluation: Evaluation = field(default_factory=Evaluation)
+    objective: ObjectiveSpec = field(default_factory=MaximumLikelihood, metadata=LATER)
     gradient: GradientName = "adjoint"
     engine: EngineName = "native"
     precision: PrecisionName = "float32"
@@ -157,8 +173,12 @@ def encode(value: Any, kind: Any = None) -> Any:  # noqa: ANN401
         kind: Annotation of the field it stands in; None where there is none.
     """
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        kinds = annotations_of(type(value))
-        return {name: encode(getattr(value, name), kind) for name, kind in kinds.items()}
+        said = {
+            name: kind
+            for name, kind in annotations_of(type(value)).items()
+            if not is_unsaid(type(value), name, getattr(value, name))
+        }
+        return {name: encode(getattr(value, name), kind) for name, kind in said.items()}
     if isinstance(value, Mapping):
         item_kind = (typing.get_args(kind) or (None, None))[1]
         return {str(key): encode(item, item_kind) for key, item in value.items()}
@@ -166,6 +186,25 @@ def encode(value: Any, kind: Any = None) -> Any:  # noqa: ANN401
         item_kind = (typing.get_args(kind) or (None,))[0]
         return [encode(item, item_kind) for item in value]
     return _number(kind, value)
+
+
+def is_unsaid(kind: type, name: str, value: Any) -> bool:  # noqa: ANN401
+    """True of a field of a dataclass that came later and has its default: a spec leaves it out."""
+    defaults = _later_defaults(kind)
+    return name in defaults and bool(value == defaults[name])
+
+
+@functools.cache
+def _later_defaults(kind: type) -> Mapping[str, Any]:
+    """Defaults of the fields marked `LATER`."""
+    fields = [each for each in dataclasses.fields(kind) if "later" in each.metadata]
+    return {each.name: _default(each) for each in fields}
+
+
+def _default(field: dataclasses.Field[Any]) -> Any:  # noqa: ANN401
+    if field.default_factory is not dataclasses.MISSING:
+        return field.default_factory()
+    return field.default
 
 
 def canonical(trial: Trial) -> str:

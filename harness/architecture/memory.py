@@ -89,7 +89,7 @@ def _tangents(trial: Trial, dimensions: int) -> int:
     """Products with the Jacobian that an evaluation takes."""
     names: Iterable[str] = trial.regularizer
     whole = trial.training.trace == "exact" or not _FULL_JACOBIAN.isdisjoint(names)
-    tangents = dimensions if whole else 1
+    tangents = dimensions if whole else trial.training.probes
     for name in names:
         if name.startswith("taylor_"):
             tangents += int(name.removeprefix("taylor_"))

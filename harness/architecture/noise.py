@@ -12,9 +12,25 @@ import numpy.typing as npt
 
 from harness.architecture.transforms import Shape, blocks_of
 from harness.streams.stream import Stream
-from harness.trial import TraceName, Trial
+from harness.trial import FlowMatching, TraceName, Trial
 
-__all__ = ["POSTERIOR", "TPR_TIMES", "NoiseSlot", "draw", "needs_probe", "noise_slots"]
+__all__ = [
+    "BASE",
+    "PATH_TIME",
+    "POSTERIOR",
+    "TPR_TIMES",
+    "NoiseSlot",
+    "draw",
+    "needs_probe",
+    "noise_slots",
+]
+
+BASE = "base"
+"""Slot of base samples, [batch, *event_shape]: those that become data, or in flow matching those
+that rows are joined with."""
+
+PATH_TIME = "path_time"
+"""Slots, by block, of the times of flow matching, [batch]."""
 
 POSTERIOR = "posterior"
 """Slot of the noise that draws the z0 of an autoencoder, [batch, latent]."""
@@ -42,23 +58,35 @@ def noise_slots(
     purpose: Literal["train", "evaluate", "sample"],
     size: int,
     trace: TraceName | None = None,
+    probes: int | None = None,
 ) -> dict[str, NoiseSlot]:
-    """Returns the slots a call on `size` examples must find in `Batch.noise`; `trace` stands in
-    place of that of the trial's evaluation.
+    """Returns the slots a call on `size` examples must find in `Batch.noise`; `trace` and `probes`
+    stand in place of those of the trial's evaluation.
 
     `probe/<block>` has one probe per example, drawn anew for each solve and fixed within it, in
-    the shape of the block's state, or of its bottleneck for the trace of that name;
+    the shape of the block's state, or of its bottleneck for the trace of that name, or several of
+    them, [size, probes, ...];
     `end_time/<block>` and `tpr_times/<block>` are one number, and `TPR_TIMES` of them, for the
     whole batch; `posterior` draws the z0 of an autoencoder; `base` is the base sample that
-    `Model.sample` maps to data, for an autoencoder its z.
+    `Model.sample` maps to data, for an autoencoder its z. Flow matching trains on `base` samples
+    and `path_time/<block>`, of which `harness.architecture.matching.matched` makes the points that
+    a model finds in their place.
     """
     posterior = trial.model.posterior
     if purpose == "sample":
         base = event_shape if posterior is None else (posterior.latent,)
-        return {"base": NoiseSlot((size, *base), "gaussian")}
+        return {BASE: NoiseSlot((size, *base), "gaussian")}
+    if purpose == "train" and isinstance(trial.objective, FlowMatching):
+        times = {
+            f"{PATH_TIME}/{block.index}": NoiseSlot((size,), "uniform")
+            for block in blocks_of(trial.model, event_shape)
+        }
+        return {BASE: NoiseSlot((size, *event_shape), "gaussian"), **times}
     if purpose == "train":
-        trace = trial.training.trace
+        trace, probes = trial.training.trace, trial.training.probes
     trace = trace or trial.evaluation.trace
+    probes = probes or trial.evaluation.probes
+    several = () if probes == 1 else (probes,)
     # Regularizers are integrated in training only, unless an evaluation asks for them.
     regularizer = tuple(trial.regularizer) if purpose == "train" else ()
     slots = {}
@@ -67,7 +95,8 @@ def noise_slots(
     for block in blocks_of(trial.model, event_shape):
         if needs_probe(trace, regularizer):
             shape = block.bottleneck_shape if trace == "bottleneck" else block.shape
-            slots[f"probe/{block.index}"] = NoiseSlot((size, *shape), trial.training.probe)
+            whole = (size, *several, *shape)
+            slots[f"probe/{block.index}"] = NoiseSlot(whole, trial.training.probe)
         if "steer" in regularizer:
             slots[f"end_time/{block.index}"] = NoiseSlot((), "uniform")
         if "tpr" in regularizer:

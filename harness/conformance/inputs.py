@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Literal
 
 import numpy as np
 
+from harness.architecture.matching import matched
 from harness.architecture.noise import draw, noise_slots
 from harness.conformance.cases import SIZE, data_of
 from harness.conformance.oracle.field import Float
@@ -53,15 +55,30 @@ def inputs(
     size: int = SIZE,
     step: int = 0,
 ) -> tuple[Batch, Control]:
-    """Returns a batch with its noise and the control of a training step or an evaluation."""
+    """Returns a batch with its noise and the control of a training step or an evaluation.
+
+    A training batch of flow matching has what was drawn beside what was made of it: the one for
+    the oracle, the other for the model.
+    """
     data = data_of(trial)
     x = examples(data, Stream(trial.seed, "conformance/x", step), size)
     noise = draw(
         noise_slots(trial, data.event_shape, purpose, size), trial.seed, step, trial.dtype
     )
-    trace = trial.training.trace if purpose == "train" else trial.evaluation.trace
-    control = Control(trial.solver, trace, trial.gradient, step=step, lr=1e-3, kl_weight=0.7)
-    return Batch(x, noise), control
+    said = trial.training if purpose == "train" else trial.evaluation
+    control = Control(
+        trial.solver,
+        said.trace,
+        trial.gradient,
+        step=step,
+        lr=1e-3,
+        kl_weight=0.7,
+        probes=said.probes,
+    )
+    batch = Batch(x, noise)
+    if purpose == "train":
+        batch = replace(batch, noise={**noise, **matched(trial, batch).noise})
+    return batch, control
 
 
 def evaluate(

@@ -81,11 +81,13 @@ class Scoring(NamedTuple):
         solver: Method and tolerances.
         trace: How the divergence is computed.
         batch: Rows of one solve.
+        probes: Over which an estimated trace is averaged.
     """
 
     solver: SolverSpec
     trace: TraceName
     batch: int
+    probes: int = 1
 
     @staticmethod
     def of(trial: Trial, split: str) -> Scoring:
@@ -93,8 +95,9 @@ class Scoring(NamedTuple):
         training, evaluation = trial.training, trial.evaluation
         if split == "val":
             trace = training.validation_trace or training.trace
-            return Scoring(trial.solver, trace, training.validation_batch)
-        return Scoring(trial.evaluation_solver, evaluation.trace, evaluation.batch)
+            return Scoring(trial.solver, trace, training.validation_batch, training.probes)
+        solver, batch = trial.evaluation_solver, evaluation.batch
+        return Scoring(solver, evaluation.trace, batch, evaluation.probes)
 
 
 def evaluation_call(
@@ -109,9 +112,11 @@ def evaluation_call(
         scoring: Solver and trace; None means those of the test.
     """
     scoring = scoring or Scoring.of(trial, "test")
-    slots = noise_slots(trial, x.shape[1:], "evaluate", len(x), scoring.trace)
+    slots = noise_slots(trial, x.shape[1:], "evaluate", len(x), scoring.trace, scoring.probes)
     noise = draw(slots, trial.seed, key.draw, trial.dtype, f"{key.name}/", key.row)
-    return Batch(x.astype(trial.dtype), noise), Control(scoring.solver, scoring.trace)
+    return Batch(x.astype(trial.dtype), noise), Control(
+        scoring.solver, scoring.trace, probes=scoring.probes
+    )
 
 
 @dataclass(frozen=True)

@@ -243,7 +243,9 @@ class Trained:
 
     def _evaluated(self, chunk: int, rows: Rows, quantity: Quantity) -> EvaluationReport:
         trial = self._opened.trial
-        control = Control(trial.evaluation_solver, trial.evaluation.trace)
+        control = Control(
+            trial.evaluation_solver, trial.evaluation.trace, probes=trial.evaluation.probes
+        )
         batch = Batch(rows.x.astype(trial.dtype))
         report = self._opened.model.evaluate(batch, control, (quantity,))
         if report.failure:
@@ -254,7 +256,9 @@ class Trained:
     def _from_base(self, base: Array, density: bool = True) -> Samples:
         trial, model = self._opened.trial, self._opened.model
         density = density and not self._is_autoencoder
-        control = Control(trial.evaluation_solver, trial.evaluation.trace)
+        control = Control(
+            trial.evaluation_solver, trial.evaluation.trace, probes=trial.evaluation.probes
+        )
         x = [np.empty((0, *self.event_shape))]
         log_prob = [np.empty(0)]
         self._begin()

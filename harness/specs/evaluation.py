@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated
 
-from harness.specs.bounds import STRICT, Bound, Count
+from harness.specs.bounds import LATER, STRICT, Bound, Count
 from harness.specs.solver import SolverSpec
 from harness.specs.training import TraceName
 
@@ -58,6 +58,7 @@ class Evaluation:
             its prior samples, against the same test rows as the ELBO.
         importance_samples: Draws of the posterior for an autoencoder's importance-weighted NLL;
             0: none.
+        probes: Probes of a solve, over which an estimated trace is averaged.
     """
 
     __pydantic_config__ = STRICT
@@ -70,3 +71,4 @@ class Evaluation:
     sample_metrics: SampleMetrics | None = None
     image_metrics: bool = False
     importance_samples: Annotated[int, Bound(at_least=0)] = 0
+    probes: Count = field(default=1, metadata=LATER)

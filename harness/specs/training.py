@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Annotated, Literal
 
-from harness.specs.bounds import STRICT, Bound, Count, NonNegative, Positive
+from harness.specs.bounds import LATER, STRICT, Bound, Count, NonNegative, Positive
 
 __all__ = [
     "Optimizer",
@@ -128,6 +128,7 @@ class Training:
             solver; null means as in training.
         validation_batch: Examples that are validated in one solve; they share its steps.
         protocol: Name of the preset that supplied the defaults.
+        probes: Probes of a solve, over which an estimated trace is averaged; of validation, too.
     """
 
     __pydantic_config__ = STRICT
@@ -147,3 +148,4 @@ class Training:
     validation_trace: TraceName | None = None
     validation_batch: Count = 1000
     protocol: Literal["paper", "released-code"] | None = None
+    probes: Count = field(default=1, metadata=LATER)

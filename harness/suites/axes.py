@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
+from typing import Any, get_args
 
 from harness import backends
 from harness.datasets import registry as datasets
@@ -20,7 +20,11 @@ from harness.trial import (
     DatasetRef,
     Evaluation,
     FixedSolver,
+    FlowMatching,
     LibrarySolver,
+    MaximumLikelihood,
+    ObjectiveName,
+    ObjectiveSpec,
     Positive,
     RegularizerName,
     SolverSpec,
@@ -75,6 +79,8 @@ def read_axis(axis: str, node: Node, preset: Preset, problems: Problems) -> Any 
             return _regularizer(node, problems)
         case "evaluation":
             return _evaluation(node, preset, problems)
+        case "objective":
+            return _objective(node, problems)
         case _:
             return validate(VALUES[axis], node, axis, problems, defaults=preset.get(axis))
 
@@ -243,3 +249,32 @@ def _evaluation(node: Node, preset: Preset, problems: Problems) -> Evaluation | 
         Evaluation, node, "evaluation", problems, defaults=defaults
     )
     return None if value is None else replace(value, solver=solver)
+
+
+def _objective(node: Node, problems: Problems) -> ObjectiveSpec | None:
+    """A mapping with a name, or the bare name."""
+    name_node = node.items().get("name") if isinstance(node.value, dict) else node
+    known = get_args(ObjectiveName)
+    if name_node is None:
+        problems.add(node.place, "objective lacks 'name'", known=known, fix="add 'name: ...' here")
+        return None
+    name = name_node.value
+    if name not in known:
+        found = name if isinstance(name, str) else None
+        what = f"unknown objective '{name}'" if found else _no_name(name_node)
+        problems.add(name_node.place, what, known=known, found=found)
+        return None
+    if name_node is node:
+        node = Node({"name": node}, node.place)
+    kind = FlowMatching if name == "flow_matching" else MaximumLikelihood
+    hints = dict.fromkeys(
+        annotations_of(FlowMatching).keys() - annotations_of(kind).keys(),
+        "remove it, or write name: flow_matching",
+    )
+    what = f"the objective '{name}'"
+    value: ObjectiveSpec | None = validate(kind, node, what, problems, hints=hints)
+    return value
+
+
+def _no_name(node: Node) -> str:
+    return f"an objective's name must be text, found {node.kind()}"

@@ -6,7 +6,8 @@
 
 A value is a word without blanks and `&|()`, or quoted; `*` in it stands for any text. Fields are
 the axes of a trial, `id` and `state`; one that has several names (a solver is `dopri5` and
-`dopri5 rtol=1e-05 atol=1e-05`) equals a value if any of them does.
+`dopri5 rtol=1e-05 atol=1e-05`, an objective `flow_matching` and `flow_matching linear
+independent`) equals a value if any of them does.
 """
 
 from __future__ import annotations
@@ -51,7 +52,8 @@ class Filter:
 def fields_of(trial: Trial, state: str | None = None) -> dict[str, tuple[str, ...]]:
     """Returns what a filter can ask of a trial, except its `id`, which costs more to compute."""
     fields: dict[str, tuple[str, ...]] = {k: (text,) for k, text in label(trial).items()}
-    fields["solver"] = (trial.solver.name, *fields["solver"])
+    for axis in ("solver", "objective"):
+        fields[axis] = (getattr(trial, axis).name, *fields[axis])
     if state is not None:
         fields["state"] = (state,)
     return fields

@@ -50,7 +50,22 @@ _NONLINEARITIES: Mapping[str, str] = {
 _TRACES: Mapping[str, str] = {
     "bottleneck": "Hutchinson's estimator in the narrowest hidden layer (FFJORD, 3.1.1)",
     "exact": "one product with the Jacobian a dimension",
-    "hutchinson": "eps^T J eps, eps drawn once a solve",
+    "hutchinson": "eps^T J eps, the mean over `probes` eps that are drawn once a solve",
+}
+_OBJECTIVES: Mapping[str, str] = {
+    "flow_matching": "squared distance of the velocity from that of paths to base samples; no "
+    "solve in training",
+    "likelihood": "-log p of the batch, or the negative ELBO of an autoencoder",
+}
+_PATHS: Mapping[str, str] = {
+    "linear": "(1 - s) x + (sigma_min + (1 - sigma_min) s) e (Lipman et al. 2023)",
+    "trigonometric": "cos(pi s / 2) x + sin(pi s / 2) e (Albergo and Vanden-Eijnden 2023)",
+    "vp": "exp(-B / 2) x + sqrt(1 - exp(-B)) e, B = 0.1 s + 9.95 s^2 (Lipman et al. 2023)",
+}
+_COUPLINGS: Mapping[str, str] = {
+    "independent": "each row with the base sample that was drawn for it",
+    "minibatch_ot": "the assignment of the batch with the least sum of squared distances (Tong et "
+    "al. 2024)",
 }
 _GRADIENTS: Mapping[str, str] = {
     "adjoint": "the adjoint ODE, solved backwards",
@@ -83,6 +98,9 @@ GLOSSARY: Mapping[str, Mapping[str, str]] = {
     "layers": _LAYERS,
     "nonlinearities": _NONLINEARITIES,
     "traces": _TRACES,
+    "objectives": _OBJECTIVES,
+    "paths of flow_matching": _PATHS,
+    "couplings of flow_matching": _COUPLINGS,
     "gradients": _GRADIENTS,
     "engines": _ENGINES,
     "precisions": _PRECISIONS,

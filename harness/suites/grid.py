@@ -13,7 +13,7 @@ from harness.specs.resources import Resources
 from harness.suites.axes import Axes
 from harness.suites.filters import fields_of
 from harness.suites.suite import Suite
-from harness.trial import Trial, annotations_of, canonical_json, encode, identity_of
+from harness.trial import Trial, annotations_of, canonical_json, encode, identity_of, is_unsaid
 
 __all__ = ["MAX_TRIALS", "Point", "expand"]
 
@@ -105,7 +105,7 @@ def _trials(axes: Axes) -> Iterator[Trial]:
         values = {name: value for name, (value, _) in zip(names, combination, strict=True)}
         chosen = {name: text for name, (_, text) in zip(names, combination, strict=True)}
         fragments = {**rest, **chosen}
-        canonical = "{" + ",".join([fragments[name] for name in _SORTED]) + "}"
+        canonical = "{" + ",".join(filter(None, [fragments[name] for name in _SORTED])) + "}"
         yield Trial(**values, identity=identity_of(canonical))
 
 
@@ -114,5 +114,7 @@ _SORTED = sorted(_KINDS)
 
 
 def _fragment(name: str, value: Any) -> str:  # noqa: ANN401
-    """One field of the canonical JSON of a trial."""
+    """One field of the canonical JSON of a trial; empty if that leaves it out."""
+    if is_unsaid(Trial, name, value):
+        return ""
     return canonical_json({name: encode(value, _KINDS[name])})[1:-1]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, get_args
 
 from pydantic import TypeAdapter
 
@@ -16,7 +16,14 @@ from harness.specs.resources import Resources
 from harness.suites.axes import VALUES
 from harness.suites.limits import Budget, Gate, Timing
 from harness.suites.suite import KEYS, NAME, ExcludeEntry
-from harness.trial import AXES, AdaptiveSolver, FixedSolver, LibrarySolver
+from harness.trial import (
+    AXES,
+    AdaptiveSolver,
+    FixedSolver,
+    LibrarySolver,
+    ObjectiveName,
+    ObjectiveSpec,
+)
 
 __all__ = ["schema"]
 
@@ -68,6 +75,9 @@ def _axis(axis: str) -> Schema:
             }
         case "regularizer":
             return {"anyOf": [{"const": "none"}, _of(VALUES[axis])]}
+        case "objective":
+            kinds = [_of(kind) | {"required": ["name"]} for kind in get_args(ObjectiveSpec)]
+            return {"anyOf": [{"enum": list(get_args(ObjectiveName))}, *kinds]}
         case "evaluation":
             schema = _of(VALUES[axis])
             # What may be written for a solver is more, and less, than its dataclasses can hold.

@@ -16,7 +16,9 @@ from harness.trial import (
     AdaptiveSolver,
     Evaluation,
     FixedSolver,
+    FlowMatching,
     ModelSpec,
+    ObjectiveSpec,
     SolverSpec,
     Training,
     encode,
@@ -152,6 +154,34 @@ def _bottleneck_probe(training: Training, regularizer: Mapping[str, float]) -> I
             )
 
 
+def _probes(training: Training, regularizer: Mapping[str, float]) -> Iterator[Complaint]:
+    if training.probes == 1:
+        return
+    if training.trace == "exact" and training.validation_trace in (None, "exact"):
+        yield Complaint(
+            ("training", "probes"),
+            "the exact trace has no probes",
+            "remove it, or choose another trace",
+        )
+    for name in ("rnode.jacobian", "jacobian_sum"):
+        if name in regularizer:
+            yield Complaint(
+                ("training", "probes"),
+                f"'{name}' is a square of one product with a probe, not a mean over "
+                f"{training.probes} of them",
+                f"write probes: 1, or remove '{name}'",
+            )
+
+
+def _evaluation_probes(evaluation: Evaluation) -> Iterator[Complaint]:
+    if evaluation.probes > 1 and evaluation.trace == "exact":
+        yield Complaint(
+            ("evaluation", "probes"),
+            "the exact trace has no probes",
+            "remove it, or choose another trace",
+        )
+
+
 def _warm(solver: SolverSpec, regularizer: Mapping[str, float]) -> Iterator[Complaint]:
     if isinstance(solver, AdaptiveSolver) and solver.first_step == "warm" and "tpr" in regularizer:
         yield Complaint(
@@ -170,6 +200,17 @@ def _steer(model: ModelSpec, regularizer: Mapping[str, float]) -> Iterator[Compl
             f"'steer' draws end times from T - b to T + b, so b must be smaller than T = {end:g}, "
             f"found {regularizer['steer']:g}",
             "lower it, or raise model.end_time.value",
+        )
+
+
+def _sigma_min(objective: ObjectiveSpec) -> Iterator[Complaint]:
+    if not isinstance(objective, FlowMatching):
+        return
+    if objective.sigma_min and objective.path != "linear":
+        yield Complaint(
+            ("objective", "sigma_min"),
+            f"'sigma_min' is of the path 'linear', not of '{objective.path}'",
+            "remove it, or write path: linear",
         )
 
 
@@ -251,9 +292,12 @@ SPEC_RULES: tuple[Rule, ...] = (
     (("model", "training"), _kl_warmup),
     (("model", "training", "evaluation"), _bottleneck),
     (("training", "regularizer"), _bottleneck_probe),
+    (("training", "regularizer"), _probes),
+    (("evaluation",), _evaluation_probes),
     (("solver", "regularizer"), _warm),
     (("model", "regularizer"), _steer),
     (("precision", "resources"), _tf32),
+    (("objective",), _sigma_min),
     (("model", "training"), _batch_norm),
     (("precision", "solver"), _resolved),
     (("precision", "evaluation"), _resolved_evaluation),

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from harness.architecture.matching import matched
 from harness.architecture.noise import draw, noise_slots
 from harness.datasets.base import Dataset
 from harness.interface import Arrays, Batch, Control, EvaluationReport, Model, Nfe
@@ -111,11 +112,14 @@ class Contender:
 
     def _training_control(self) -> Control:
         trial, step = self._trial, self._number
-        weight = kl_weight(trial.training, step)
-        return Control(trial.solver, trial.training.trace, trial.gradient, step, 0.0, weight)
+        training, weight = trial.training, kl_weight(trial.training, step)
+        return Control(
+            trial.solver, training.trace, trial.gradient, step, 0.0, weight, training.probes
+        )
 
     def _train_step(self) -> Nfe:
-        report = self._model.train_step(self._batch, self._training_control()).fetch()
+        batch = matched(self._trial, self._batch)
+        report = self._model.train_step(batch, self._training_control()).fetch()
         _require("a training step", report.failure)
         if not math.isfinite(report.loss):
             raise SolveFailed("the loss of a training step is not finite")

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from harness.architecture.matching import matched
 from harness.datasets.base import Dataset
 from harness.interface import Batch, Control, Model, Pending, StepReport
 from harness.measuring.evaluator import Evaluator, SolveFailed
@@ -191,6 +192,7 @@ class TrainingLoop:
             step,
             learning_rate(training, step, self.totals.lr_drops),
             kl_weight(training, step),
+            training.probes,
         )
 
     def _compile(self) -> None:
@@ -198,18 +200,20 @@ class TrainingLoop:
         start = time.perf_counter()
         if self.totals.step < self._trial.training.iterations and not self.stopped_early:
             batch, _ = self._batch()
-            self._model.compile(batch, self._control())
+            self._model.compile(matched(self._trial, batch), self._control())
         self.evaluator.warm_up()
         self._model.synchronize()
         self.compile_s = time.perf_counter() - start
 
     def _step(self) -> None:
-        """One optimiser step; its data are made before the clock starts."""
+        """One optimiser step; its data are made before the clock starts, but the paths of flow
+        matching and their coupling after it.
+        """
         batch, log_volume = self._batch()
         control = self._control()
         self._model.synchronize()
         start = time.perf_counter()
-        pending = self._model.train_step(batch, control)
+        pending = self._model.train_step(matched(self._trial, batch), control)
         self._model.synchronize()
         self.totals.time_step(time.perf_counter() - start, self._first)
         self._begun.append(_Begun(pending, control, log_volume))
@@ -234,7 +238,9 @@ class TrainingLoop:
         if self._last is None:  # no step yet
             return
         totals, (report, begun) = self.totals, self._last
-        loss, nll = report.loss - begun.log_volume, report.nll - begun.log_volume
+        loss, nll = report.loss, report.nll
+        if nll is not None:
+            loss, nll = loss - begun.log_volume, nll - begun.log_volume
         nfe = {kind: totals.window[kind].mean for kind in NFE_KINDS}
         control, warmup = begun.control, self._trial.training.schedule.kl_warmup
         self._append(

@@ -74,6 +74,7 @@ def test_regularizers_are_reported_and_weighted(
     batch, control = make_inputs(trial, DIM)
     values = model.evaluate(batch, control, ("log_prob", "regularizers")).values
     report = model.train_step(batch, control).fetch()
+    assert report.nll is not None
     assert report.nll == pytest.approx(-values["log_prob"].mean(), rel=1e-12)
     assert report.regularizers.keys() == trial.regularizer.keys()
     for name, mean in report.regularizers.items():

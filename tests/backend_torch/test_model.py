@@ -72,6 +72,7 @@ def test_regularizers_are_reported_and_weighted(
     batch, control = make_inputs(trial, DIM)
     values = model.evaluate(batch, control, ("log_prob", "regularizers")).values
     report = model.train_step(batch, control).fetch()
+    assert report.nll is not None
     assert report.nll == pytest.approx(-values["log_prob"].mean(), rel=1e-12)
     for name, mean in report.regularizers.items():
         assert mean == pytest.approx(values[f"regularizers/{name}"].mean(), rel=1e-12)

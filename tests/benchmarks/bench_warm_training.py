@@ -63,7 +63,8 @@ class Run:
         self.seconds.append(time.perf_counter() - start)
         if report.failure:
             raise RuntimeError(f"step {number}: {report.failure}")
-        self.nll.append(report.nll)
+        # Without regularizers, so the loss is the NLL.
+        self.nll.append(report.loss)
         self.forward.append(sum(report.nfe.forward))
         self.vjp.append(sum(report.nfe.vjp))
         self.rejected.append(sum(report.nfe.rejected))

@@ -12,7 +12,7 @@ def test_axes_are_walked_and_printed_in_this_order() -> None:
     # The order of a plan, so of a run, and of the columns of every table.
     assert AXES[:4] == ("dataset", "backend", "solver", "regularizer")
     assert AXES[4:7] == ("model", "training", "evaluation")
-    assert AXES[7:] == ("gradient", "engine", "precision", "seed")
+    assert AXES[7:] == ("objective", "gradient", "engine", "precision", "seed")
     assert tuple(label(TRIAL)) == AXES
 
 

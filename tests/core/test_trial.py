@@ -27,6 +27,7 @@ from harness.trial import (
     EngineName,
     Evaluation,
     FixedSolver,
+    FlowMatching,
     GradientName,
     LayerName,
     LibrarySolver,
@@ -290,6 +291,7 @@ def test_counts_stay_integers() -> None:
         replace(BASE, solver=AdaptiveSolver("dopri5", end="interpolate")),
         replace(BASE, solver=LibrarySolver("diffrax:Dopri5")),
         replace(BASE, gradient="direct"),
+        replace(BASE, objective=FlowMatching()),
         replace(BASE, engine="library"),
         replace(BASE, precision="float64"),
         replace(BASE, seed=1),
@@ -331,6 +333,24 @@ def test_a_record_of_an_earlier_version_says_less() -> None:
     del value["solver"]["name"]
     with pytest.raises(TypeError, match="no spec has the fields"):
         decode(Trial, value)
+
+
+@pytest.mark.parametrize("objective", [FlowMatching(), FlowMatching("vp", "minibatch_ot")])
+def test_an_objective_is_said_only_where_it_is_not_the_likelihood(objective: FlowMatching) -> None:
+    assert "objective" not in encode(BASE)
+    trial = replace(BASE, objective=objective)
+    back = decode(Trial, encode(trial))
+    assert (back, back.id, back.training_id) == (trial, trial.id, trial.training_id)
+    assert back.training_id != BASE.training_id
+    assert decode(Trial, encode(BASE) | {"objective": {"name": "likelihood"}}) == BASE
+
+
+def test_probes_are_said_only_where_they_are_several() -> None:
+    several = replace(BASE, training=Training(probes=2), evaluation=Evaluation(probes=3))
+    assert "probes" not in canonical(BASE)
+    back = decode(Trial, encode(several))
+    assert (back, back.id) == (several, several.id)
+    assert len({BASE.id, several.id, replace(several, evaluation=Evaluation()).id}) == 3
 
 
 def test_evaluation_solver_falls_back_to_the_training_solver() -> None:

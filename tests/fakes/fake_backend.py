@@ -137,7 +137,7 @@ class _FakeModel(Model):
         z, log_prob = self._transform(batch.x)
         nll = -float(np.mean(log_prob, dtype=np.float64))
         # The probe makes the step depend on the noise that it was given.
-        slot = "posterior" if "posterior" in batch.noise else "probe/0"
+        slot = next(s for s in ("posterior", "probe/0", "point/0") if s in batch.noise)
         probe = np.resize(np.mean(batch.noise[slot], axis=0), self._arrays["m"].shape)
         gradients = {
             "m": -np.mean(z * np.exp(-self._arrays["s"]), axis=0)
@@ -154,7 +154,8 @@ class _FakeModel(Model):
             self._arrays[name] = self._arrays[name] - rate * self._velocity[name]
         # No gradient mode has all four; here every one can be told apart.
         nfe = Nfe((7 + control.step % 3,), (6,), (2,), (control.step % 2,), (5,), (4,))
-        return _Done(StepReport(nll, nll, {}, nfe, failure))
+        likelihood = None if "point/0" in batch.noise else nll
+        return _Done(StepReport(nll, likelihood, {}, nfe, failure))
 
     def evaluate(
         self, batch: Batch, control: Control, quantities: Sequence[Quantity]

@@ -1,7 +1,8 @@
 """The trials on which torch and jax are compared; imported by the tests and by the worker.
 
 Together they have every layer in both forms, every shared solver, regularizer, optimiser, gradient
-mode, first step, trace and posterior, norms, scales and spectral norm.
+mode, first step, trace, number of probes, posterior, path and coupling, norms, scales and spectral
+norm.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from harness.trial import (
     DatasetRef,
     EndTime,
     FixedSolver,
+    FlowMatching,
     ModelSpec,
     Optimizer,
     Posterior,
@@ -62,7 +64,9 @@ def _posterior(amortization: Any, layer: Any = "concatsquash", **fields: Any) ->
 
 def _trial(model: ModelSpec, solver: Any, gradient: Any, **fields: Any) -> Trial:  # noqa: ANN401
     training = {
-        name: fields.pop(name) for name in ("trace", "probe", "optimizer") if name in fields
+        name: fields.pop(name)
+        for name in ("trace", "probe", "probes", "optimizer")
+        if name in fields
     }
     return Trial(
         dataset=DatasetRef("parity", "none"),
@@ -146,6 +150,7 @@ TRIALS: dict[str, Trial] = {
         FixedSolver("heun2", 5),
         "adjoint",
         probe="rademacher",
+        probes=3,
         optimizer=Optimizer("adam", weight_decay=0.1),
     ),
     "residual-bottleneck-norms": _trial(
@@ -188,7 +193,11 @@ TRIALS: dict[str, Trial] = {
     ),
     "image-hyper": _trial(_image("hyper", "identity"), FixedSolver("heun2", 3), "direct"),
     "image-blend-bottleneck": _trial(
-        _image("blend", "swish"), FixedSolver("rk4_38", 2), "checkpoint", trace="bottleneck"
+        _image("blend", "swish"),
+        FixedSolver("rk4_38", 2),
+        "checkpoint",
+        trace="bottleneck",
+        probes=2,
     ),
     "image-ignore": _trial(_image("ignore", "relu"), FixedSolver("midpoint", 3), "adjoint"),
     "posterior-plain": _trial(
@@ -204,6 +213,24 @@ TRIALS: dict[str, Trial] = {
     "posterior-hyper-levels": _trial(
         _posterior("hyper", "concat"), FixedSolver("rk4_38", 3), "direct"
     ),
+    "matching-linear": _trial(
+        _table("concatsquash", "tanh", blocks=2, end_time=TRAINED),
+        _adaptive(),
+        "adjoint",
+        objective=FlowMatching("linear", "minibatch_ot", 0.01),
+    ),
+    "matching-trigonometric-hyper": _trial(
+        _table("hyper", "swish"),
+        FixedSolver("rk4_38", 4),
+        "direct",
+        objective=FlowMatching("trigonometric"),
+    ),
+    "matching-vp-image": _trial(
+        _image("blend", "softplus", spectral_norm=True),
+        FixedSolver("rk4_38", 2),
+        "checkpoint",
+        objective=FlowMatching("vp", "minibatch_ot"),
+    ),
 }
 
 FLOAT32 = (
@@ -212,6 +239,7 @@ FLOAT32 = (
     "image-two-scales",
     "image-concatsquash-spectral",
     "posterior-low_rank-adamax",
+    "matching-linear",
 )
 
 

@@ -16,6 +16,7 @@ from typing import cast
 import numpy as np
 from parity_cases import STEPS, Case, cases
 
+from harness.architecture.matching import matched
 from harness.architecture.noise import draw, noise_slots
 from harness.backends import get_backend
 from harness.conformance.inputs import examples
@@ -31,7 +32,7 @@ def _batch(case: Case, step: int) -> Batch:
     size = trial.training.batch
     x = examples(case.data, Stream(trial.seed, "parity/x", step), size)
     noise = draw(noise_slots(trial, shape, "train", size), trial.seed, step, trial.dtype)
-    return Batch(x.astype(trial.precision), noise)
+    return matched(trial, Batch(x.astype(trial.precision), noise))
 
 
 def _evaluate(model: Model, case: Case) -> np.ndarray:
@@ -51,9 +52,8 @@ def _train(model: Model, case: Case) -> Out:
     out["log_prob"] = _evaluate(model, case)
     losses, forward, backward = [], [], []
     for step in range(STEPS):
-        control = Control(
-            trial.solver, trial.training.trace, trial.gradient, step, lr=1e-2, kl_weight=0.7
-        )
+        said = trial.training
+        control = Control(trial.solver, said.trace, trial.gradient, step, 1e-2, 0.7, said.probes)
         report = model.train_step(_batch(case, step), control).fetch()
         assert report.failure is None, report.failure
         losses.append(report.loss)

@@ -21,7 +21,16 @@ import pytest
 from parity_cases import FLOAT32, TRIALS
 
 from harness.solvers import TABLEAUX
-from harness.trial import AdaptiveSolver, LayerName, NonlinearityName, RegularizerName, TraceName
+from harness.trial import (
+    AdaptiveSolver,
+    CouplingName,
+    FlowMatching,
+    LayerName,
+    NonlinearityName,
+    PathName,
+    RegularizerName,
+    TraceName,
+)
 
 # The first test runs everything.
 pytestmark = pytest.mark.timeout(1800)
@@ -95,6 +104,7 @@ def test_the_cases_have_everything_that_is_shared() -> None:
     assert names == set(get_args(RegularizerName))
     training = [trial.training for trial in TRIALS.values()]
     assert {t.trace for t in training} == set(get_args(TraceName))
+    assert {t.probes for t in training} == {1, 2, 3}
     assert {t.optimizer.name for t in training} == {"adam", "adam_eps_hat", "adamax", "adamw"}
     solvers = [t.solver for t in TRIALS.values() if isinstance(t.solver, AdaptiveSolver)]
     assert {s.first_step for s in solvers} == {"heuristic", "warm", "whole"}
@@ -103,6 +113,10 @@ def test_the_cases_have_everything_that_is_shared() -> None:
     assert {trial.gradient for trial in TRIALS.values()} == {"adjoint", "checkpoint", "direct"}
     amortizations = {model.posterior.amortization for model in models if model.posterior}
     assert amortizations == {"bias", "hyper", "low_rank", "plain"}
+    objectives = [trial.objective for trial in TRIALS.values()]
+    matching = [each for each in objectives if isinstance(each, FlowMatching)]
+    assert {each.path for each in matching} == set(get_args(PathName))
+    assert {each.coupling for each in matching} == set(get_args(CouplingName))
 
 
 @every_case

@@ -28,6 +28,7 @@ from harness.trial import (
     EndTime,
     Evaluation,
     FixedSolver,
+    FlowMatching,
     Patience,
     Trial,
 )
@@ -120,6 +121,10 @@ MODEL, TRAINING, EVALUATION = POWER.model, POWER.training, POWER.evaluation
         (
             replace(POWER, regularizer={"rnode.kinetic": 0.01}),
             "other regularizer (rnode.kinetic=0.01 instead of none)",
+        ),
+        (
+            replace(POWER, objective=FlowMatching()),
+            "other objective (name flow_matching instead of likelihood)",
         ),
     ],
 )

@@ -22,6 +22,7 @@ from harness.trial import (
     EndTime,
     Evaluation,
     FixedSolver,
+    FlowMatching,
     LibrarySolver,
     ModelSpec,
     Optimizer,
@@ -146,6 +147,7 @@ def test_labels() -> None:
         "model": "concatsquash 64-64-64 tanh x1",
         "training": "1000x100 adam lr=0.001 hutchinson",
         "evaluation": "exact batch=1000",
+        "objective": "likelihood",
         "gradient": "adjoint",
         "engine": "native",
         "precision": "float32",
@@ -156,6 +158,12 @@ def test_labels() -> None:
 @pytest.mark.parametrize(
     ("axis", "value", "expected"),
     [
+        ("objective", FlowMatching(), "flow_matching linear independent"),
+        (
+            "objective",
+            FlowMatching("linear", "minibatch_ot", 1e-3),
+            "flow_matching linear minibatch_ot sigma_min=0.001",
+        ),
         ("solver", FixedSolver("rk4_38", 8), "rk4_38 steps=8"),
         ("solver", AdaptiveSolver("tsit5", 1e-3, 1e-8), "tsit5 rtol=0.001 atol=1e-08"),
         (

@@ -77,6 +77,11 @@ def test_built_in_suites_fit(name: str, validator: Any) -> None:  # noqa: ANN401
         ("name: x\ntrials: [{dataset: moons, backend: torch, solver: {name: dopri5}}]", True),
         ("name: x\ntrials: [{dataset: moons, backend: torch, solver: euler}]", False),
         (f"name: x\ntrials: [{BLOCK}, engine: library}}]", True),
+        (f"name: x\ntrials: [{BLOCK}, objective: [likelihood, flow_matching]}}]", True),
+        (f"name: x\ntrials: [{BLOCK}, objective: {{name: flow_matching, path: vp}}}}]", True),
+        (f"name: x\ntrials: [{BLOCK}, objective: {{name: flow_matching, path: x}}}}]", False),
+        (f"name: x\ntrials: [{BLOCK}, objective: {{path: vp}}}}]", False),
+        (f"name: x\ntrials: [{BLOCK}, objective: {{name: likelihood, path: vp}}}}]", False),
         (f"name: x\ntrials: [{BLOCK}, engine: torchdiffeq}}]", False),
         (f"name: x\ntrials: [{BLOCK}, gradient: [auto, checkpoint]}}]", True),
         (

@@ -19,11 +19,15 @@ from harness.trial import (
     AdaptiveSolver,
     EndTime,
     FixedSolver,
+    FlowMatching,
     LibrarySolver,
+    MaximumLikelihood,
     Optimizer,
     Patience,
     Posterior,
     Trial,
+    canonical,
+    identity_of,
 )
 
 BLOCK = "{dataset: moons, backend: torch, solver: dopri5}"
@@ -215,6 +219,30 @@ def test_a_protocol_follows_the_kind_of_the_data(folder: Folder) -> None:
     assert vae.model.posterior == Posterior(64)
     assert vae.training.optimizer == Optimizer("adamax", 5e-4, 1e-7)
     assert trials[-1].solver == FixedSolver("euler", 9)
+
+
+def test_objectives(folder: Folder) -> None:
+    text = f"name: x\ntrials:\n  - {BLOCK[:-1]}, objective: OBJECTIVE}}"
+    forms = (
+        "[likelihood, {name: likelihood}, flow_matching, {name: flow_matching, path: vp,"
+        " coupling: minibatch_ot}, {name: flow_matching, sigma_min: 0.01}]"
+    )
+    found = [trial.objective for trial in folder.trials(text.replace("OBJECTIVE", forms))]
+    assert found == [
+        MaximumLikelihood(),
+        FlowMatching(),
+        FlowMatching("vp", "minibatch_ot"),
+        FlowMatching(sigma_min=0.01),
+    ]
+
+
+def test_a_trial_has_the_id_it_had_before_there_were_objectives(folder: Folder) -> None:
+    block = f"name: x\ntrials:\n  - {BLOCK[:-1]}"
+    (before,) = folder.trials(block + "}")
+    (same,) = folder.trials(block + ", objective: likelihood}")
+    (other,) = folder.trials(block + ", objective: flow_matching}")
+    assert same.id == before.id == identity_of(canonical(before)) != other.id
+    assert other.id == identity_of(canonical(other))
 
 
 def test_a_suite_overrules_its_protocol(folder: Folder) -> None:

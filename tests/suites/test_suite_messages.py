@@ -122,6 +122,24 @@ CASES: Mapping[str, str | bytes] = {
     ),
     "warm and tpr": GOOD.replace("dopri5", "[dopri5, {name: dopri5, first_step: warm}]")
     + "    regularizer: {tpr: 5}\n",
+    "unknown objective": block("objective: [likelihood, flow_maching]"),
+    "objective without a name": block("objective: {path: vp}"),
+    "objective that is a number": block("objective: 3"),
+    "unknown path and coupling": block(
+        "objective: {name: flow_matching, path: straight, coupling: ot}"
+    ),
+    "path of a likelihood": block("objective: {name: likelihood, path: vp}"),
+    "sigma_min of another path": block(
+        "objective: {name: flow_matching, path: vp, sigma_min: 0.1}"
+    ),
+    "sigma_min too large": block("objective: {name: flow_matching, sigma_min: 1}"),
+    "probes of an exact trace": block(
+        "training: {trace: exact, probes: 2}\n    evaluation: {trace: exact, probes: 2}"
+    ),
+    "probes and a penalty on the Jacobian": block(
+        "training: {probes: 2}\n    regularizer: {rnode.jacobian: 0.1}"
+    ),
+    "no probes": block("training: {probes: 0}"),
     "steer beyond the start": block(
         "model: {end_time: {value: 0.5}}\n    regularizer: {steer: 0.5}"
     ),

@@ -12,6 +12,7 @@ from fake_backend import FakeBackend
 from fakes import fake_trial, result_of, run_fake, timeless
 from safetensors.numpy import load_file
 
+from harness.datasets.base import Batching
 from harness.datasets.encodings import Levels
 from harness.datasets.images import ImageDataset
 from harness.datasets.registry import Split, load
@@ -25,7 +26,15 @@ from harness.streams.stream import Stream
 from harness.training.checkpoint import Checkpoint
 from harness.training.lines import Cadence
 from harness.training.run_trial import RunOptions, run_trial
-from harness.trial import DatasetRef, ModelSpec, Optimizer, Posterior, Schedule, Trial
+from harness.trial import (
+    DatasetRef,
+    FlowMatching,
+    ModelSpec,
+    Optimizer,
+    Posterior,
+    Schedule,
+    Trial,
+)
 
 pytestmark = pytest.mark.usefixtures("process_unchanged")
 
@@ -74,6 +83,27 @@ def test_a_trial_leaves_a_whole_record(tmp_path: Path) -> None:
     phases = list(dict.fromkeys(progress.phase for progress in seen))
     order = "importing", "loading data", "compiling", "training", "testing", "sampling"
     assert phases == list(order)
+
+
+def test_flow_matching_is_trained_on_points_and_validated_by_likelihood(tmp_path: Path) -> None:
+    """Its lines have a loss, which is no likelihood: no log-volume belongs to it. The step of the
+    fake backend is too small to move anything, and its loss that of a likelihood.
+    """
+    trial = fake_trial("digits", optimizer=Optimizer(lr=1e-30), validation_rows=16)
+    first = {}
+    for objective in (trial.objective, FlowMatching("linear", "minibatch_ot")):
+        own = replace(trial, objective=objective)
+        assert run_fake(tmp_path, own) is Status.OK
+        lines = list(read_lines(_attempt(tmp_path, own) / "metrics.jsonl"))
+        first[objective.name] = next(line for line in lines if "loss" in line)
+        assert any("val_nll" in line for line in lines)
+        assert "test_nll" in result_of(tmp_path, own)["metrics"]
+    assert first["likelihood"]["nll"] == first["likelihood"]["loss"]
+    assert "nll" not in first["flow_matching"]
+    log_volume = first["flow_matching"]["loss"] - first["likelihood"]["loss"]
+    step = first["likelihood"]["step"] - 1
+    rows = load("digits").training_batch(0, step, Batching(trial.training.batch))
+    assert log_volume == pytest.approx(float(np.mean(rows.log_volume)), rel=1e-6)
 
 
 def test_counts_follow_from_the_steps_whenever_they_are_fetched(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from importlib import metadata
 from typing import Any, final
 
+from harness.architecture.matching import unmatched
 from harness.caches import made_cache
 from harness.errors import BackendError
 from harness.interface import Backend, DataInfo, Model, Unsupported
@@ -25,7 +26,12 @@ class JaxBackend(Backend):
     direct_pays = False  # see harness_jax.solve.tape
 
     def supports(self, trial: Trial) -> Unsupported | None:
-        """Every model, regularizer and tableau is supported, and what diffrax can do."""
+        """Every model, regularizer and tableau is supported, what flow matching can train, and
+        what diffrax can do.
+        """
+        reason = unmatched(trial)
+        if reason is not None:
+            return Unsupported(reason)
         for solver in (trial.solver, trial.evaluation_solver):
             reason = unsupported_solver(solver, trial.engine)
             if reason is not None:

@@ -14,6 +14,7 @@ from harness.errors import BackendError
 from harness.trial import ModelSpec, RegularizerName, TraceName
 from harness_jax.field import Augmented, Velocity
 from harness_jax.net.spectral import divided
+from harness_jax.net.timed import value_at_times
 from harness_jax.norm import denormed, normed
 from harness_jax.runs import Cell
 from harness_jax.solve.blocks import pieces, solve_pieces, solve_whole
@@ -130,6 +131,18 @@ class Cells:
         if self.trace is None:
             return Velocity(self.model, block)
         return Augmented(self.model, block, self.trace, self.integrals)
+
+    def rate(
+        self, block: Block, own: CellInputs, s: jax.Array, y: jax.Array
+    ) -> tuple[jax.Array, Buffers]:
+        """The rate T f(T s, y) at points that are given, s [batch] and y [batch, *shape]; and the
+        new buffers.
+        """
+        inputs, fixed, buffers = self._inputs(own)
+        T = fixed.T if inputs.T is None else inputs.T
+        if T is None or inputs.arrays is None:
+            raise ValueError("a field lacks an input")
+        return T * value_at_times(self.model, block, inputs.arrays, T * s, y), buffers
 
     def _block(self, block: Block, carry: Carry, own: CellInputs) -> tuple[Carry, Stats, Buffers]:
         inputs, fixed, buffers = self._inputs(own)

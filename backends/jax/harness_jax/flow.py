@@ -17,6 +17,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from harness.architecture.noise import PATH_TIME
 from harness.architecture.transforms import FactorOut, Shape, Squeeze
 from harness.trial import ModelSpec, RegularizerName, TraceName
 from harness_jax.cells import Carry, CellInputs, Cells
@@ -152,6 +153,34 @@ class Flow:
             penalties["tpr"] = carry.distance
         a = carry.q[0] if rows else jnp.zeros_like(carry.distance)
         return Terms(z, a, penalties, _joined(stats), buffers)
+
+    def rates(
+        self, arrays: Stacked, noise: Stacked, how: How
+    ) -> tuple[jax.Array, dict[str, jax.Array]]:
+        """The rate T f(T s, y) of each block, as in a training step, but at points that are given.
+
+        Arguments:
+            arrays: All arrays, stacked by run.
+            noise: `<run>/path_time` s [cells, batch] and `<run>/point` y [cells, batch, *shape].
+            how: How blocks are solved, which nothing here asks.
+
+        Returns:
+            Rates [blocks, batch, *shape], and the buffers after the step. Without scales all
+            blocks have one shape.
+        """
+        cells = Cells(self.model, how, training=True)
+        of_runs: list[jax.Array] = []
+        buffers: dict[str, jax.Array] = {}
+        for part in self.parts:
+            if not isinstance(part, Run) or part.kind.block is None:
+                raise ValueError("flow matching is for flows of blocks alone")
+            block, name = part.kind.block, part.name
+            own = self._inputs(part, arrays, {}, FirstSteps())
+            given = own, noise[f"{name}/{PATH_TIME}"], noise[f"{name}/point"]
+            rates, new = lax.map(lambda each, block=block: cells.rate(block, *each), given)
+            of_runs.append(rates)
+            buffers |= {f"{name}/{buffer}": value for buffer, value in new.items()}
+        return jnp.concatenate(of_runs), buffers
 
     def inverse(
         self,

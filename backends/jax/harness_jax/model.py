@@ -22,11 +22,12 @@ from harness.interface import (
     Pending,
     Quantity,
 )
-from harness.trial import EngineName, Trial
+from harness.trial import EngineName, FlowMatching, Trial
 from harness_jax.arrays import Stack
 from harness_jax.autoencoder import Autoencoder
 from harness_jax.flow import Flow
-from harness_jax.noise import drawn, noise_of
+from harness_jax.matching import Matching
+from harness_jax.noise import drawn, noise_of, points_of
 from harness_jax.objective import Density, Elbo, Objective
 from harness_jax.optimizers import Moments, initial_moments
 from harness_jax.precision import PrecisionCheck
@@ -65,7 +66,9 @@ class JaxModel(Model):
         self._engine = get_engine(engine)
         weights = dict(sorted(trial.regularizer.items()))
         self._flow = Flow(trial.model, data.event_shape, weights)
-        self._objective: Objective = Density(self._flow, data.event_shape)
+        density = Density(self._flow, data.event_shape)
+        self._matching = isinstance(trial.objective, FlowMatching)
+        self._objective: Objective = Matching(density) if self._matching else density
         if trial.model.posterior is not None:
             nets = Autoencoder(trial.model, blocks_of(trial.model, data.event_shape), data)
             self._objective = Elbo(self._flow, nets)
@@ -117,7 +120,9 @@ class JaxModel(Model):
         self._arrays, self._moments, self._warm, outcome = program(
             self._arrays, self._moments, self._warm, *inputs
         )
-        self._precision.of_state(outcome.nll)
+        self._precision.of_state(outcome.mean)
+        if self._matching:
+            return PendingStep(outcome, self._flow.penalties, "direct", likelihood=False)
         return PendingStep(outcome, self._flow.penalties, control.gradient)
 
     def evaluate(
@@ -127,7 +132,9 @@ class JaxModel(Model):
         regularize = "regularizers" in quantities
         trace = None if set(quantities) <= {"encode", "reconstruct"} else control.trace
         program = self._jit(evaluate_program, self._how(control), trace, regularize)
-        noise = noise_of(self._flow, batch, trace, self._dtype, regularize=regularize)
+        noise = noise_of(
+            self._flow, batch, trace, self._dtype, regularize=regularize, probes=control.probes
+        )
         evaluated, terms = program(self._arrays, self._floats(batch.x), noise)
         self._precision.of_state(terms.z)
         wanted = {n: v for n, v in evaluated.items() if n.partition("/")[0] in quantities}
@@ -140,7 +147,11 @@ class JaxModel(Model):
         base = self._floats(drawn(batch, "base"))
         base = base.reshape(len(base), -1)
         trace = control.trace if density else None
-        noise = noise_of(self._flow, batch, trace, self._dtype) if density else {}
+        noise = (
+            noise_of(self._flow, batch, trace, self._dtype, probes=control.probes)
+            if density
+            else {}
+        )
         program = self._jit(sample_program, self._how(control), trace)
         values, stats = program(self._arrays, base, noise)
         self._precision.of_state(values["sample"])
@@ -160,9 +171,18 @@ class JaxModel(Model):
         return How(self._engine, control.solver, control.gradient if training else None)
 
     def _train_inputs(self, batch: Batch, control: Control) -> Inputs:
-        noise = noise_of(
-            self._flow, batch, control.trace, self._dtype, training=True, regularize=True
-        )
+        if self._matching:
+            noise = points_of(self._flow, batch, self._dtype)
+        else:
+            noise = noise_of(
+                self._flow,
+                batch,
+                control.trace,
+                self._dtype,
+                training=True,
+                regularize=True,
+                probes=control.probes,
+            )
         lr, kl_weight = (np.asarray(v, self._dtype) for v in (control.lr, control.kl_weight))
         return self._floats(batch.x), noise, lr, kl_weight
 

@@ -6,14 +6,14 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from harness.architecture.noise import POSTERIOR, needs_probe
+from harness.architecture.noise import PATH_TIME, POSTERIOR, needs_probe
 from harness.errors import BackendError
 from harness.interface import Array, Arrays, Batch
 from harness.trial import TraceName
 from harness_jax.flow import Flow
 from harness_jax.runs import Run
 
-__all__ = ["drawn", "noise_of"]
+__all__ = ["drawn", "noise_of", "points_of"]
 
 
 def noise_of(
@@ -24,11 +24,12 @@ def noise_of(
     *,
     training: bool = False,
     regularize: bool = False,
+    probes: int = 1,
 ) -> Arrays:
     """What a call needs: `<run>/probe`, `<run>/end_time`, `<run>/tpr_times`, [cells, ...] each,
     and the `posterior` of an autoencoder, [batch, latent].
 
-    Rademacher probes stay int8.
+    Rademacher probes stay int8. Several of a solve are [cells, probes, batch, ...].
 
     Raises:
         BackendError: The batch lacks one.
@@ -52,9 +53,31 @@ def noise_of(
             value = np.stack([drawn(batch, f"{kind}/{index}") for index in run.blocks])
             if kind == "probe":
                 shape = block.bottleneck_shape if trace == "bottleneck" else block.shape
-                value = value.reshape(*value.shape[:2], *shape)
+                several = () if probes == 1 else (probes,)
+                value = value.reshape(len(value), batch.size, *several, *shape)
+                value = np.moveaxis(value, 2, 1) if several else value
             noise[f"{run.name}/{kind}"] = value if value.dtype == np.int8 else value.astype(dtype)
     return noise
+
+
+def points_of(flow: Flow, batch: Batch, dtype: np.dtype[np.floating]) -> Arrays:
+    """What a step of flow matching needs: `<run>/path_time` [cells, batch], `<run>/point` and
+    `<run>/rate` [cells, batch, *shape].
+
+    Raises:
+        BackendError: The batch lacks one.
+    """
+    noise = {}
+    for run in flow.parts:
+        if not isinstance(run, Run) or run.kind.block is None:
+            continue
+        for kind, shape in ((PATH_TIME, ()), *((k, run.kind.block.shape) for k in _PLACES)):
+            value = np.stack([drawn(batch, f"{kind}/{index}") for index in run.blocks])
+            noise[f"{run.name}/{kind}"] = value.reshape(*value.shape[:2], *shape).astype(dtype)
+    return noise
+
+
+_PLACES = ("point", "rate")
 
 
 def drawn(batch: Batch, slot: str) -> Array:

@@ -21,7 +21,7 @@ from harness_jax.flow import Flow, Terms, log_standard_normal
 from harness_jax.solve.counts import Stats
 from harness_jax.solve.engines import FirstSteps, How
 
-__all__ = ["Density", "Elbo", "Objective", "Options"]
+__all__ = ["Density", "Elbo", "Objective", "Options", "Stacked", "Values"]
 
 Stacked = Mapping[str, jax.Array]
 Values = dict[str, jax.Array]
@@ -44,7 +44,7 @@ class Objective(Protocol):
     def flow(self) -> Flow:
         """The flow."""
 
-    def nll(
+    def loss(
         self,
         arrays: Stacked,
         x: jax.Array,
@@ -52,7 +52,9 @@ class Objective(Protocol):
         options: Options,
         kl_weight: jax.Array,
     ) -> tuple[jax.Array, Terms]:
-        """What training lowers, [batch] in nats, regularizers apart, and the end of the flow."""
+        """What training lowers, [batch], regularizers apart, and the end of the flow. In nats,
+        but for flow matching (`harness_jax.matching`).
+        """
 
     def values(
         self, arrays: Stacked, x: jax.Array, noise: Stacked, options: Options
@@ -79,7 +81,7 @@ class Density:
     flow: Flow
     event_shape: Shape
 
-    def nll(
+    def loss(
         self,
         arrays: Stacked,
         x: jax.Array,
@@ -87,7 +89,7 @@ class Density:
         options: Options,
         kl_weight: jax.Array,
     ) -> tuple[jax.Array, Terms]:
-        """See `Objective.nll`."""
+        """See `Objective.loss`."""
         del kl_weight
         terms = self.flow.terms(arrays, self._rows(x), noise, **options._asdict())
         return terms.a - log_standard_normal(terms.z), terms
@@ -128,7 +130,7 @@ class Elbo:
     flow: Flow
     nets: Autoencoder
 
-    def nll(
+    def loss(
         self,
         arrays: Stacked,
         x: jax.Array,
@@ -136,7 +138,7 @@ class Elbo:
         options: Options,
         kl_weight: jax.Array,
     ) -> tuple[jax.Array, Terms]:
-        """See `Objective.nll`."""
+        """See `Objective.loss`."""
         values, terms = self._parts(arrays, x, noise, options)
         return values["elbo_terms/reconstruction"] + kl_weight * values["elbo_terms/kl"], terms
 

@@ -49,15 +49,15 @@ class Outcome(NamedTuple):
     """What a training step leaves on the device.
 
     Arguments:
-        loss: nll plus the weighted regularizers.
-        nll: Mean negative log-likelihood.
+        loss: `mean` plus the weighted regularizers.
+        mean: Mean of what the objective lowers; of a likelihood the nll.
         means: Unweighted batch means of the regularizers, in the order of `Flow.penalties`.
         stats: Of the forward solves; entries [blocks].
         ledger: What the backward solves did, [blocks, solves, 3] (`adjoint.new_ledger`).
     """
 
     loss: jax.Array
-    nll: jax.Array
+    mean: jax.Array
     means: list[jax.Array]
     stats: Stats
     ledger: jax.Array
@@ -91,19 +91,19 @@ def train_program(
         ) -> tuple[jax.Array, tuple[jax.Array, list[jax.Array], Terms]]:
             first = FirstSteps(warm.get("forward"), warm.get("backward"), ledger)
             options = Options(trace, how, first, training=True, regularize=True)
-            rows, terms = objective.nll(
+            rows, terms = objective.loss(
                 arrays | trained, x, _floating(noise, x), options, kl_weight
             )
-            nll = jnp.mean(rows)
+            mean = jnp.mean(rows)
             means = [jnp.mean(terms.penalties[name]) for name in flow.penalties]
-            loss = nll
-            for name, mean in zip(flow.penalties, means, strict=True):
-                loss = loss + flow.regularizers[name] * mean
-            return loss, (nll, means, terms)
+            loss = mean
+            for name, penalty in zip(flow.penalties, means, strict=True):
+                loss = loss + flow.regularizers[name] * penalty
+            return loss, (mean, means, terms)
 
         differentiate = jax.value_and_grad(loss_of, argnums=(0, 1), has_aux=True)
         ledger = new_ledger(flow.blocks * flow.solves).reshape(flow.blocks, flow.solves, -1)
-        (loss, (nll, means, terms)), (gradient, ledger) = differentiate(trained, ledger)
+        (loss, (mean, means, terms)), (gradient, ledger) = differentiate(trained, ledger)
         moved, stepped = update(optimizer, gradient, moments, trained, lr)
         largest = {"forward": terms.stats.largest, "backward": jnp.max(ledger[..., LARGEST], 1)}
         after = (
@@ -115,7 +115,7 @@ def train_program(
         failures = ledger[..., FAILURE].any() | terms.stats.failure.any()
         done = ~failures & jnp.isfinite(loss)
         kept = jax.tree.map(lambda a, b: jnp.where(done, a, b), after, (arrays, moments, warm))
-        return *kept, Outcome(loss, nll, means, terms.stats, ledger)
+        return *kept, Outcome(loss, mean, means, terms.stats, ledger)
 
     return step
 

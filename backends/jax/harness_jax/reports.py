@@ -37,11 +37,19 @@ class PendingStep(Pending):
     Arguments:
         outcome: What it leaves on the device.
         names: The regularizers, in the order of the outcome's means.
-        gradient: Gradient mode.
+        gradient: Gradient mode; `direct` where nothing was solved.
+        likelihood: What the objective lowers is a negative log-likelihood.
     """
 
-    def __init__(self, outcome: Outcome, names: Sequence[str], gradient: GradientName) -> None:
-        self._outcome = outcome
+    def __init__(
+        self,
+        outcome: Outcome,
+        names: Sequence[str],
+        gradient: GradientName,
+        *,
+        likelihood: bool = True,
+    ) -> None:
+        self._outcome, self._likelihood = outcome, likelihood
         self._names = names
         self._gradient = gradient
 
@@ -60,7 +68,7 @@ class PendingStep(Pending):
             nfe = replace(nfe, vjp=vjp, recompute=again)
         return StepReport(
             loss=float(done.loss),
-            nll=float(done.nll),
+            nll=float(done.mean) if self._likelihood else None,
             regularizers={k: float(v) for k, v in zip(self._names, done.means, strict=True)},
             nfe=nfe,
             failure=_failure(codes),

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from importlib import metadata
 from typing import TYPE_CHECKING, Any, final
 
+from harness.architecture.matching import unmatched
 from harness.caches import made_cache
 from harness.errors import BackendError
 from harness.interface import Backend, DataInfo, Model, Unsupported
@@ -30,7 +31,12 @@ class TorchBackend(Backend):
     framework = ("torch", "torchdiffeq")
 
     def supports(self, trial: Trial) -> Unsupported | None:
-        """Every model, regularizer and tableau is supported, and what torchdiffeq can do."""
+        """Every model, regularizer and tableau is supported, what flow matching can train, and
+        what torchdiffeq can do.
+        """
+        reason = unmatched(trial)
+        if reason is not None:
+            return Unsupported(reason)
         for solver in (trial.solver, trial.evaluation_solver):
             reason = unsupported_solver(solver, trial.engine)
             if reason is not None:

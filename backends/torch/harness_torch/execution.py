@@ -11,7 +11,7 @@ from dataclasses import replace
 
 from harness.architecture.transforms import blocks_of
 from harness.interface import DataInfo
-from harness.trial import FixedSolver, LibrarySolver, Trial
+from harness.trial import FixedSolver, FlowMatching, LibrarySolver, Trial
 
 __all__ = ["choose_execution"]
 
@@ -31,6 +31,8 @@ def choose_execution(trial: Trial, data: DataInfo, cores: int) -> Mapping[str, s
     """Returns `execution`, `compiled` or `eager`, and why."""
     if trial.engine == "library" or isinstance(trial.solver, LibrarySolver):
         return {"execution": "eager", "because": "torchdiffeq takes the steps"}
+    if isinstance(trial.objective, FlowMatching):
+        return {"execution": "eager", "because": "training solves nothing"}
     if _compiler() is None:
         return {"execution": "eager", "because": "there is no C++ compiler"}
     # Equal blocks share what is compiled, whatever their place.

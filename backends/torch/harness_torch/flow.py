@@ -19,6 +19,7 @@ from harness.architecture.transforms import Block, FactorOut, Norm, Shape, trans
 from harness.trial import ModelSpec, RegularizerName, TraceName
 from harness_torch.field import Augmented, Velocity
 from harness_torch.net.spectral import divided, turned
+from harness_torch.net.timed import value_at_times
 from harness_torch.noise import Noise, drawn
 from harness_torch.norm import denormed, normed
 from harness_torch.regularizers import INTEGRANDS
@@ -171,6 +172,27 @@ class Flow:
             penalties["tpr"] = carry.distance
         a = carry.q[0] if rows else torch.zeros_like(carry.distance)
         return Terms(z, a, penalties, counts, buffers)
+
+    def rates(
+        self, times: Mapping[int, Tensor], points: Mapping[int, Tensor]
+    ) -> tuple[list[Tensor], dict[str, Tensor]]:
+        """The rate T f(T s, y) of each block, as in a training step, but at points that are given.
+
+        Arguments:
+            times: By block, the s of each example, [batch].
+            points: By block, the y of each example, [batch, ...].
+
+        Returns:
+            Rates in the shape of each block's state, and the buffers after the step.
+        """
+        buffers = turned(self._arrays) if self._model.spectral_norm else {}
+        arrays = self._divided(buffers)
+        found = []
+        for index, block in enumerate(self._blocks):
+            inputs = self._inputs(index, arrays, Noise(), None, steer=False)
+            y, t = points[index].view(-1, *block.shape), inputs.T * times[index]
+            found.append(inputs.T * value_at_times(self._model, block, inputs.arrays, t, y))
+        return found, buffers
 
     @torch.no_grad()
     def inverse(

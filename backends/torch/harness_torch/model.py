@@ -23,9 +23,10 @@ from harness.interface import (
     Pending,
     Quantity,
 )
-from harness.trial import RegularizerName, Trial
+from harness.trial import FlowMatching, RegularizerName, Trial
 from harness_torch.autoencoder import Autoencoder
 from harness_torch.flow import Flow, Terms
+from harness_torch.matching import Matching
 from harness_torch.noise import Noise, noise_of
 from harness_torch.objective import Density, Elbo, Objective, Options
 from harness_torch.optimizers import Adam
@@ -44,14 +45,14 @@ class _Loss(NamedTuple):
     """The loss of a training step, on the device.
 
     Arguments:
-        total: The nll plus the weighted regularizers.
-        nll: Mean negative log-likelihood.
+        total: The mean of the rows plus the weighted regularizers.
+        mean: Mean of what the objective lowers; of a likelihood the nll.
         means: Unweighted batch means of the regularizers, by name.
         terms: The end of the flow.
     """
 
     total: Tensor
-    nll: Tensor
+    mean: Tensor
     means: dict[RegularizerName, Tensor]
     terms: Terms
 
@@ -84,7 +85,9 @@ class TorchModel(Model):
                 trained[spec.name] = self._arrays[spec.name].requires_grad_()
         self._optimizer = Adam(trained, trial.training.optimizer)
         self._flow = Flow(trial.model, data.event_shape, self._arrays, self._weights)
-        self._objective: Objective = Density(self._flow, data.event_shape)
+        density = Density(self._flow, data.event_shape)
+        self._matching = isinstance(trial.objective, FlowMatching)
+        self._objective: Objective = Matching(density) if self._matching else density
         if trial.model.posterior is not None:
             nets = Autoencoder(trial.model, blocks_of(trial.model, data.event_shape), data)
             self._objective = Elbo(self._flow, nets, self._arrays)
@@ -140,18 +143,22 @@ class TorchModel(Model):
                 for buffer, value in terms.buffers.items():
                     self._arrays[buffer].copy_(value)
         self._precision.of_state(terms.z)
-        values = torch.stack([x.detach() for x in (loss.total, loss.nll, *loss.means.values())])
-        return PendingStep(values, tuple(loss.means), terms.counts, control.gradient)
+        values = torch.stack([x.detach() for x in (loss.total, loss.mean, *loss.means.values())])
+        names, counts = tuple(loss.means), terms.counts
+        if self._matching:
+            return PendingStep(values, names, counts, "direct", likelihood=False)
+        return PendingStep(values, names, counts, control.gradient)
 
     def _loss(self, batch: Batch, control: Control) -> _Loss:
         how, first = How(self._engine, control.solver, control.gradient), self._warm.steps()
         options = Options(control.trace, how, first, training=True, regularize=True)
-        rows, terms = self._objective.nll(*self._inputs(batch), options, control.kl_weight)
-        loss = nll = rows.mean()
+        x, noise = self._inputs(batch, control)
+        rows, terms = self._objective.loss(x, noise, options, control.kl_weight)
+        loss = mean = rows.mean()
         means = {name: penalty.mean() for name, penalty in terms.penalties.items()}
-        for name, mean in means.items():
-            loss = loss + self._weights[name] * mean
-        return _Loss(loss, nll, means, terms)
+        for name, penalty in means.items():
+            loss = loss + self._weights[name] * penalty
+        return _Loss(loss, mean, means, terms)
 
     @torch.no_grad()
     def evaluate(
@@ -160,7 +167,7 @@ class TorchModel(Model):
         """Per-example quantities; what needs no density is integrated without it."""
         how, regularize = How(self._engine, control.solver), "regularizers" in quantities
         options = Options(control.trace, how, regularize=regularize)
-        values, terms = self._objective.values(*self._inputs(batch), options, quantities)
+        values, terms = self._objective.values(*self._inputs(batch, control), options, quantities)
         self._precision.of_state(terms.z)
         values |= {f"regularizers/{name}": row for name, row in terms.penalties.items()}
         return evaluation_report(values, terms.counts)
@@ -171,7 +178,7 @@ class TorchModel(Model):
         base = self._tensor(batch.noise["base"]).flatten(1)
         trace = control.trace if density else None
         options = Options(trace, How(self._engine, control.solver))
-        values, counts = self._objective.sample(base, self._inputs(batch)[1], options)
+        values, counts = self._objective.sample(base, self._inputs(batch, control)[1], options)
         self._precision.of_state(values["sample"])
         return evaluation_report(values, counts)
 
@@ -180,8 +187,9 @@ class TorchModel(Model):
         if self._device.type == "cuda":
             torch.cuda.synchronize(self._device)
 
-    def _inputs(self, batch: Batch) -> tuple[Tensor, Noise]:
-        return self._tensor(batch.x), noise_of(batch, self._flow.shape, self._tensor)
+    def _inputs(self, batch: Batch, control: Control) -> tuple[Tensor, Noise]:
+        noise = noise_of(batch, self._flow.shape, self._tensor, control.probes)
+        return self._tensor(batch.x), noise
 
     def _tensor(self, value: Array) -> Tensor:
         return torch.tensor(np.asarray(value), dtype=self._dtype, device=self._device)

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from torch import Tensor
 
-from harness.architecture.noise import POSTERIOR
+from harness.architecture.noise import PATH_TIME, POSTERIOR
 from harness.architecture.transforms import Shape
 from harness.errors import BackendError
 from harness.interface import Array, Batch
@@ -19,43 +19,57 @@ class Noise(NamedTuple):
     """The random numbers of a call, most of them by block.
 
     Arguments:
-        probes: Probes, [batch, ...].
+        probes: Probes, [batch, ...], or several of them, [probes, batch, ...].
         end_times: Uniform numbers that move the end times (`steer`).
         times: Times at which the trajectory is seen (`tpr`).
         posterior: Standard normal numbers that draw the z0 of an autoencoder, [batch, latent].
+        path_times: Of flow matching, the time of each example in the block, [batch].
+        points: Where it is then, [batch, *event_shape].
+        rates: The rate of its path there.
     """
 
     probes: Mapping[int, Tensor] = {}
     end_times: Mapping[int, float] = {}
     times: Mapping[int, Sequence[float]] = {}
     posterior: Tensor | None = None
+    path_times: Mapping[int, Tensor] = {}
+    points: Mapping[int, Tensor] = {}
+    rates: Mapping[int, Tensor] = {}
 
 
-def noise_of(batch: Batch, shape: Shape, tensor: Callable[[Array], Tensor]) -> Noise:
+def noise_of(
+    batch: Batch, shape: Shape, tensor: Callable[[Array], Tensor], probes_each: int = 1
+) -> Noise:
     """The random numbers of a batch.
 
     Arguments:
         batch: The batch; its probes may be int8.
         shape: Of the flow's state, which says whether probes are images.
         tensor: Puts an array on the device in the model's precision.
+        probes_each: Probes of a solve.
     """
+    several = () if probes_each == 1 else (probes_each,)
     probes, end_times, times, posterior = {}, {}, {}, None
+    matching: dict[str, dict[int, Tensor]] = {PATH_TIME: {}, "point": {}, "rate": {}}
     for slot, value in batch.noise.items():
         kind, _, block = slot.partition("/")
         if kind == "probe":
-            own = value.shape[1:] if len(shape) > 1 else (-1,)
-            probes[int(block)] = tensor(value).view(len(value), *own)
+            own = value.shape[1 + len(several) :] if len(shape) > 1 else (-1,)
+            probe = tensor(value).view(len(value), *several, *own)
+            probes[int(block)] = probe.transpose(0, 1).contiguous() if several else probe
         elif kind == "end_time":
             end_times[int(block)] = float(value)
         elif kind == "tpr_times":
             times[int(block)] = value.tolist()
         elif kind == POSTERIOR:
             posterior = tensor(value)
-    return Noise(probes, end_times, times, posterior)
+        elif kind in matching:
+            matching[kind][int(block)] = tensor(value)
+    return Noise(probes, end_times, times, posterior, *matching.values())
 
 
 def drawn(draws: Mapping[int, Any], slot: str, block: int) -> Any:  # noqa: ANN401
     """The entry of one block; BackendError if the batch has none."""
     if block not in draws:
-        raise BackendError(f"the batch has no '{slot}/{block}', but a regularizer needs it")
+        raise BackendError(f"the batch has no '{slot}/{block}', but this call needs it")
     return draws[block]

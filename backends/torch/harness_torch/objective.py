@@ -21,7 +21,7 @@ from harness_torch.noise import Noise
 from harness_torch.solve.blocks import BlockCounts
 from harness_torch.solve.engines import FirstSteps, How
 
-__all__ = ["Density", "Elbo", "Objective", "Options"]
+__all__ = ["Density", "Elbo", "Objective", "Options", "Values"]
 
 Values = dict[str, Tensor]
 
@@ -39,10 +39,12 @@ class Options(NamedTuple):
 class Objective(Protocol):
     """What a model makes of its data; x is [batch, *event_shape]."""
 
-    def nll(
+    def loss(
         self, x: Tensor, noise: Noise, options: Options, kl_weight: float
     ) -> tuple[Tensor, Terms]:
-        """What training lowers, [batch] in nats, regularizers apart, and the end of the flow."""
+        """What training lowers, [batch], regularizers apart, and the end of the flow. In nats,
+        but for flow matching (`harness_torch.matching`).
+        """
 
     def values(
         self, x: Tensor, noise: Noise, options: Options, quantities: Collection[Quantity]
@@ -67,10 +69,10 @@ class Density:
     flow: Flow
     event_shape: Shape
 
-    def nll(
+    def loss(
         self, x: Tensor, noise: Noise, options: Options, kl_weight: float
     ) -> tuple[Tensor, Terms]:
-        """See `Objective.nll`."""
+        """See `Objective.loss`."""
         terms = self.flow.terms(self._rows(x), noise, **options._asdict())
         return terms.a - log_standard_normal(terms.z), terms
 
@@ -127,10 +129,10 @@ class Elbo:
     nets: Autoencoder
     arrays: Mapping[str, Tensor]
 
-    def nll(
+    def loss(
         self, x: Tensor, noise: Noise, options: Options, kl_weight: float
     ) -> tuple[Tensor, Terms]:
-        """See `Objective.nll`."""
+        """See `Objective.loss`."""
         parts = self._parts(x, noise, options)
         return parts.reconstruction + kl_weight * parts.kl, parts.terms
 

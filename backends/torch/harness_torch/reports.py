@@ -26,7 +26,15 @@ def evaluation_report(
 
 
 class PendingStep(Pending):
-    """The parts of a loss on the device; the counts are known to the host already."""
+    """The parts of a loss on the device; the counts are known to the host already.
+
+    Arguments:
+        values: The loss, what the objective lowers, and the regularizers.
+        names: Of the regularizers.
+        counts: One entry a block.
+        gradient: Gradient mode; `direct` where nothing was solved.
+        likelihood: What the objective lowers is a negative log-likelihood.
+    """
 
     def __init__(
         self,
@@ -34,8 +42,10 @@ class PendingStep(Pending):
         names: Sequence[str],
         counts: Sequence[BlockCounts],
         gradient: GradientName,
+        *,
+        likelihood: bool = True,
     ) -> None:
-        self._values, self._names = values, names
+        self._values, self._names, self._likelihood = values, names, likelihood
         self._counts, self._gradient = counts, gradient
 
     def fetch(self) -> StepReport:
@@ -46,7 +56,8 @@ class PendingStep(Pending):
             values = [math.nan] * len(values)
         elif not math.isfinite(values[0]):
             failure = "non-finite"
-        loss, nll, *means = values
+        loss, lowered, *means = values
+        nll = lowered if self._likelihood else None
         regularizers = dict(zip(self._names, means, strict=True))
         return StepReport(loss, nll, regularizers, _nfe(self._counts, self._gradient), failure)
 

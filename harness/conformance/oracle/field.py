@@ -155,7 +155,8 @@ class Field:
         block: Its shapes.
         arrays: Its arrays by name without the block, after spectral norm; `swish_beta` too.
         trace: How the divergence is computed.
-        probe: Random directions, [batch, *shape]; None if nothing needs them.
+        probe: Random directions, [batch, *shape], or several, [batch, probes, *shape], over which
+            an estimated trace is averaged; None if nothing needs them.
         change: What the examples of an autoencoder make of its layers.
     """
 
@@ -222,6 +223,12 @@ class Field:
             return np.asarray(np.trace(self.jacobian(t, z), axis1=1, axis2=2))
         assert self.probe is not None
         eps = self.probe.astype(np.float64)
+        if eps.ndim == z.ndim:
+            return self._estimate(t, z, eps)
+        return np.asarray(np.mean([self._estimate(t, z, e) for e in np.moveaxis(eps, 1, 0)], 0))
+
+    def _estimate(self, t: float, z: Float, eps: Float) -> Float:
+        """The trace by one probe, [batch]."""
         lost = z[0].size if self.model.residual else 0
         if self.trace == "hutchinson":
             return dot(eps, derivative(lambda at: self.net(t, at), z, eps)) - lost

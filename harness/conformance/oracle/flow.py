@@ -25,10 +25,11 @@ from harness.architecture.transforms import (
 )
 from harness.conformance.oracle.autoencoder import Nets, log_normal
 from harness.conformance.oracle.field import Change, Field, Float
+from harness.conformance.oracle.matching import matching_loss
 from harness.conformance.oracle.regularizers import integrand
 from harness.conformance.oracle.solve import Solution, State, solve
 from harness.interface import Array, Batch, Control, DataInfo
-from harness.trial import Trial
+from harness.trial import FlowMatching, Trial
 
 __all__ = ["Oracle", "Run", "log_standard_normal"]
 
@@ -47,7 +48,7 @@ class Run:
         z: Base variable, [batch, D].
         regularizers: Unweighted, per example, by name.
         loss: Negative mean log-likelihood, or what an autoencoder lowers, plus weighted
-            regularizers.
+            regularizers; or that of flow matching, and then nothing but the buffers beside it.
         elbo_terms: Of an autoencoder, by the name that an evaluation gives them.
         picture: Of an autoencoder, what it makes of its z.
         solves: In the order of the blocks, three a block for `tpr`.
@@ -117,6 +118,13 @@ class Oracle:
         }
         arrays = self._normalised(arrays, train=train, run=run, like=like)
         start = self._start(arrays, batch)
+        if train and isinstance(self.trial.objective, FlowMatching):
+            blocks = blocks_of(self.trial.model, self.data.event_shape)
+            fields = [self._field(block, arrays, batch, control, None) for block in blocks]
+            times = [batch.noise[f"path_time/{block.index}"] for block in blocks]
+            base = batch.noise["base"].reshape(start.z.shape)
+            run.loss = matching_loss(self.trial.objective, fields, start.z, base, times)
+            return run
         z, a, left = start.z, np.zeros(batch.size), []
         for transform in transforms(self.trial.model, self.data.event_shape):
             if isinstance(transform, Block):

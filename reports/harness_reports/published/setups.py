@@ -1,8 +1,9 @@
 """The set-up behind a published value, and how a trial departs from it.
 
 A set-up is a list of conditions on the resolved spec of a trial, by dotted names
-(`model.hidden`, `training.batch`). What it does not name of the model must be at its default, or
-a new kind of layer or norm would pass for the paper's; elsewhere what is not named is free.
+(`model.hidden`, `training.batch`). What it does not name of the model, and the objective, must be
+at its default, or a new kind of layer or norm would pass for the paper's; elsewhere what is not
+named is free.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from harness.trial import (
     BatchNorm,
     DatasetRef,
     FixedSolver,
+    MaximumLikelihood,
     ModelSpec,
     Posterior,
     Trial,
@@ -41,6 +43,7 @@ METRIC_N = "metric.n"
 """Name of a value that no spec has: the rows or samplings behind the recorded metric."""
 
 _MODEL = "model."
+_OBJECTIVE = "objective.name"
 
 
 @dataclass(frozen=True)
@@ -99,12 +102,14 @@ class Departure:
 def values_of(trial: Trial) -> dict[str, Any]:
     """Values of a trial by dotted name.
 
-    As in its spec, with four exceptions: lists are tuples; `regularizer` is its label;
+    As in its spec, with five exceptions: lists are tuples; `regularizer` is its label;
+    `objective.name` is there also where a spec leaves the objective out;
     `evaluation.solver` is the solver that evaluates, also where that is the training's;
     `training.examples` is the number of examples that training sees, repetitions counted.
     """
     evaluation = replace(trial.evaluation, solver=trial.evaluation_solver)
     spec = encode(replace(trial, evaluation=evaluation))
+    spec["objective"] = encode(trial.objective)
     spec["regularizer"] = regularizer_label(trial.regularizer)
     spec["training"]["examples"] = trial.training.iterations * trial.training.batch
     return dict(_leaves(spec, ""))
@@ -119,7 +124,7 @@ def departures(setup: Setup, values: Mapping[str, Any]) -> tuple[Departure, ...]
     """
     broken = [
         condition
-        for condition in (*setup, *_default_model(setup))
+        for condition in (*setup, *_defaults(setup))
         if condition.name not in values or not condition.holds(values[condition.name])
     ]
     broken.sort(key=lambda condition: not condition.name.startswith(_MODEL))
@@ -155,10 +160,13 @@ def known_names() -> frozenset[str]:
     return frozenset({METRIC_N, *(name for trial in trials for name in values_of(trial))})
 
 
-def _default_model(setup: Setup) -> Iterator[Condition]:
+def _defaults(setup: Setup) -> Iterator[Condition]:
+    """Of the model, and the objective: what a set-up that has a model does not name of them."""
     named = {condition.name for condition in setup}
     if not any(name.startswith(_MODEL) for name in named):
         return
+    if _OBJECTIVE not in named:
+        yield Condition(_OBJECTIVE, (MaximumLikelihood().name,))
     for name, default in _leaves(encode(ModelSpec()), _MODEL):
         if not any(other == name or other.startswith(f"{name}.") for other in named):
             yield Condition(name, (default,))

@@ -87,9 +87,9 @@ def _loss_chart(
         _panels(layers, table, height=230),
         "Thin: batches of the training split, averaged over short spans of steps. Thick with "
         f"points: validation split; {backends[0]} is drawn broad so that another backend’s line "
-        "upon it hides nothing. Both in nats per example, without the regularizers. The steep "
-        "start is above the frame. Dashes tell seeds apart. A click on a backend in the legend "
-        "singles it out.",
+        "upon it hides nothing. Both in nats per example, without the regularizers; flow matching "
+        "has no thin line, for its steps compute no likelihood. The steep start is above the "
+        "frame. Dashes tell seeds apart. A click on a backend in the legend singles it out.",
     )
 
 

@@ -135,6 +135,7 @@ def _train(case: Case, model: Model) -> dict[str, Any]:
         if f"adam/m/{name}" in moments
     }
     shift = float(np.mean(case.log_volume))
+    assert report.nll is not None
     return {
         "loss": report.loss - shift,
         "nll": report.nll - shift,

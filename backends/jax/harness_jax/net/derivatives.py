@@ -8,7 +8,6 @@ import math
 from functools import cached_property
 
 import jax
-import jax.numpy as jnp
 
 from harness.errors import BackendError
 from harness.trial import TraceName
@@ -26,7 +25,8 @@ class Derivatives:
         t: Time, 0-dimensional.
         z: States, [batch, *shape].
         probe: The probe eps, in the shape of z, or of the bottleneck for the trace of that name;
-            None if nothing needs one.
+            or several, [probes, batch, ...], over which a trace is averaged; None if nothing needs
+            one.
     """
 
     def __init__(self, net: Net, t: jax.Array, z: jax.Array, probe: jax.Array | None) -> None:
@@ -49,11 +49,11 @@ class Derivatives:
             product = self.probe_jacobian
         else:  # forward mode is cheaper
             product = self._linear.tangent(self.probe)
-        estimate = jnp.sum((product * self.probe).reshape(len(product), -1), axis=1)
+        estimate = self._linear.inner(product, self.probe)
         if not self._net.residual:
             return estimate
         # The trace of the net is estimated, that of the identity is known: D, not |eps|^2.
-        squares = jnp.sum((self.probe * self.probe).reshape(len(product), -1), axis=1)
+        squares = self._linear.inner(self.probe, self.probe)
         return estimate + squares - self.dimensions
 
     @property

@@ -17,12 +17,15 @@ from harness.architecture.transforms import LayerShape
 from harness.trial import LayerName
 from harness_jax.net.affine import Affine, convolve
 
-__all__ = ["TIMED_WEIGHTS", "Layers", "layers_of"]
+__all__ = ["TIMED_WEIGHTS", "Apply", "Layers", "layers_at_times", "layers_of"]
 
 Arrays = Mapping[str, jax.Array]
 
 Layers = Callable[[jax.Array], list[Affine]]
 """t, of shape (), -> all layers of a block at that time."""
+
+Apply = Callable[[jax.Array], jax.Array]
+"""h -> A h + c of the examples [batch, ...], A and c those of each example's own time."""
 
 TIMED_WEIGHTS = frozenset({"blend", "concatsquash", "hyper", "squash"})
 """Kinds whose matrices and kernels depend on the time; those of the others are constant."""
@@ -42,6 +45,53 @@ def layers_of(kind: LayerName, arrays: Sequence[Arrays], shapes: Sequence[LayerS
         return lambda t: [_hyper(a, s, t) for a, s in zip(arrays, shapes, strict=True)]
     constant = [_fold_channels(kind, a, s) for a, s in zip(arrays, shapes, strict=True)]
     return _gated(constant, [shape.stride for shape in shapes])
+
+
+def layers_at_times(
+    kind: LayerName, arrays: Sequence[Arrays], shapes: Sequence[LayerShape], t: jax.Array
+) -> list[Apply]:
+    """The layers of a block where every example has a time of its own, t [batch].
+
+    Here the time scales the products instead of the weights, which all examples share; but for
+    `hyper`, whose weights are each example's.
+    """
+    at_time = {"blend": _blend_at_times, "hyper": _hyper_at_times}.get(kind)
+    found: list[Apply] = []
+    for layer, shape in zip(arrays, shapes, strict=True):
+        times = t.reshape(-1, *(1,) * len(shape.outputs))
+        if at_time is None:
+            found.append(_gated_at_times(_fold_channels(kind, layer, shape), shape, times))
+        else:
+            found.append(at_time(layer, shape, times))
+    return found
+
+
+def _blend_at_times(arrays: Arrays, shape: LayerShape, t: jax.Array) -> Apply:
+    start, end = (Affine(arrays[f"weight{i}"], arrays[f"bias{i}"], shape.stride) for i in range(2))
+    return lambda h: (1 - t) * start.apply(h) + t * end.apply(h)
+
+
+def _hyper_at_times(arrays: Arrays, shape: LayerShape, t: jax.Array) -> Apply:
+    def one(t: jax.Array, h: jax.Array) -> jax.Array:
+        return _hyper(arrays, shape, t).apply(h)
+
+    return lambda h: jax.vmap(one)(t.reshape(-1), h)
+
+
+def _gated_at_times(arrays: Arrays, shape: LayerShape, t: jax.Array) -> Apply:
+    def per_output(vector: jax.Array) -> jax.Array:
+        return vector if vector.ndim > 1 or shape.stride is None else vector[:, None, None]
+
+    layer = Affine(arrays["weight"], arrays["bias"], shape.stride)
+    timed = {name: per_output(arrays[name]) for name in arrays if name not in ("weight", "bias")}
+
+    def apply(h: jax.Array) -> jax.Array:
+        y = layer.apply(h)
+        if "gate_weight" in timed:
+            y = y * jax.nn.sigmoid(timed["gate_weight"] * t + timed["gate_bias"])
+        return y + timed["time_weight"] * t if "time_weight" in timed else y
+
+    return apply
 
 
 def _blend(arrays: Arrays, shape: LayerShape, t: jax.Array) -> Affine:

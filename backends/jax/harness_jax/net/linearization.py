@@ -97,7 +97,7 @@ class Linearization:
         """The estimate eps^T (dh/dz dg/dh) eps of Tr J, [batch], for the net g(h(z)).
 
         Arguments:
-            eps: Probe in the shape of h, [batch, ...].
+            eps: Probe in the shape of h, [batch, ...], or several, [probes, batch, ...].
             split: h is the state after so many layers.
 
         References:
@@ -105,7 +105,14 @@ class Linearization:
         """
         v = self._layers[-1].tangent(self._push(eps, first=split))
         v = self._push(v, last=split)
-        return self._whole(jnp.sum(self._flat(eps * v), axis=-1))
+        return self._whole(self.inner(eps, v))
+
+    def inner(self, u: jax.Array, v: jax.Array) -> jax.Array:
+        """Inner products of the examples, [batch]; of [probes, batch, ...] their mean over the
+        probes.
+        """
+        products = jnp.sum(self._flat(u * v), axis=-1)
+        return products if products.ndim == 1 else jnp.mean(products, axis=0)
 
     def jacobian_sums(self) -> JacobianSums:
         """Sums over the full Jacobian, column by column."""

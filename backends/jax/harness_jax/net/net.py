@@ -21,10 +21,20 @@ from harness_jax.net.linearization import Linearization
 from harness_jax.net.nonlinearities import NONLINEARITIES
 from harness_jax.net.taylor import nested_derivative, solution_derivative
 
-__all__ = ["BETA", "CONDITION", "Net"]
+__all__ = ["BETA", "CONDITION", "Net", "by_layer"]
 
 BETA = "swish_beta"
 CONDITION = "condition"
+
+
+def by_layer(block: Block, arrays: Mapping[str, jax.Array]) -> list[dict[str, jax.Array]]:
+    """The arrays of each layer of a block, by the last part of their names."""
+    found: list[dict[str, jax.Array]] = [{} for _ in block.layers]
+    for name, array in arrays.items():
+        place, _, kind = name.partition("/")
+        if kind:
+            found[int(place.removeprefix("layer"))][kind] = array
+    return found
 
 
 class Net:
@@ -41,14 +51,10 @@ class Net:
         self.act = NONLINEARITIES[model.nonlinearity]
         self._beta = arrays.get(BETA)
         self.block, self.residual = block, model.residual
-        by_layer: list[dict[str, jax.Array]] = [{} for _ in block.layers]
-        for name, array in arrays.items():
-            place, _, kind = name.partition("/")
-            if kind:
-                by_layer[int(place.removeprefix("layer"))][kind] = array
+        own = by_layer(block, arrays)
         self._constant_weights = model.layer not in TIMED_WEIGHTS
         # Layers whose every weight is an example's have no arrays.
-        shared = layers_of(model.layer, by_layer, block.layers) if by_layer[0] else _no_layers
+        shared = layers_of(model.layer, own, block.layers) if own[0] else _no_layers
         self.layers: Callable[[jax.Array], Sequence[Map]] = shared
         self._shared: Layers | None = shared
         if model.posterior is not None and model.posterior.amortization != "plain":

@@ -25,7 +25,8 @@ class Derivatives:
         t: Time, 0-dimensional.
         z: States, [batch, *shape].
         probe: The probe eps, in the shape of z, or of the bottleneck for the trace of that name;
-            None if nothing needs one.
+            or several, [probes, batch, ...], over which a trace is averaged; None if nothing needs
+            one.
         order: The highest Taylor coefficient in time that will be asked for.
     """
 
@@ -54,7 +55,7 @@ class Derivatives:
         else:  # forward mode is cheaper
             product = self._linear.net_tangent(self.probe)
         # The trace of the net is estimated, that of the identity is known: D, not |eps|^2.
-        return self._linear.whole((product * self.probe).flatten(1).sum(dim=1))
+        return self._linear.whole(self._linear.inner(product, self.probe))
 
     @property
     def probe(self) -> Tensor:

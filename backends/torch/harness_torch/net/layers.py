@@ -4,7 +4,7 @@ formulas).
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
 import torch
@@ -16,9 +16,12 @@ from harness.trial import LayerName
 from harness_torch.net.affine import Affine, Map, Term, affine, convolve, laid_out, per_output
 from harness_torch.net.nonlinearities import series_of_line, sigmoid_series, tanh_series
 
-__all__ = ["Layers", "make_layers"]
+__all__ = ["Apply", "Layers", "layers_at_times", "make_layers"]
 
 Arrays = Sequence[Mapping[str, Tensor]]
+
+Apply = Callable[[Tensor], Tensor]
+"""h -> A h + c of the examples [batch, ...], A and c those of each example's own time."""
 
 
 class Layers(Protocol):
@@ -44,6 +47,71 @@ def make_layers(kind: LayerName, shapes: Sequence[LayerShape], arrays: Arrays) -
     if kind == "hyper":
         return _Hyper(shapes, arrays)
     return _Gated(kind, shapes, arrays)
+
+
+def layers_at_times(
+    kind: LayerName, shapes: Sequence[LayerShape], arrays: Arrays, t: Tensor
+) -> list[Apply]:
+    """The layers of a block where every example has a time of its own, t [batch].
+
+    Here the time scales the products instead of the weights, which all examples share; but for
+    `hyper`, whose weights are each example's.
+    """
+    at_time = {"blend": _blend_at_times, "hyper": _hyper_at_times}.get(kind)
+    found: list[Apply] = []
+    for shape, layer in zip(shapes, arrays, strict=True):
+        times = t.view(-1, *[1] * len(shape.outputs))
+        if at_time is None:
+            found.append(_gated_at_times(kind, shape, layer, times))
+        else:
+            found.append(at_time(shape, layer, times))
+    return found
+
+
+def _blend_at_times(shape: LayerShape, arrays: Mapping[str, Tensor], t: Tensor) -> Apply:
+    start, end = (
+        affine(
+            laid_out(arrays[f"weight{i}"], shape.stride),
+            per_output(arrays[f"bias{i}"], shape.stride),
+            shape.stride,
+        )
+        for i in range(2)
+    )
+    return lambda h: torch.lerp(start.apply(h), end.apply(h), t)
+
+
+def _hyper_at_times(shape: LayerShape, arrays: Mapping[str, Tensor], t: Tensor) -> Apply:
+    out = torch.addcmul(arrays["hyper0_bias"], arrays["hyper0_weight"], t.view(-1, 1))
+    if "hyper1_weight" in arrays:
+        out = torch.addmm(arrays["hyper1_bias"], torch.tanh(out), arrays["hyper1_weight"].T)
+
+    def one(out: Tensor, h: Tensor) -> Tensor:
+        # Without the layout of a kernel in memory, which vmap does not know.
+        matrix, shift = _unpacked_arrays(shape, out)
+        return affine(matrix, shift, shape.stride).apply(h[None])[0]
+
+    return lambda h: torch.vmap(one)(out, h)
+
+
+def _gated_at_times(
+    kind: LayerName, shape: LayerShape, arrays: Mapping[str, Tensor], t: Tensor
+) -> Apply:
+    weight, base, slope = _parts(kind, shape, arrays)
+    layer = affine(weight, base, shape.stride)
+    gate = None
+    if "gate_weight" in arrays:
+        gate_weight, gate_bias = (
+            per_output(arrays[name], shape.stride) for name in ("gate_weight", "gate_bias")
+        )
+        gate = torch.sigmoid(torch.addcmul(gate_bias, gate_weight, t))
+
+    def apply(h: Tensor) -> Tensor:
+        y = layer.apply(h)
+        if gate is not None:
+            y = y * gate
+        return y if slope is None else torch.addcmul(y, slope, t)
+
+    return apply
 
 
 class _Blend:
@@ -114,10 +182,16 @@ def _hyper_series(arrays: Mapping[str, Tensor], t: Tensor, order: int) -> list[T
 
 
 def _unpacked(shape: LayerShape, out: Tensor) -> Affine:
+    matrix, shift = _unpacked_arrays(shape, out)
+    return affine(laid_out(matrix, shape.stride), shift, shape.stride)
+
+
+def _unpacked_arrays(shape: LayerShape, out: Tensor) -> tuple[Tensor, Tensor]:
+    """The matrix or kernel, and the shift, that are the output of a hypernet."""
     bias, weight = out[: shape.outputs[0]], out[shape.outputs[0] :]
     kernel = () if shape.stride is None else (shape.kernel, shape.kernel)
     matrix = weight.view(shape.outputs[0], shape.inputs[0], *kernel)
-    return affine(laid_out(matrix, shape.stride), per_output(bias, shape.stride), shape.stride)
+    return matrix, per_output(bias, shape.stride)
 
 
 class _Gated:

@@ -91,14 +91,21 @@ class Linearization:
         """The estimate eps^T (dh/dz dg/dh) eps of Tr J, [batch], for the net g(h(z)).
 
         Arguments:
-            eps: Probe in the shape of h, [batch, ...].
+            eps: Probe in the shape of h, [batch, ...], or several, [probes, batch, ...].
             split: h is the state after so many layers.
 
         References:
             W. Grathwohl et al., FFJORD, 2018, https://arxiv.org/abs/1810.01367, section 3.1.1.
         """
         through_g = self._last.tangent(self._push(eps, split))
-        return self.whole((self._pull(eps, split) * through_g).flatten(1).sum(dim=1))
+        return self.whole(self.inner(self._pull(eps, split), through_g))
+
+    def inner(self, u: Tensor, v: Tensor) -> Tensor:
+        """Inner products of the examples, [batch]; of [probes, batch, ...] their mean over the
+        probes.
+        """
+        products = (u * v).flatten(u.dim() - self.f.dim() + 1).sum(dim=-1)
+        return products if products.dim() == 1 else products.mean(dim=0)
 
     def whole(self, trace: Tensor) -> Tensor:
         """The trace of J from that of the net: where f is the net less z, D less."""

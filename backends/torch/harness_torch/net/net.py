@@ -19,7 +19,17 @@ from harness_torch.net.layers import Layers, make_layers
 from harness_torch.net.linearization import Linearization
 from harness_torch.net.nonlinearities import nonlinearity
 
-__all__ = ["Net"]
+__all__ = ["Net", "by_layer"]
+
+
+def by_layer(block: Block, arrays: Mapping[str, Tensor]) -> list[dict[str, Tensor]]:
+    """The arrays of each layer of a block, by the last part of their names."""
+    found: list[dict[str, Tensor]] = [{} for _ in block.layers]
+    for name, array in arrays.items():
+        place, _, kind = name.partition("/")
+        if kind:
+            found[int(place.removeprefix("layer"))][kind] = array
+    return found
 
 
 class Net:
@@ -39,12 +49,8 @@ class Net:
 
     @staticmethod
     def _made_layers(model: ModelSpec, block: Block, arrays: Mapping[str, Tensor]) -> Layers:
-        by_layer: list[dict[str, Tensor]] = [{} for _ in block.layers]
-        for name, array in arrays.items():
-            place, _, kind = name.partition("/")
-            if kind:
-                by_layer[int(place.removeprefix("layer"))][kind] = array
-        shared = make_layers(model.layer, block.layers, by_layer) if by_layer[0] else None
+        own = by_layer(block, arrays)
+        shared = make_layers(model.layer, block.layers, own) if own[0] else None
         if model.posterior is not None:
             return amortized(model.posterior, block, shared, arrays.get("condition"))
         if shared is None:
