@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
 import torchdiffeq_by_hand as by_hand
 
 from harness.certify import certify
+from harness.certify.forms import TRACE
 
 
 def test_torchdiffeq_by_hand_is_certified() -> None:
@@ -41,9 +43,15 @@ def test_half_a_gradient_is_found() -> None:
 def test_an_estimated_trace_without_a_gradient_is_found() -> None:
     def build(field: Any, dim: int) -> Any:
         log_prob, _ = by_hand.build_estimated(field, dim)
-        # A trace that backpropagation does not see leaves the gradient of log N(z).
-        uncut, _ = by_hand.build(field, 0)
-        return lambda x: log_prob(x).detach() + uncut(x) - uncut(x).detach()
+        matrix = torch.as_tensor(TRACE.matrix)
+
+        def cut(x: Any) -> Any:
+            """A trace that backpropagation does not see leaves the gradient of log N(z)."""
+            z = x @ torch.matrix_exp(-field.theta * matrix).T
+            base = -0.5 * (z**2).sum(1)
+            return log_prob(x).detach() + base - base.detach()
+
+        return cut
 
     certificate = certify(by_hand.build, framework="torch", estimated=build)
     assert [row.what for row in certificate.findings if row.verdict == "FAIL"] == [
