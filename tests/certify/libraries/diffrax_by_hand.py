@@ -11,32 +11,36 @@ import jax.numpy as jnp
 _KEYS = iter(jax.random.split(jax.random.key(0), 64))
 
 
+def augmented(t: Any, state: Any, args: Any) -> Any:
+    """The velocity, and products with the directions."""
+    field, directions = args
+
+    def products(e: Any) -> tuple[Any, Any]:
+        dx, product = jax.jvp(lambda x: field(t, x), (state[0],), (e,))
+        return dx, (product * e).reshape(len(e), -1).sum(1)
+
+    dx, traces = jax.vmap(products)(directions)
+    return dx[0], traces.sum(0)
+
+
+@jax.jit
+def solve(field: Any, x: Any, start: Any, end: Any, directions: Any) -> tuple[Any, Any]:
+    """The end of the path, and the integral of the trace."""
+    done = diffrax.diffeqsolve(
+        diffrax.ODETerm(augmented),
+        diffrax.Dopri5(),
+        t0=start,
+        t1=end,
+        dt0=None,
+        y0=(x, jnp.zeros_like(x, shape=(len(x),))),
+        args=(field, directions),
+        stepsize_controller=diffrax.PIDController(rtol=1e-6, atol=1e-7),
+    )
+    return done.ys[0][0], done.ys[1][0]
+
+
 def build(field: Any, dim: int, estimate: bool = False) -> Any:
     """An exact trace, or one Rademacher probe a row."""
-
-    def augmented(t: Any, state: Any, args: Any) -> Any:
-        field, directions = args
-
-        def products(e: Any) -> tuple[Any, Any]:
-            dx, product = jax.jvp(lambda x: field(t, x), (state[0],), (e,))
-            return dx, (product * e).reshape(len(e), -1).sum(1)
-
-        dx, traces = jax.vmap(products)(directions)
-        return dx[0], traces.sum(0)
-
-    @jax.jit
-    def solve(field: Any, x: Any, start: Any, end: Any, directions: Any) -> tuple[Any, Any]:
-        done = diffrax.diffeqsolve(
-            diffrax.ODETerm(augmented),
-            diffrax.Dopri5(),
-            t0=start,
-            t1=end,
-            dt0=None,
-            y0=(x, jnp.zeros_like(x, shape=(len(x),))),
-            args=(field, directions),
-            stepsize_controller=diffrax.PIDController(rtol=1e-6, atol=1e-7),
-        )
-        return done.ys[0][0], done.ys[1][0]
 
     def directions_of(x: Any, probed: bool) -> Any:
         if probed:
