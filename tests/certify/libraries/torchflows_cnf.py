@@ -63,8 +63,3 @@ def build_estimated(field: Any, dim: int) -> Any:
 def build_dopri5(field: Any, dim: int) -> Any:
     """An adaptive solver."""
     return build(field, dim, solver="dopri5", atol=1e-7, rtol=1e-6)
-
-
-def build_steps_estimated(field: Any, dim: int) -> Any:
-    """Its estimate, solved by an adaptive solver with loose tolerances: the field is noisy."""
-    return build(field, dim, exact=False, solver="dopri5", atol=1e-1, rtol=1e-1)
