@@ -14,13 +14,14 @@ KIT := $(KIT_ENVIRONMENT) $(PYTEST) -p harness.conformance.plugin --pyargs harne
 
 # Tests that start trials in processes of their own, and those with a framework or a clock.
 RUNS := tests/executors tests/records/test_mlflow.py tests/training/test_kill.py tests/measuring/test_kill_measuring.py
-OTHERS := tests/backend_torch tests/backend_jax tests/parity tests/original tests/benchmarks
+OTHERS := tests/backend_torch tests/backend_jax tests/parity tests/original tests/benchmarks \
+    tests/certify/libraries
 
 # Two at a time, the longest first. torch and jax never share a process.
 TESTS := test-kit-jax-1 test-kit-jax-2 test-original-jax test-jax test-parity test-torch test-run \
     test-original-torch test-core test-kit-torch
 
-.PHONY: quickstart smoke setup check test $(TESTS) original-table fix bench bench-compare bench-warm clean
+.PHONY: quickstart smoke setup check test $(TESTS) original-table fix bench bench-compare bench-warm certify clean
 
 quickstart: setup
 	$(BIN)/harness run suites/quickstart.yaml
@@ -100,6 +101,21 @@ bench-compare: setup
 
 bench-warm: setup
 	$(BIN)/python tests/benchmarks/bench_warm_training.py
+
+# docs/certify.md, and whether the faults under docs/upstream still stand. The libraries have a virtual
+# environment of their own, which finds torch and jax in .venv: none of them may bring another.
+CERTIFY := build/certify
+CERTIFIED := flow-matching==1.0.10 torchdyn==1.0.6 torchflows==1.2.1 zuko==1.6.0 \
+    lightning-utilities==0.15.3 pytorch-lightning==2.6.6 torchcde==0.2.5 torchmetrics==1.9.0 \
+    torchsde==0.2.6 tqdm==4.70.1 trampoline==0.1.2
+
+certify: setup
+	$(PYTHON) -m venv $(CERTIFY)
+	$(CERTIFY)/bin/python -m pip install --quiet --no-deps $(CERTIFIED)
+	$(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))' \
+	    > "$$($(CERTIFY)/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/venv.pth"
+	$(QUICK_XLA) PYTHONPATH=. $(CERTIFY)/bin/python tests/certify/libraries/library_table.py docs/certify.md
+	PYTHONPATH=. $(CERTIFY)/bin/python -m pytest --quiet tests/certify/libraries
 
 clean:
 	rm -rf $(VENV) build dist

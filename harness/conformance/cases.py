@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import astuple, dataclass
 from typing import Any, get_args
 
 from harness.interface import DataInfo
@@ -30,6 +30,8 @@ __all__ = [
     "SIZE",
     "Case",
     "all_cases",
+    "all_pairs",
+    "coverage",
     "covering_cases",
     "data_of",
     "make_trial",
@@ -90,25 +92,42 @@ def pairs_of(case: tuple[Any, ...]) -> set[tuple[int, Any, int, Any]]:
     return {(i, a, j, b) for (i, a), (j, b) in itertools.combinations(enumerate(case), 2)}
 
 
-def covering_cases() -> list[Case]:
-    """Returns a set of cases in which every pair of values of two axes occurs.
-
-    Greedy: of all cases with the first pair that is still missing, the one with the most missing
-    pairs.
-    """
-    missing = dict.fromkeys(
+def all_pairs() -> dict[tuple[int, Any, int, Any], None]:
+    """All pairs of values of two axes, in the order of the axes."""
+    return dict.fromkeys(
         (i, a, j, b)
         for (i, first), (j, second) in itertools.combinations(enumerate(AXES), 2)
         for a in first
         for b in second
     )
+
+
+def coverage(cases: Iterable[Case]) -> float:
+    """The share of all pairs that occurs in the cases."""
+    seen = {pair for case in cases for pair in pairs_of(astuple(case))}
+    return len(seen) / len(all_pairs())
+
+
+def covering_cases(supported: Callable[[Case], bool] = lambda case: True) -> list[Case]:
+    """Returns a set of cases in which every pair of values of two axes occurs that can.
+
+    Greedy: of all supported cases with the first pair that is still missing, the one with the
+    most missing pairs.
+
+    Arguments:
+        supported: Whether a case can be had. A pair without a supported case is left out.
+    """
+    missing = all_pairs()
     chosen: list[Case] = []
     while missing:
         i, a, j, b = next(iter(missing))
         axes = [*AXES]
         axes[i], axes[j] = (a,), (b,)
-        product = itertools.product(*axes)
-        best = max(product, key=lambda case: len(pairs_of(case) & missing.keys()))
+        product = (case for case in itertools.product(*axes) if supported(Case(*case)))
+        best = max(product, key=lambda case: len(pairs_of(case) & missing.keys()), default=None)
+        if best is None:
+            missing.pop((i, a, j, b))
+            continue
         for pair in pairs_of(best):
             missing.pop(pair, None)
         chosen.append(Case(*best))

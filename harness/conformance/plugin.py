@@ -6,6 +6,7 @@ late for its options.
 
 from __future__ import annotations
 
+import functools
 import gc
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -14,7 +15,14 @@ from dataclasses import dataclass
 import pytest
 
 from harness.backends import get_backend, require
-from harness.conformance.cases import Case, all_cases, covering_cases, data_of, make_trial
+from harness.conformance.cases import (
+    Case,
+    all_cases,
+    coverage,
+    covering_cases,
+    data_of,
+    make_trial,
+)
 from harness.conformance.oracle.flow import Oracle
 from harness.errors import HarnessError
 from harness.interface import Arrays, Backend, Model
@@ -23,6 +31,10 @@ from harness.trial import Trial
 OpenModel = Callable[[Trial], Model]
 
 _SKIPPED = pytest.StashKey[Counter[str]]()
+_CASES = pytest.StashKey[list[Case]]()
+
+LEAST_COVERAGE = 0.25
+"""Of all pairs of values of two axes, a backend must support at least this share."""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -43,7 +55,10 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_report_header(config: pytest.Config) -> str:
     cases = _cases(config)
     total = len(all_cases())
-    return f"conformance: backend {config.getoption('--backend')}, {len(cases)} of {total} cases"
+    return (
+        f"conformance: backend {config.getoption('--backend')}, {len(cases)} of {total} cases, "
+        f"{coverage(cases):.0%} of all pairs of values"
+    )
 
 
 def pytest_terminal_summary(
@@ -55,9 +70,37 @@ def pytest_terminal_summary(
     for reason, count in skipped.most_common():
         terminalreporter.write_line(f"  {count} x {reason}")
 
+    if _certifies_nothing(config):
+        terminalreporter.write_line(
+            f"certifies nothing: at least {LEAST_COVERAGE:.0%} of all pairs must be supported"
+        )
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Fails a run that passed because next to nothing was asked."""
+    if session.exitstatus == pytest.ExitCode.OK and _certifies_nothing(session.config):
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+def _certifies_nothing(config: pytest.Config) -> bool:
+    return coverage(_cases(config)) < LEAST_COVERAGE
+
 
 def _cases(config: pytest.Config) -> list[Case]:
-    return all_cases() if config.getoption("--all") else covering_cases()
+    """The cases that the backend supports: all, or enough for every pair that it can have."""
+    if _CASES not in config.stash:
+        try:
+            backend = get_backend(config.getoption("--backend") or "")
+        except HarnessError:
+            return covering_cases()  # the fixture `backend` says what is wrong
+        supported = functools.cache(
+            lambda case: backend.supports(make_trial(case, backend.name)) is None
+        )
+        cases = all_cases() if config.getoption("--all") else covering_cases()
+        if not all(map(supported, cases)) and not config.getoption("--all"):
+            cases = covering_cases(supported)
+        config.stash[_CASES] = list(filter(supported, cases))
+    return config.stash[_CASES]
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

@@ -33,6 +33,11 @@ PLANTED = {
         "from harness_reports.sections import results",
         "harness_reports.page is not allowed to import harness_reports.sections",
     ),
+    "the likelihood kit takes from a backend's interface": (
+        "harness/certify/kit.py",
+        "from harness import interface",
+        "harness.certify is not allowed to import harness.interface",
+    ),
     "a file without a floor": ("harness/nowhere.py", "", "harness.nowhere"),
 }
 
