@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 import numpy.typing as npt
 import pytest
-from harness_jax.net.affine import convolve
+from harness_jax.net.convolution import convolve
 from harness_jax.net.layers import layers_of
 from harness_jax.net.nonlinearities import NONLINEARITIES
 
@@ -189,7 +189,7 @@ def test_nothing_overflows(name: NonlinearityName) -> None:
 def test_convolutions_have_the_derivatives_that_jax_gives_them_elsewhere(
     name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """On a processor they are written out as products; on every other device they are jax's."""
+    """On a processor they are those of a primitive; on every other device they are jax's."""
     shape = SHAPES[name]
     stride, k = shape.stride or 1, shape.kernel
     h, dh = (jnp.asarray(_normal(n, 2, *shape.inputs)) for n in ("h", "dh"))
