@@ -206,3 +206,32 @@ def test_convolutions_have_the_derivatives_that_jax_gives_them_elsewhere(
     monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
     for ours, theirs in zip(found, derivatives(), strict=True):
         np.testing.assert_allclose(ours, theirs, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("name", ["stride 1", "stride 2", "stride -2"])
+def test_convolutions_can_be_batched_and_differentiated_twice(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shape = SHAPES[name]
+    stride, k = shape.stride or 1, shape.kernel
+    h = jnp.asarray(_normal("h", 3, 2, *shape.inputs))
+    kernels = jnp.asarray(_normal("kernel", 3, shape.outputs[0], shape.inputs[0], k, k))
+
+    def results() -> list[jax.Array]:
+        function = partial(convolve, stride=stride)
+
+        def cubed(s: jax.Array) -> jax.Array:
+            return function(s * h[0], s * s * kernels[0])
+
+        def rate(s: jax.Array) -> jax.Array:
+            return jax.jvp(cubed, (s,), (jnp.ones_like(s),))[1]
+
+        _, curvature = jax.jvp(rate, (jnp.ones(()),), (jnp.ones(()),))
+        backwards = jax.grad(lambda s: jnp.sum(rate(s) ** 2))(jnp.ones(()))
+        batched = jax.vmap(function)(h, kernels)
+        return [curvature, backwards, batched, jax.vmap(function, (0, None))(h, kernels[0])]
+
+    found = results()
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    for ours, theirs in zip(found, results(), strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-11, atol=1e-11)
