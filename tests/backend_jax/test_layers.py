@@ -224,7 +224,8 @@ def test_convolutions_can_be_batched_and_differentiated_twice(
             return function(s * h[0], s * s * kernels[0])
 
         def rate(s: jax.Array) -> jax.Array:
-            return jax.jvp(cubed, (s,), (jnp.ones_like(s),))[1]
+            found: jax.Array = jax.jvp(cubed, (s,), (jnp.ones_like(s),))[1]
+            return found
 
         _, curvature = jax.jvp(rate, (jnp.ones(()),), (jnp.ones(()),))
         backwards = jax.grad(lambda s: jnp.sum(rate(s) ** 2))(jnp.ones(()))

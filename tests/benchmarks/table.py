@@ -24,7 +24,8 @@ contender within a round, n rounds; the yardstick is the original approach where
 for autoencoders, images and samples torch eager direct. NFE f/b: evaluations forward / of the
 adjoint ODE, or with * those backpropagated through. x ref: step over NFE_f t(f) + NFE_b t(f+vjp)
 of the better bare field of torch and jax, compiled. x floor: step over the same work without
-evaluating again what a backward pass has kept. error: largest difference of log p from float64 at tolerance 1e-10.
+evaluating again what a backward pass has kept. error: largest difference of log p from
+float64 at tolerance 1e-10.
 MB: peak above what the process held before the step. first step: with compilation, s, empty cache
 / filled. All own solvers under norm mixed; zuko scales the trace by 1e-2 and takes the largest
 error of all elements, torchdyn one RMS over z and log p: equal tolerances, not equal work."""
