@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
+import io
 import json
 import os
 import sys
+from contextlib import suppress
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, NoReturn
 
 import typer
 
-from harness.errors import HarnessError
+from harness.errors import HarnessError, StorageError, sentence_of
+from harness.process.home import settle_home
 from harness.records.folder import DEFAULT_ROOT
 from harness.records.version import __version__
 
@@ -70,13 +74,28 @@ Rerun = Annotated[bool, typer.Option("--rerun", help="Run finished trials again.
 
 
 def main() -> NoReturn:
-    """Runs the command line; mistakes of the user are printed without a traceback."""
+    """Runs the command line; what a user can mend is printed without a traceback."""
+    for stream in (sys.stdout, sys.stderr):
+        # Python has None for one that was closed before it started.
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     try:
+        settle_home()
         app(prog_name="harness")
-    except HarnessError as error:
-        print(error, file=sys.stderr)
+    except (HarnessError, OSError) as error:
+        _complain(error)
         sys.exit(2)
     sys.exit(0)
+
+
+def _complain(error: HarnessError | OSError) -> None:
+    """Prints an error where it is seen; where nobody listens the exit code says it."""
+    place = "harness"
+    if isinstance(error, OSError):
+        place = error.filename or place
+    text = sentence_of(error, place) if isinstance(error, OSError) else str(error)
+    with suppress(OSError, ValueError, AttributeError):
+        print(text, file=sys.stderr, flush=True)
 
 
 @app.callback(invoke_without_command=True)
@@ -135,19 +154,10 @@ def _run(
     The same command again resumes what was interrupted and runs only what is new.
     """
     from harness.commands.run import run
+    from harness.executors.run import Execution
 
-    code = run(
-        suite,
-        root,
-        where=where,
-        rerun=rerun,
-        executor=executor.value,
-        address=address,
-        cpus=cpus,
-        exclusive=exclusive,
-        with_report=with_report,
-        say=_print,
-    )
+    how = Execution(executor.value, address, cpus, exclusive)
+    code = run(suite, root, how, where=where, rerun=rerun, with_report=with_report, say=_print)
     raise typer.Exit(code)
 
 
@@ -199,6 +209,26 @@ def _show(
     _print(_json(show_json(found)) if as_json else show_text(found))
 
 
+@app.command("evaluate")
+def _evaluate(
+    trials: Annotated[list[str], typer.Argument(help="Ids of trials, or their beginnings.")],
+    settings: Annotated[
+        list[str],
+        typer.Option("--set", help="A change of the evaluation, as evaluation.trace=exact."),
+    ],
+    root: Root = DEFAULT_ROOT,
+    executor: Annotated[
+        Executor, typer.Option(help="inline runs in this process, ray spreads trials.")
+    ] = Executor.inline,
+) -> None:
+    """Score recorded trials in another way, without training them again."""
+    from harness.commands.evaluate import evaluate
+    from harness.executors.run import Execution
+
+    code = evaluate(trials, root, settings, Execution(executor.value), say=_print)
+    raise typer.Exit(code)
+
+
 @app.command("list")
 def _list(as_json: Json = False) -> None:
     """List all names that a suite can use.
@@ -219,10 +249,10 @@ def _data(
 ) -> None:
     """Show which datasets are here, or describe one."""
     from harness.commands.views import catalogue_text, data_text
-    from harness.suites.catalogue import catalogue, data
+    from harness.suites.catalogue import data, dataset_entries
 
     if name is None:
-        found = {"datasets": catalogue()["datasets"]}
+        found = {"datasets": dataset_entries()}
         _print(_json(found) if as_json else catalogue_text(found))
     else:
         facts = data(name)
@@ -259,14 +289,18 @@ def _schema() -> None:
 
 
 def _print(text: str) -> None:
-    """Prints, and ends quietly when the reader has gone, as with `harness list | head -1`."""
+    """Prints; goes on quietly when the reader has gone, as with `harness list | head -1`.
+
+    Raises:
+        StorageError: What takes the output is full.
+    """
     try:
-        sys.stdout.write(text + "\n")
-        sys.stdout.flush()
-    except BrokenPipeError:
+        print(text, flush=True)
+    except OSError as error:
         # The interpreter flushes once more at exit; that must not fail either.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        raise typer.Exit from None
+        if error.errno not in (errno.EPIPE, errno.EIO, errno.EBADF):
+            raise StorageError(sentence_of(error, "standard output")) from error
 
 
 def _json(value: object) -> str:

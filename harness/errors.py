@@ -6,12 +6,14 @@ HarnessError                 anything a user can mend; shown without a traceback
 │   └── BackendNotInstalled  with the pip command that installs it (exit code 2)
 ├── DataError                a dataset is absent, incomplete or corrupt
 ├── MetricError              a metric of samples cannot be computed
-└── RecordError              the record store cannot be read or written
+└── RecordError              a record is damaged
+    └── StorageError         the folder of records or reports cannot be written
 """
 
 from __future__ import annotations
 
 import difflib
+import errno
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -24,7 +26,9 @@ __all__ = [
     "MetricError",
     "Problem",
     "RecordError",
+    "StorageError",
     "nearest",
+    "sentence_of",
 ]
 
 
@@ -112,4 +116,33 @@ class MetricError(HarnessError):
 
 
 class RecordError(HarnessError):
-    """The record store cannot be read or written."""
+    """A record is damaged, or the record store cannot be read or written."""
+
+
+class StorageError(RecordError):
+    """The folder of records, reports or the mirror cannot be written; no trial can go on."""
+
+
+def sentence_of(error: OSError, place: object) -> str:
+    """What the operating system refused, where, why, and the remedy.
+
+    Arguments:
+        error: What it raised.
+        place: The file or folder as the user knows it.
+    """
+    reason = error.strerror or type(error).__name__
+    cause, remedy = _REFUSALS.get(error.errno or 0, ("failed", ""))
+    sentence = f"{place}: {cause} ({reason})"
+    return f"{sentence}; {remedy}" if remedy else sentence
+
+
+_FULL = ("its disk is full", "free some space, and run the same command again")
+_CLOSED = ("cannot be written", "make it writable, or name another folder")
+_GONE = ("is gone", "it was deleted or renamed meanwhile; run the same command again")
+_TAKEN = ("cannot be used", "a file is where a folder should be, or the other way round")
+_REFUSALS = {
+    **dict.fromkeys((errno.ENOSPC, errno.EDQUOT), _FULL),
+    **dict.fromkeys((errno.EROFS, errno.EACCES, errno.EPERM), _CLOSED),
+    **dict.fromkeys((errno.ENOENT, errno.ESTALE), _GONE),
+    **dict.fromkeys((errno.EEXIST, errno.ENOTDIR, errno.EISDIR), _TAKEN),
+}

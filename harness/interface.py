@@ -71,6 +71,11 @@ class DataInfo:
     event_shape: tuple[int, ...]
     likelihood: Likelihood = "density"
 
+    @property
+    def categorical(self) -> bool:
+        """Whether pixels are levels k / 255, each of which has a probability of its own."""
+        return self.likelihood == "categorical"
+
 
 @dataclass(frozen=True)
 class Batch:
@@ -79,12 +84,10 @@ class Batch:
     Arguments:
         x: [size, *event_shape] in the model's precision; for `Model.sample` an empty [0, ...].
         noise: Arrays by slot (`harness.architecture.noise`). Rademacher probes are int8.
-        condition: Optional per-example input of the dynamics, [size, width].
     """
 
     x: Array
     noise: Mapping[str, Array] = field(default_factory=dict)
-    condition: Array | None = None
 
     @property
     def size(self) -> int:
@@ -256,7 +259,7 @@ class Backend(abc.ABC):
     """Distributions it needs, e.g. ("torch", "torchdiffeq"); asked of importlib.metadata."""
 
     direct_pays: bool = True
-    """Whether mode `direct` is faster than `checkpoint` where it fits; else `auto` avoids it."""
+    """Whether mode `direct`, where it fits, is faster than `checkpoint`; `auto` asks."""
 
     @abc.abstractmethod
     def supports(self, trial: Trial) -> Unsupported | None:
@@ -273,7 +276,7 @@ class Backend(abc.ABC):
         """
 
     def choose(self, trial: Trial, data: DataInfo, device: str, cores: int) -> Mapping[str, str]:
-        """What the backend decides by itself and numbers may depend on, e.g. whether to compile.
+        """What the backend decides and numbers may depend on, e.g. whether to compile.
 
         Asked before the first attempt at a trial; the answer is stored, and `open` gets it in
         every attempt. No framework needed.

@@ -61,8 +61,8 @@ def solver_label(solver: SolverSpec) -> str:
     else:
         pair = AdaptiveSolver(solver.name)
         names = ("first_step", "backward_first_step", "norm", "max_steps", "end")
-        parts = [solver.name, *tolerances, *_changed(solver, pair, *names)]
-        parts += ["regularizers_in_norm"] if solver.regularizers_in_norm else []
+        changed = _changed(solver, pair, *names, "regularizers_in_norm")
+        parts = [solver.name, *tolerances, *changed]
     return " ".join(parts)
 
 
@@ -83,14 +83,12 @@ def _model(model: ModelSpec) -> str:
         parts.append(f"T={_number(end_time.value)}")
     if end_time.mode != default.mode:
         parts.append(end_time.mode)
-    switches = ("residual", "spectral_norm", "zero_last")
-    parts += [name for name in switches if getattr(model, name)]
+    parts += _changed(model, ModelSpec(), "residual", "spectral_norm", "zero_last")
     if model.batch_norm is not None:
         parts += ["batch_norm", *_changed(model.batch_norm, BatchNorm(), "lag", "decay")]
     if model.posterior is not None:
         parts.append(f"vae={model.posterior.latent} {model.posterior.amortization}")
-        parts += _changed(model.posterior, Posterior(), "rank")
-        parts += ["nonlinear_output"] if model.posterior.nonlinear_output else []
+        parts += _changed(model.posterior, Posterior(), "rank", "nonlinear_output")
     return " ".join(parts)
 
 
@@ -107,17 +105,15 @@ def _training(training: Training) -> str:
     parts += [f"patience_{part}" for part in patience]
     parts.append(training.trace)
     names = ("probe", "validate_every", "validation_rows", "validation_trace", "keep")
-    parts += _changed(training, Training(), *names, "last_batch")
-    parts += ["stratified"] if training.stratified else []
-    parts += _changed(training, Training(), "protocol")
+    more = ("validation_batch", "last_batch", "stratified", "protocol")
+    parts += _changed(training, Training(), *names, *more)
     return " ".join(parts)
 
 
 def _evaluation(evaluation: Evaluation) -> str:
     parts = [evaluation.trace, f"batch={evaluation.batch}"]
-    parts += _changed(evaluation, Evaluation(), "rows", "samples")
-    parts += ["image_metrics"] if evaluation.image_metrics else []
-    parts += _changed(evaluation, Evaluation(), "importance_samples")
+    names = ("rows", "samples", "image_metrics", "importance_samples")
+    parts += _changed(evaluation, Evaluation(), *names)
     if evaluation.sample_metrics is not None:
         wanted = evaluation.sample_metrics
         parts.append(f"metrics={wanted.samplings}x{wanted.rows}")
@@ -139,10 +135,10 @@ _SHORT: Mapping[str, Callable[[Any], str]] = {
 
 
 def _changed(spec: object, default: object, *names: str) -> list[str]:
-    """`name=value` of the fields that differ from their defaults."""
+    """`name=value` of the fields that differ from their defaults; the name alone of a switch."""
     values = {name: getattr(spec, name) for name in names}
     return [
-        f"{name}={_text(value)}"
+        name if value is True else f"{name}={_text(value)}"
         for name, value in values.items()
         if value != getattr(default, name)
     ]

@@ -8,7 +8,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-__all__ = ["ADAPTIVE_SOLVERS", "FIXED_SOLVERS", "TABLEAUX", "Tableau"]
+__all__ = [
+    "ADAPTIVE_SOLVERS",
+    "FIXED_SOLVERS",
+    "LIBRARY_ADAPTIVE",
+    "LIBRARY_FIXED",
+    "LIBRARY_SOLVERS",
+    "TABLEAUX",
+    "Tableau",
+]
 
 
 @dataclass(frozen=True)
@@ -257,3 +265,23 @@ TABLEAUX: Mapping[str, Tableau] = {
 
 FIXED_SOLVERS = tuple(sorted(t.name for t in TABLEAUX.values() if t.error is None))
 ADAPTIVE_SOLVERS = tuple(sorted(t.name for t in TABLEAUX.values() if t.error is not None))
+
+LIBRARY_ADAPTIVE: Mapping[str, tuple[str, ...]] = {
+    "diffrax": (
+        *("Bosh3", "Dopri5", "Dopri8", "Heun", "ImplicitEuler", "Kvaerno3", "Kvaerno4"),
+        *("Kvaerno5", "Midpoint", "Ralston", "ReversibleHeun", "Tsit5"),
+    ),
+    "torchdiffeq": ("adaptive_heun", "bosh3", "dopri5", "dopri8", "fehlberg2", "scipy_solver"),
+}
+LIBRARY_FIXED: Mapping[str, tuple[str, ...]] = {
+    "diffrax": ("Euler", "LeapfrogMidpoint"),
+    "torchdiffeq": (
+        *("euler", "explicit_adams", "fixed_adams", "heun2", "heun3", "implicit_adams"),
+        *("midpoint", "rk4"),
+    ),
+}
+LIBRARY_SOLVERS: Mapping[str, tuple[str, ...]] = {
+    library: tuple(sorted((*adaptive, *LIBRARY_FIXED[library])))
+    for library, adaptive in LIBRARY_ADAPTIVE.items()
+}
+"""What the libraries under the backends have for ordinary differential equations."""

@@ -129,6 +129,13 @@ class Trial:
         """SHA-256 of the canonical JSON of the trial, first 16 hex digits."""
         return identity_of(canonical(self))
 
+    @functools.cached_property
+    def training_id(self) -> str:
+        """Identity of the trained model: of all fields but `evaluation`, which scores it."""
+        value = encode(self)
+        del value["evaluation"]
+        return identity_of(canonical_json(value))
+
     @property
     def dtype(self) -> str:
         """Type of all real arrays; `tf32` is a matter of products, not of arrays."""
@@ -180,7 +187,8 @@ def decode(kind: Any, value: Any) -> Any:  # noqa: ANN401
     """Rebuilds a value of type `kind` from what `encode` returned.
 
     Input is a record the harness wrote, not a user's file: a mismatch is a corrupt record and
-    raises TypeError or KeyError. Unions of dataclasses are told apart by their field names.
+    raises TypeError, KeyError or AttributeError. Unions of dataclasses are told apart by their
+    field names.
     """
     origin, arguments = typing.get_origin(kind), typing.get_args(kind)
     if origin is Annotated:
@@ -228,7 +236,10 @@ def _is_required(field: dataclasses.Field[Any]) -> bool:
 
 def _decode_union(kinds: tuple[Any, ...], value: Any) -> Any:  # noqa: ANN401
     if isinstance(value, list):
-        return decode(next(kind for kind in kinds if typing.get_origin(kind) is tuple), value)
+        for kind in kinds:
+            if typing.get_origin(kind) is tuple:
+                return decode(kind, value)
+        raise TypeError("a list where none belongs")
     if isinstance(value, dict):
         for kind in kinds:
             fields = dataclasses.fields(kind) if dataclasses.is_dataclass(kind) else ()

@@ -16,7 +16,8 @@ import numpy as np
 
 from harness.architecture.autoencoder import autoencoder_arrays
 from harness.architecture.layers import ArraySpec, layer_arrays
-from harness.architecture.transforms import Block, Norm, Shape, stages
+from harness.architecture.transforms import Block, Norm, blocks_of, transforms
+from harness.interface import DataInfo
 from harness.streams.stream import Stream
 from harness.trial import ModelSpec, Trial
 
@@ -28,27 +29,22 @@ matrices [out, everything else]. That of a vector is its norm; the matrices have
 [out] and `<name>_v`, unit vectors of a power iteration that turns once a training step."""
 
 
-def array_specs(
-    model: ModelSpec, event_shape: Shape, *, categorical: bool = False
-) -> list[ArraySpec]:
+def array_specs(model: ModelSpec, data: DataInfo) -> list[ArraySpec]:
     """Returns all arrays of a model.
 
     Arguments:
         model: The architecture.
-        event_shape: Shape of an example.
-        categorical: The pixels of an autoencoder's data are levels, not probabilities.
+        data: Shape and likelihood of its examples.
 
     Raises:
         BackendError: The model does not fit data of this shape.
     """
-    flow = stages(model, event_shape)
-    blocks = tuple(stage for stage in flow if isinstance(stage, Block))
-    specs = list(autoencoder_arrays(model, blocks, event_shape, categorical=categorical))
-    for stage in flow:
-        if isinstance(stage, Block):
-            specs += _block(model, stage)
-        elif isinstance(stage, Norm):
-            specs += _norm(stage)
+    specs = list(autoencoder_arrays(model, blocks_of(model, data.event_shape), data))
+    for transform in transforms(model, data.event_shape):
+        if isinstance(transform, Block):
+            specs += _block(model, transform)
+        elif isinstance(transform, Norm):
+            specs += _norm(transform)
     if model.nonlinearity == "swish":
         specs.append(ArraySpec("swish_beta", (), value=1.0))
     return specs
@@ -90,20 +86,16 @@ def _norm(norm: Norm) -> Iterator[ArraySpec]:
         yield ArraySpec(f"{prefix}/{name}", shape, trainable=False, counted=False, value=value)
 
 
-def parameter_count(model: ModelSpec, event_shape: Shape, *, categorical: bool = False) -> int:
+def parameter_count(model: ModelSpec, data: DataInfo) -> int:
     """Number of parameters as papers count them: all trainable arrays and inert end times."""
-    specs = array_specs(model, event_shape, categorical=categorical)
-    return sum(math.prod(s.shape) for s in specs if s.counted)
+    return sum(math.prod(spec.shape) for spec in array_specs(model, data) if spec.counted)
 
 
-def initial_arrays(
-    trial: Trial, event_shape: Shape, *, categorical: bool = False
-) -> dict[str, np.ndarray]:
+def initial_arrays(trial: Trial, data: DataInfo) -> dict[str, np.ndarray]:
     """Initial value of every array, in the trial's precision; a function of the seed alone."""
-    dtype = np.float64 if trial.precision == "float64" else np.float32
     return {
-        spec.name: _initial(spec, trial.seed).astype(dtype)
-        for spec in array_specs(trial.model, event_shape, categorical=categorical)
+        spec.name: _initial(spec, trial.seed).astype(trial.dtype)
+        for spec in array_specs(trial.model, data)
     }
 
 

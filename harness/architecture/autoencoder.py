@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from harness.architecture.layers import ArraySpec
 from harness.architecture.transforms import Block, Shape
 from harness.errors import BackendError
+from harness.interface import DataInfo
 from harness.trial import ModelSpec, Posterior
 
 __all__ = [
@@ -99,10 +100,10 @@ def decoder_shapes(latent: int, event_shape: Shape) -> tuple[ConvShape, ...]:
     )
 
 
-def head_shapes(event_shape: Shape, *, categorical: bool) -> tuple[ConvShape, ...]:
+def head_shapes(data: DataInfo) -> tuple[ConvShape, ...]:
     """The convolutions from the decoder's end to the logits; they have no gates."""
-    channels = event_shape[0]
-    if categorical:
+    channels = data.event_shape[0]
+    if data.categorical:
         return (
             ConvShape(32, LEVELS, (5, 5), 1, 2),
             ConvShape(LEVELS, LEVELS * channels, (1, 1)),
@@ -134,13 +135,13 @@ def amortized_sizes(posterior: Posterior, block: Block) -> tuple[int, ...]:
 
 
 def autoencoder_arrays(
-    model: ModelSpec, blocks: tuple[Block, ...], event_shape: Shape, *, categorical: bool
+    model: ModelSpec, blocks: tuple[Block, ...], data: DataInfo
 ) -> Iterator[ArraySpec]:
     """Arrays of the encoder, its heads and the decoder; initial values as PyTorch's modules."""
     posterior = model.posterior
     if posterior is None:
         return
-    for index, shape in enumerate(encoder_shapes(event_shape)):
+    for index, shape in enumerate(encoder_shapes(data.event_shape)):
         yield from _conv(shape, f"encoder/layer{index}", gated=True)
     for name in ("mean", "variance"):
         yield from _linear(FEATURES, posterior.latent, f"encoder/{name}")
@@ -148,9 +149,9 @@ def autoencoder_arrays(
         size = sum(amortized_sizes(posterior, block))
         if size:
             yield from _linear(FEATURES, size, f"encoder/block{block.index}")
-    for index, shape in enumerate(decoder_shapes(posterior.latent, event_shape)):
+    for index, shape in enumerate(decoder_shapes(posterior.latent, data.event_shape)):
         yield from _conv(shape, f"decoder/layer{index}", gated=True)
-    for index, shape in enumerate(head_shapes(event_shape, categorical=categorical)):
+    for index, shape in enumerate(head_shapes(data)):
         yield from _conv(shape, f"decoder/head{index}", gated=False)
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 
-from harness.architecture.transforms import Block, Shape, stages
+from harness.architecture.transforms import Shape, blocks_of
 from harness.solvers import TABLEAUX
 from harness.trial import (
     AdaptiveSolver,
@@ -64,14 +64,13 @@ def kept_bytes(trial: Trial, event_shape: Shape) -> int:
     item = 8 if trial.precision == "float64" else 4
     evaluations = _evaluations(trial.solver)
     kept = 0
-    for block in stages(trial.model, event_shape):
-        if isinstance(block, Block):
-            outputs = sum(math.prod(layer.outputs) for layer in block.layers)
-            weights = sum(
-                layer.inputs[0] * layer.outputs[0] * layer.kernel**2 for layer in block.layers
-            )
-            tangents = _tangents(trial, math.prod(block.shape))
-            kept += evaluations * (trial.training.batch * outputs * (4 + 2 * tangents) + weights)
+    for block in blocks_of(trial.model, event_shape):
+        outputs = sum(math.prod(layer.outputs) for layer in block.layers)
+        weights = sum(
+            layer.inputs[0] * layer.outputs[0] * layer.kernel**2 for layer in block.layers
+        )
+        tangents = _tangents(trial, math.prod(block.shape))
+        kept += evaluations * (trial.training.batch * outputs * (4 + 2 * tangents) + weights)
     return kept * item
 
 

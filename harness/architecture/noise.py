@@ -7,12 +7,16 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
+import numpy.typing as npt
 
-from harness.architecture.transforms import Block, Shape, stages
+from harness.architecture.transforms import Shape, blocks_of
 from harness.streams.stream import Stream
 from harness.trial import TraceName, Trial
 
-__all__ = ["TPR_TIMES", "NoiseSlot", "draw", "needs_probe", "noise_slots"]
+__all__ = ["POSTERIOR", "TPR_TIMES", "NoiseSlot", "draw", "needs_probe", "noise_slots"]
+
+POSTERIOR = "posterior"
+"""Slot of the noise that draws the z0 of an autoencoder, [batch, latent]."""
 
 TPR_TIMES = 2
 """Times within the interval at which `tpr` looks at the trajectory (its authors' setting)."""
@@ -58,10 +62,8 @@ def noise_slots(
     regularizer = tuple(trial.regularizer) if purpose == "train" else ()
     slots = {}
     if posterior is not None:
-        slots["posterior"] = NoiseSlot((size, posterior.latent), "gaussian")
-    for block in stages(trial.model, event_shape):
-        if not isinstance(block, Block):
-            continue
+        slots[POSTERIOR] = NoiseSlot((size, posterior.latent), "gaussian")
+    for block in blocks_of(trial.model, event_shape):
         if needs_probe(trace, regularizer):
             shape = block.bottleneck_shape if trace == "bottleneck" else block.shape
             slots[f"probe/{block.index}"] = NoiseSlot((size, *shape), trial.training.probe)
@@ -73,10 +75,11 @@ def noise_slots(
 
 
 def draw(
-    slots: Mapping[str, NoiseSlot], seed: int, step: int, precision: str, prefix: str = ""
+    slots: Mapping[str, NoiseSlot], seed: int, step: int, dtype: npt.DTypeLike, prefix: str = ""
 ) -> dict[str, np.ndarray]:
-    """Draws every slot from its own stream `<prefix><slot>`; Rademacher probes stay int8."""
-    dtype = np.float64 if precision == "float64" else np.float32
+    """Draws every slot from its own stream `<prefix><slot>`, in the precision `dtype`; Rademacher
+    probes stay int8.
+    """
     noise = {}
     for name, slot in slots.items():
         stream = Stream(seed, prefix + name, step)

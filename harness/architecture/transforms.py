@@ -1,4 +1,4 @@
-"""The shapes of a flow: its stages in the order of computation, and the layers of each block."""
+"""The shapes of a flow: its transforms in the order of computation, the layers of each block."""
 
 from __future__ import annotations
 
@@ -9,7 +9,17 @@ from dataclasses import dataclass
 from harness.errors import BackendError
 from harness.trial import ModelSpec
 
-__all__ = ["Block", "FactorOut", "LayerShape", "Norm", "Shape", "Squeeze", "Stage", "stages"]
+__all__ = [
+    "Block",
+    "FactorOut",
+    "LayerShape",
+    "Norm",
+    "Shape",
+    "Squeeze",
+    "Transform",
+    "blocks_of",
+    "transforms",
+]
 
 Shape = tuple[int, ...]
 
@@ -20,7 +30,7 @@ class LayerShape:
 
     Arguments:
         inputs: (features,), or (channels, height, width) of a convolution.
-        outputs: Likewise.
+        outputs: In the same form.
         stride: 1, 2, or -2 for a transposed convolution; None for a layer that is none.
     """
 
@@ -92,11 +102,16 @@ class FactorOut:
     shape: Shape
 
 
-Stage = Block | FactorOut | Norm | Squeeze
+Transform = Block | FactorOut | Norm | Squeeze
 
 
-def stages(model: ModelSpec, event_shape: Shape) -> tuple[Stage, ...]:
-    """Returns the stages of a flow from data to base; that of an autoencoder is over its latent.
+def blocks_of(model: ModelSpec, event_shape: Shape) -> tuple[Block, ...]:
+    """Returns the blocks among the transforms of a flow; errors as there."""
+    return tuple(each for each in transforms(model, event_shape) if isinstance(each, Block))
+
+
+def transforms(model: ModelSpec, event_shape: Shape) -> tuple[Transform, ...]:
+    """Returns the transforms of a flow from data to base; an autoencoder's is over its latent.
 
     Raises:
         BackendError: The model does not fit data of this shape.
@@ -108,7 +123,7 @@ def stages(model: ModelSpec, event_shape: Shape) -> tuple[Stage, ...]:
         raise BackendError(
             f"a convolutional model needs data of shape (channels, height, width), not {shape}"
         )
-    found: list[Stage] = []
+    found: list[Transform] = []
     blocks, norms = itertools.count(), itertools.count()
 
     def stack() -> None:

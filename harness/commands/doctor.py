@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import shutil
+import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib import metadata
@@ -12,10 +13,11 @@ from pathlib import Path
 
 from harness import backends
 from harness.datasets.folders import DATA_DIR, data_dir
-from harness.errors import HarnessError
+from harness.errors import HarnessError, StorageError
 from harness.process.cores import usable_cores
+from harness.records.files import commit, replace, storing
 from harness.records.version import __version__
-from harness.suites.catalogue import catalogue
+from harness.suites.catalogue import dataset_entries
 
 __all__ = ["Check", "doctor"]
 
@@ -101,12 +103,29 @@ def _root(root: Path) -> Check:
         return Check("run root", False, f"{existing} is not a folder")
     if not os.access(existing, os.W_OK):
         return Check("run root", False, f"{existing} is not writable; choose another with --root")
+    try:
+        _try_out(existing)
+    except HarnessError as error:
+        return Check("run root", False, str(error))
     free = shutil.disk_usage(existing).free / 2**30
     return Check("run root", True, f"{root}, {free:.0f} GiB free")
 
 
+def _try_out(folder: Path) -> None:
+    """Does in a folder what a run does in its root, and removes it.
+
+    Raises:
+        StorageError: No record can be committed there.
+    """
+    with storing(folder), tempfile.TemporaryDirectory(prefix=".doctor-", dir=folder) as made:
+        path = Path(made) / "result.json"
+        if not commit(path, b"1") or commit(path, b"2") or path.read_bytes() != b"1":
+            raise StorageError(f"{folder}: a record that is committed there is not kept")
+        replace(path, b"3")
+
+
 def _data() -> Check:
-    entries = catalogue()["datasets"]
+    entries = dataset_entries()
     absent = [entry.name for entry in entries if not entry.ready]
     found = f"{len(entries) - len(absent)} of {len(entries)} datasets are here"
     folder = data_dir()

@@ -10,7 +10,7 @@ from typing import Any
 from harness.labels import trial_name
 from harness.planning.gates import check_gates
 from harness.planning.plan import Plan
-from harness.records.folder import TrialFolder, status_of
+from harness.records.folder import TrialFolder
 from harness.records.status import Status
 from harness.trial import Trial
 
@@ -74,7 +74,7 @@ def outcome(plan: Plan, root: Path) -> Outcome:
             failures.append(Failure(trial, None, ""))
             continue
         results[trial.id] = result
-        status = status_of(result)
+        status = Status(result["status"])
         if status is not Status.OK:
             failures.append(Failure(trial, status, str(result.get("message") or "")))
     return Outcome(
@@ -114,7 +114,7 @@ def gate_failures(plan: Plan, results: Mapping[str, Mapping[str, Any]]) -> list[
 
 def _metrics(result: Mapping[str, Any] | None) -> dict[str, float]:
     """Values of the metrics of a trial that ended ok."""
-    if result is None or status_of(result) is not Status.OK:
+    if result is None or Status(result["status"]) is not Status.OK:
         return {}
     metrics: Mapping[str, Any] = result.get("metrics") or {}
     return {

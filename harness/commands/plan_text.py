@@ -15,7 +15,12 @@ from harness.trial import AXES
 
 __all__ = ["plan_text", "plan_totals"]
 
-_WORDS: Mapping[State, str] = {"to_run": "to run", "finished": "finished", "skipped": "skipped"}
+_WORDS: Mapping[State, str] = {
+    "to_run": "to run",
+    "to_score": "to score",
+    "finished": "finished",
+    "skipped": "skipped",
+}
 
 
 def plan_text(plan: Plan) -> str:
@@ -52,7 +57,7 @@ def plan_totals(plan: Plan) -> str:
 def _sample_metrics(plan: Plan) -> list[str]:
     """What the metrics of samples take after the tests, on one core of each trial's host."""
     declare = functools.cache(datasets.declare)
-    costs = [cost_of(p.trial, declare) for p in plan.trials if p.state == "to_run"]
+    costs = [cost_of(p.trial, declare) for p in plan.trials if p.is_waiting]
     wanted = [each for each in costs if each is not None]
     known = [each for each in wanted if each != UNKNOWN_COST]
     if not wanted:
@@ -80,7 +85,7 @@ def _spend(plan: Plan) -> list[str]:
     """The budget beside the hours after which every trial has run into its timeout."""
     if plan.budget is None:
         return []
-    waiting = [p.resources for p in plan.trials if p.state == "to_run"]
+    waiting = [p.resources for p in plan.trials if p.is_waiting]
     cpu_hours = sum(r.cpus * r.timeout_minutes / 60 for r in waiting)
     gpu_hours = sum(r.gpus * r.timeout_minutes / 60 for r in waiting)
     limits = (("CPU", cpu_hours, plan.budget.cpu_hours), ("GPU", gpu_hours, plan.budget.gpu_hours))

@@ -7,6 +7,7 @@ from typing import Literal
 
 from harness.errors import HarnessError
 from harness.planning.plan import Plan
+from harness.records.files import storing
 
 __all__ = ["report"]
 
@@ -33,6 +34,7 @@ def report(
     Raises:
         HarnessError: A package that draws reports is not installed.
         RecordError: The record of one of them is damaged.
+        StorageError: The folder cannot be written.
     """
     try:
         from harness_reports import write_report
@@ -50,11 +52,13 @@ def report(
         records, history = tracking.load(root, trial_ids=ids), tracking.history(root, ids)
     else:
         records, history = frame.load(root, ids), frame.history(root, ids)
-    return write_report(
-        plan,
-        records,
-        out or root / "reports" / plan.suite,
-        root=root if source == "records" else None,
-        history=history,
-        command=command,
-    )
+    folder = out or root / "reports" / plan.suite
+    with storing(folder):
+        return write_report(
+            plan,
+            records,
+            folder,
+            root=root if source == "records" else None,
+            history=history,
+            command=command,
+        )

@@ -11,6 +11,7 @@ from harness.commands.plan_text import plan_totals
 from harness.commands.report import report
 from harness.commands.views import outcome_text
 from harness.errors import HarnessError
+from harness.executors.run import Execution
 from harness.executors.run import run as run_trials
 from harness.planning.plan import Plan, plan_suite, require_backends, require_runnable, select
 
@@ -23,13 +24,10 @@ INTERRUPTED = 130
 def run(
     suite: str,
     root: Path,
+    how: Execution,
     *,
     where: str | None = None,
     rerun: bool = False,
-    executor: str = "ray",
-    address: str | None = None,
-    cpus: int | None = None,
-    exclusive: bool = False,
     with_report: bool = True,
     say: Callable[[str], None] = print,
 ) -> int:
@@ -38,12 +36,9 @@ def run(
     Arguments:
         suite: Name of a built-in suite, or a file.
         root: The run root.
+        how: Who runs the trials, and on what.
         where: Runs only the trials that match this filter; the report is of all.
         rerun: Runs finished trials again.
-        executor: See `harness.executors.run.run`, as for the next three.
-        address: A Ray cluster to join.
-        cpus: Cores of the local cluster.
-        exclusive: One trial at a time on each machine.
         with_report: Write the report.
         say: Prints a text of one or more lines.
 
@@ -62,9 +57,7 @@ def run(
     require_backends(plan)
     require_runnable(plan)
     say(plan_totals(plan))
-    if not run_trials(
-        plan, root=root, executor=executor, address=address, cpus=cpus, exclusive=exclusive
-    ):
+    if not run_trials(plan, root, how):
         return INTERRUPTED
     found = outcome(plan, root)
     say(outcome_text(found, plan.source, root))

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.errors import InputError, Problem
-from harness.records.folder import TrialFolder, read_spec
+from harness.records.folder import TrialFolder, trial_ids
 from harness.specs.resources import Resources
 from harness.trial import Trial
 
@@ -43,15 +43,13 @@ def show(trial_id: str, root: Path) -> TrialRecord:
         InputError: No trial, or more than one, has an id that begins so.
         RecordError: The record is damaged.
     """
-    folder = root / "trials"
-    ids = sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
-    matches = [name for name in ids if name.startswith(trial_id)]
+    matches = [name for name in trial_ids(root) if name.startswith(trial_id)]
     if not matches:
         raise InputError(
             [
                 Problem(
                     trial_id,
-                    f"no record of this trial under {folder}",
+                    f"no record of this trial under {root / 'trials'}",
                     fix="`harness status SUITE` lists the trials of a suite; --root names another "
                     "run root",
                 )
@@ -60,5 +58,5 @@ def show(trial_id: str, root: Path) -> TrialRecord:
     if len(matches) > 1:
         raise InputError([Problem(trial_id, "several trials begin so", known=tuple(matches))])
     found = TrialFolder(root, matches[0])
-    trial, resources = read_spec(found.spec)
+    trial, resources = found.read_spec()
     return TrialRecord(trial, resources, found.suites(), found.read_result())

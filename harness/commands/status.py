@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from harness.planning.plan import Plan
-from harness.records.files import read_lines
+from harness.planning.plan import Plan, PlannedTrial
 from harness.records.folder import TrialFolder
+from harness.records.readers import read_lines
 from harness.trial import Trial
 
 __all__ = ["TrialStatus", "status"]
@@ -19,7 +19,8 @@ class TrialStatus:
 
     Arguments:
         trial: The trial.
-        status: Its recorded status; `skipped`, `started` (an attempt, but no result) or `to_run`.
+        status: Its recorded status; `skipped`, `started` (an attempt, but no result), `to_run` or
+            `to_score`.
         step: Last logged step of the newest attempt.
         message: The record's sentence, or why it is skipped.
     """
@@ -32,17 +33,18 @@ class TrialStatus:
 
 def status(plan: Plan, root: Path) -> list[TrialStatus]:
     """Reads the status of every trial of a plan."""
-    return [_status(planned.trial, planned.state, planned.reason, root) for planned in plan.trials]
+    return [_status(planned, root) for planned in plan.trials]
 
 
-def _status(trial: Trial, state: str, reason: str | None, root: Path) -> TrialStatus:
+def _status(planned: PlannedTrial, root: Path) -> TrialStatus:
+    trial, reason = planned.trial, planned.reason
     folder = TrialFolder(root, trial.id)
     step, result = _last_step(folder), folder.read_result()
     if result is not None:
         return TrialStatus(trial, str(result.get("status")), step, result.get("message"))
-    if state == "to_run" and step is not None:
+    if planned.is_waiting and step is not None:
         return TrialStatus(trial, "started", step, reason)
-    return TrialStatus(trial, state, step, reason)
+    return TrialStatus(trial, planned.state, step, reason)
 
 
 def _last_step(folder: TrialFolder) -> int | None:
@@ -51,5 +53,4 @@ def _last_step(folder: TrialFolder) -> int | None:
     if not logs:
         return None
     lines = read_lines(max(logs, key=lambda path: path.stat().st_mtime))
-    steps = [line["step"] for line in lines if isinstance(line.get("step"), int)]
-    return steps[-1] if steps else None
+    return lines[-1]["step"] if lines else None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import collections
 import dataclasses
 import json
+import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -70,13 +71,33 @@ def show_text(found: TrialRecord) -> str:
     head += [
         (key, str(result[key])) for key in ("status", "message", "attempts") if result.get(key)
     ]
-    metrics = [
+    rest = {key: result.get(key) for key in ("timing", "nfe", "memory", "environment")}
+    return "\n\n".join([columns(head), columns(_metric_rows(result)), json.dumps(rest, indent=2)])
+
+
+def evaluation_text(found: TrialRecord) -> str:
+    """Name, evaluation, status and metrics of one trial."""
+    result = found.result or {}
+    head = [
+        ("trial", found.trial.id),
+        ("name", trial_name(found.trial)),
+        ("evaluation", label(found.trial)["evaluation"]),
+        ("status", str(result.get("status", "no result yet"))),
+    ]
+    if result.get("message"):
+        head.append(("message", str(result["message"])))
+    by = (result.get("environment") or {}).get("trained_by")
+    if by:
+        head.append(("trained by", str(by["trial_id"])))
+    return "\n\n".join(filter(None, (columns(head), columns(_metric_rows(result)))))
+
+
+def _metric_rows(result: Mapping[str, Any]) -> list[tuple[str, str, str | None, str]]:
+    return [
         (name, f"{entry['value']:.6g}", entry.get("unit"), f"n={entry.get('n')}")
         for name, entry in (result.get("metrics") or {}).items()
         if entry is not None and entry["value"] is not None
     ]
-    rest = {key: result.get(key) for key in ("timing", "nfe", "memory", "environment")}
-    return "\n\n".join([columns(head), columns(metrics), json.dumps(rest, indent=2)])
 
 
 def show_json(found: TrialRecord) -> dict[str, Any]:
@@ -104,7 +125,15 @@ def data_text(facts: DataFacts) -> str:
     sizes = ", ".join(
         f"{split} {f'{rows:,}' if rows else 'endless'}" for split, rows in facts.sizes.items()
     )
-    if facts.gaussian_nll is None:
+    if facts.degenerate:
+        which = ", ".join(map(str, facts.degenerate[:10])) + (
+            ", ..." if len(facts.degenerate) > 10 else ""
+        )
+        gaussian = (
+            f"none: degenerate data, whose columns {which} (from 0) are constant or follow from "
+            "those before them; no density on them has a bound"
+        )
+    elif facts.gaussian_nll is None:
         gaussian = "none: the pixels are discrete, for an autoencoder"
     else:
         gaussian = f"{facts.gaussian_nll:.4f} nats"
@@ -144,8 +173,8 @@ def outcome_text(result: Outcome, source: str, root: Path) -> str:
 
 def rerun_command(failure: Failure, source: str, root: Path) -> str:
     """The command that runs one failed trial alone, in a process where it can be watched."""
-    parts = [f"harness run {source} -k id={failure.trial.id} --executor inline"]
+    parts = [f"harness run {shlex.quote(source)} -k id={failure.trial.id} --executor inline"]
     # Without it, what is final is not run again.
     parts += ["--rerun"] if failure.status and failure.status.is_final else []
-    parts += [f"--root {root}"] if root != DEFAULT_ROOT else []
+    parts += [f"--root {shlex.quote(str(root))}"] if root != DEFAULT_ROOT else []
     return " ".join(parts)

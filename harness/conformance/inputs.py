@@ -57,7 +57,7 @@ def inputs(
     data = data_of(trial)
     x = examples(data, Stream(trial.seed, "conformance/x", step), size)
     noise = draw(
-        noise_slots(trial, data.event_shape, purpose, size), trial.seed, step, trial.precision
+        noise_slots(trial, data.event_shape, purpose, size), trial.seed, step, trial.dtype
     )
     trace = trial.training.trace if purpose == "train" else trial.evaluation.trace
     control = Control(trial.solver, trace, trial.gradient, step=step, lr=1e-3, kl_weight=0.7)

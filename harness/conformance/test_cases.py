@@ -40,7 +40,7 @@ not see them move, and a difference of losses must be too small for one to pass 
 
 
 def test_initial_arrays_are_the_architectures(subject: Subject) -> None:
-    expected = initial_arrays(subject.trial, data_of(subject.trial).event_shape)
+    expected = initial_arrays(subject.trial, data_of(subject.trial))
     assert subject.arrays.keys() == expected.keys()
     for name, value in expected.items():
         assert subject.arrays[name].dtype == value.dtype

@@ -5,9 +5,9 @@ Weights differ, so the gradient of no regularizer can stand in for another's.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import get_args
 
-import numpy as np
 import pytest
 
 from harness.architecture.noise import draw, noise_slots
@@ -16,7 +16,7 @@ from harness.conformance.inputs import agree, check_training_step, evaluate, inp
 from harness.conformance.oracle.flow import Oracle
 from harness.conformance.plugin import OpenModel
 from harness.interface import Backend
-from harness.trial import RegularizerName
+from harness.trial import AdaptiveSolver, RegularizerName
 
 LINEAR = Case("concatsquash", "tanh", "hutchinson", "rk4_38", "direct", "linear")
 CHECKPOINT = Case("blend", "softplus", "exact", "dopri5", "checkpoint", "linear")
@@ -90,8 +90,23 @@ def test_steer_moves_the_end_in_training_alone(backend: Backend, open_model: Ope
     assert "end_time/0" in draw(noise_slots(trial, shape, "train", 3), 0, 0, "float64")
     assert "end_time/0" not in noise_slots(trial, shape, "evaluate", 3)
     model = open_model(trial)
-    losses = [
-        float(np.mean(check_training_step(model, trial, 1e-12, step, gradient=None).loss))
-        for step in range(2)
-    ]
-    assert losses[0] != losses[1]
+    steered, _ = (
+        check_training_step(model, trial, 1e-12, step, gradient=None) for step in range(2)
+    )
+    # The same batch by the same arrays, to the end itself.
+    plain = make_trial(LINEAR, backend.name)
+    straight = check_training_step(open_model(plain), plain, 1e-12, gradient=None)
+    assert steered.loss != straight.loss
+
+
+def test_regularizers_in_the_norm(backend: Backend, open_model: OpenModel) -> None:
+    """It takes other steps, so the loss is another; the oracle's all the same."""
+    weights: dict[RegularizerName, float] = {"ffjord.l1": 0.5, "kinetic_sum": 0.7}
+    left_out = make_trial(CHECKPOINT, backend.name, regularizer=weights)
+    assert isinstance(left_out.solver, AdaptiveSolver)
+    solver = replace(left_out.solver, rtol=1e-6, atol=1e-6)
+    losses = set()
+    for seen in (False, True):
+        trial = replace(left_out, solver=replace(solver, regularizers_in_norm=seen))
+        losses.add(check_training_step(open_model(trial), trial, 1e-9).loss)
+    assert len(losses) == 2

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import abc
 import math
+import typing
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,7 @@ from harness.interface import DataInfo, Likelihood
 from harness.trial import Training
 
 __all__ = [
+    "SPLITS",
     "Batching",
     "Dataset",
     "Declaration",
@@ -30,6 +32,7 @@ __all__ = [
 
 Float = npt.NDArray[np.float64]
 Split = Literal["train", "val", "test"]
+SPLITS: tuple[Split, ...] = typing.get_args(Split)
 
 
 def piece(event_shape: tuple[int, ...]) -> int:

@@ -4,20 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, BinaryIO, cast
+from typing import BinaryIO, cast
 
 import numpy as np
-import numpy.typing as npt
 
-from harness.datasets.base import Split
+from harness.datasets.base import SPLITS, Array, Split
 from harness.datasets.folders import cache_dir, caching, exclusive, publish
 from harness.errors import DataError
 
-__all__ = ["Array", "Derivation", "Prepare", "derived", "is_derived", "split_writers"]
+__all__ = ["Derivation", "Prepare", "derived", "is_derived", "split_writers"]
 
-SPLITS: tuple[Split, ...] = ("train", "val", "test")
-
-Array = npt.NDArray[Any]
 Prepare = Callable[..., Mapping[Split, Array]]
 Derivation = Callable[[], Iterable[tuple[Split, Callable[[BinaryIO], object]]]]
 

@@ -9,15 +9,18 @@ from __future__ import annotations
 import contextlib
 import errno
 import fcntl
+import functools
 import hashlib
 import json
 import os
-import sys
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
+from harness import caches
+from harness.caches import CACHE_DIR
 from harness.errors import DataError
 
 __all__ = [
@@ -36,23 +39,45 @@ __all__ = [
 ]
 
 DATA_DIR = "HARNESS_DATA_DIR"
-CACHE_DIR = "HARNESS_CACHE_DIR"
 
 
 def data_dir() -> Path | None:
-    """The folder of the user's data files, or None if `HARNESS_DATA_DIR` is not set."""
+    """The folder of the user's data files, or None if `HARNESS_DATA_DIR` is not set.
+
+    Raises:
+        DataError: It names the home folder of nobody.
+    """
     value = os.environ.get(DATA_DIR)
-    return Path(value).expanduser() if value else None
+    return _expanded(DATA_DIR, value) if value else None
 
 
 def cache_dir() -> Path:
-    """The folder of derived files: `HARNESS_CACHE_DIR`, or `cnf-harness` in the user's cache."""
-    value = os.environ.get(CACHE_DIR)
-    if value:
+    """The folder of derived files; for a user without a home one that ends with the process.
+
+    Raises:
+        DataError: `HARNESS_CACHE_DIR` names the home folder of nobody.
+    """
+    if value := os.environ.get(caches.CACHE_DIR):
+        return _expanded(caches.CACHE_DIR, value)
+    found = caches.cache_dir()
+    return found if found and _may_be_written(found) else Path(_passing_folder().name)
+
+
+@functools.cache
+def _passing_folder() -> tempfile.TemporaryDirectory[str]:
+    return tempfile.TemporaryDirectory(prefix="cnf-harness-")
+
+
+def _expanded(variable: str, value: str) -> Path:
+    try:
         return Path(value).expanduser()
-    if sys.platform == "darwin":
-        return Path.home() / "Library" / "Caches" / "cnf-harness"
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "cnf-harness"
+    except RuntimeError as error:
+        raise DataError(f"{variable} is '{value}', and no such user has a home folder") from error
+
+
+def _may_be_written(folder: Path) -> bool:
+    existing = next(place for place in (folder, *folder.absolute().parents) if place.exists())
+    return existing.is_dir() and os.access(existing, os.W_OK)
 
 
 def find(file: str) -> Path | None:
@@ -135,23 +160,33 @@ def declared_digest(checksum: str, loader_version: int) -> str:
 
 
 def content_checksum(path: Path) -> str:
-    """SHA-256 of a user's file, remembered in the cache until its size or time of change differs.
+    """SHA-256 of a user's file, remembered in the cache until the file differs.
+
+    Its size and its time say too little: a copy keeps both. The time of the last change of its
+    entry in the file system can be set by nobody. A file that has changed just now is not
+    remembered, since it may change again within the resolution of that time.
 
     A cache that cannot be written costs time only.
     """
+    now = time.time_ns()
     status = path.stat()
     place = hashlib.sha256(os.fsencode(path.resolve())).hexdigest()[:32]
     note = cache_dir() / "checksums" / f"{place}.json"
-    key = [status.st_size, status.st_mtime_ns]
+    key = [status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino]
     with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
         known = json.loads(note.read_bytes())
         if known["key"] == key and len(known["sha256"]) == 64:
             return str(known["sha256"])
     checksum = sha256(path)
     text = json.dumps({"key": key, "sha256": checksum}).encode()
+    if now - status.st_ctime_ns < _SETTLED_NS:
+        return checksum
     with contextlib.suppress(OSError):
         publish(note, lambda file: file.write(text))
     return checksum
+
+
+_SETTLED_NS = 2_000_000_000
 
 
 def publish(path: Path, write: Callable[[BinaryIO], object]) -> None:

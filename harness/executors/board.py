@@ -5,10 +5,11 @@ On a terminal the lines stay in place; elsewhere (a log, a pipe) each event is a
 
 from __future__ import annotations
 
+import io
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from types import TracebackType
 
 from rich.console import Console
 from rich.live import Live
@@ -57,18 +58,15 @@ class Board:
 
     def __enter__(self) -> Board:
         if self._live is not None:
-            self._live.start()
+            with self._heard():
+                self._live.start()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         if self._live is not None:
-            self._live.update(self._totals(), refresh=True)
-            self._live.stop()
+            with self._heard():
+                self._live.update(self._totals(), refresh=True)
+                self._live.stop()
 
     def submitted(self, planned: PlannedTrial, attempt: Path) -> None:
         """An attempt will run as soon as there is room."""
@@ -89,16 +87,28 @@ class Board:
 
     def note(self, text: str) -> None:
         """Prints a line."""
-        self._console.print(text, markup=False, highlight=False, soft_wrap=True)
+        with self._heard():
+            self._console.print(text, markup=False, highlight=False, soft_wrap=True)
 
     def refresh(self) -> None:
         """Brings the lines up to date."""
         if self._live is not None:
-            self._live.update(self._table(), refresh=True)
+            with self._heard():
+                self._live.update(self._table(), refresh=True)
         elif time.monotonic() - self._plain_at > _PLAIN_EVERY_S:
             self._plain_at = time.monotonic()
             running = [f"{name} {found.phase} {_steps(found)}" for name, found in self._running()]
             self.note(self._totals() + "".join(f"\n  {line}" for line in running))
+
+    @contextmanager
+    def _heard(self) -> Iterator[None]:
+        """What cannot be printed (a closed pipe, a lost terminal) is not worth a trial."""
+        try:
+            yield
+        # rich answers a closed pipe with SystemExit.
+        except (OSError, ValueError, SystemExit):
+            self._live = None
+            self._console = Console(file=io.StringIO())
 
     def _running(self) -> list[tuple[str, Progress]]:
         found = []

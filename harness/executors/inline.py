@@ -134,7 +134,8 @@ class _Child:
         return Ended(_CAUSES.get(code, Cause.RAISED), last)
 
     def _start(self, attempt_id: str, output: IO[bytes]) -> subprocess.Popen[bytes]:
-        command = [sys.executable, "-m", "harness.training", str(self._folder.spec)]
+        # -P: files of the working directory are not taken for modules.
+        command = [sys.executable, "-P", "-m", "harness.training", str(self._folder.spec)]
         command += ["--root", str(self._root), "--attempt", attempt_id, "--quiet"]
         command += ["--parent", str(os.getpid())]
         if self._exclusive:

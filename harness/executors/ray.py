@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import logging
 import os
+import sys
 import time
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
@@ -20,13 +21,15 @@ from pathlib import Path
 from typing import Any
 
 from harness.errors import HarnessError
+from harness.executors import worker
 from harness.executors.observer import Observer, Stop
 from harness.executors.retries import Cause, Deadline, Ended, Retries
-from harness.executors.worker import STOPPED, run_one
+from harness.executors.worker import STOPPED
 from harness.planning.plan import PlannedTrial
 from harness.process.cores import usable_cores
 from harness.records.folder import TrialFolder
 from harness.records.status import Status
+from harness.records.trained import TrainedFolder
 from harness.training.run_trial import new_attempt_id
 
 __all__ = ["open_cluster", "require_room", "run_ray"]
@@ -34,6 +37,9 @@ __all__ = ["open_cluster", "require_room", "run_ray"]
 _POLL_S = 0.3
 _DRAIN_S = 30.0
 _WINDOW = 64
+_LONGEST_SOCKET = 103
+"""Bytes in the path of a Unix socket, of the systems that allow fewest."""
+_SOCKET_BYTES = len("/ray/session_2026-01-01_00-00-00_000000_0000000/sockets/plasma_store.1")
 _Need = tuple[float, float]
 
 
@@ -117,6 +123,7 @@ def open_cluster(address: str | None, cpus: int | None) -> Iterator[Any]:
     options: dict[str, Any] = {"address": address or "local"}
     if address is None:
         options |= {"num_cpus": cpus or len(usable_cores()), "include_dashboard": False}
+        options |= _short_folder()
     try:
         ray.init(**options, log_to_driver=False, logging_level=logging.ERROR)
     except Exception as error:  # Ray raises plain ones, e.g. if a node is too slow to start
@@ -129,6 +136,20 @@ def open_cluster(address: str | None, cpus: int | None) -> Iterator[Any]:
         yield ray
     finally:
         ray.shutdown()
+
+
+def _short_folder() -> dict[str, str]:
+    """An option of `ray.init` where the temporary folder is too long for Ray's sockets."""
+    folder = os.environ.get("RAY_TMPDIR") or os.environ.get("TMPDIR") or "/tmp"
+    if len(os.fsencode(folder)) + _SOCKET_BYTES <= _LONGEST_SOCKET:
+        return {}
+    return {"_temp_dir": f"/tmp/ray-{os.getuid()}"}
+
+
+def _hidden_folder() -> str:
+    """The working directory, unless this process finds modules in it; empty then."""
+    here = os.path.abspath(os.curdir)
+    return "" if here in map(os.path.abspath, filter(None, sys.path)) else here
 
 
 class _Driver:
@@ -144,7 +165,9 @@ class _Driver:
         self._observer, self._stop = observer, stop
         self._exclusive = exclusive
         # max_calls=1: a fresh process a trial, since it pins cores and imports a framework.
-        self._task = ray.remote(max_calls=1, max_retries=0)(run_one)
+        ray.cloudpickle.register_pickle_by_value(worker)
+        self._task = ray.remote(max_calls=1, max_retries=0)(worker.run_one)
+        self._hidden = _hidden_folder()
         self._retries = Retries(root, observer, stop)
         self._queues: dict[_Need, deque[PlannedTrial]] = {}
         self._running: dict[Any, _Running] = {}
@@ -169,9 +192,19 @@ class _Driver:
             rooms = [have.get(k, 0) / n for k, n in zip(("CPU", "GPU"), need, strict=True) if n]
             window = nodes if self._exclusive else min(_WINDOW, 2 * int(min(rooms)) + 1)
             here = sum(1 for running in self._running.values() if _need(running.planned) == need)
-            while queue and here < window:
-                self._submit(queue.popleft())
+            while here < window and (planned := self._next(queue)) is not None:
+                self._submit(planned)
                 here += 1
+
+    def _next(self, queue: deque[PlannedTrial]) -> PlannedTrial | None:
+        """Takes the first trial whose model is trained or is not being trained by another."""
+        busy = {running.planned.trial.training_id for running in self._running.values()}
+        for index, planned in enumerate(queue):
+            training_id = planned.trial.training_id
+            if training_id not in busy or TrainedFolder(self._root, training_id).record.exists():
+                del queue[index]
+                return planned
+        return None
 
     def _submit(self, planned: PlannedTrial) -> None:
         attempt_id = new_attempt_id()
@@ -185,7 +218,7 @@ class _Driver:
             name=f"trial-{planned.trial.id}",
         )
         reference = task.remote(
-            str(folder.spec), str(self._root), attempt_id, self._exclusive, may_retry
+            str(folder.spec), str(self._root), attempt_id, self._exclusive, may_retry, self._hidden
         )
         attempt = folder.attempt(attempt_id)
         self._running[reference] = _Running(planned, attempt_id, Deadline(planned, attempt))

@@ -6,18 +6,19 @@ chance; a numerical failure is a result and has none.
 
 from __future__ import annotations
 
-import json
 import time
 from collections import Counter
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
+from harness.errors import RecordError
 from harness.executors.observer import Observer, Stop
 from harness.planning.plan import PlannedTrial
 from harness.process.watch import began, lost_seconds
 from harness.records.folder import TrialFolder
+from harness.records.readers import read_environment
 from harness.records.result import Result
 from harness.records.status import Status
 
@@ -94,7 +95,7 @@ class Failure:
             self.status,
             self.message,
             timing={"lost_s": lost_s, "mode": "shared"},
-            environment=_environment(folder.attempt(attempt_id)),
+            environment=read_environment(folder.attempt(attempt_id)),
         ).commit(folder, attempt_id)
 
 
@@ -117,7 +118,13 @@ class Retries:
         Otherwise it has a committed result, or the run is being stopped.
         """
         folder = TrialFolder(self._root, planned.trial.id)
-        result = folder.read_result()
+        try:
+            result = folder.read_result()
+        except RecordError as error:
+            # Somebody damaged it meanwhile; the other trials go on.
+            self._observer.note(str(error))
+            self._observer.ended(planned, Status.ERROR)
+            return False
         if result is not None:
             self._observer.ended(planned, Status(result["status"]))
             return False
@@ -181,12 +188,3 @@ class Deadline:
         if self._began is None and began(self._attempt):
             self._began = time.monotonic()
         return self._began is not None and time.monotonic() - self._began > self._limit_s
-
-
-def _environment(attempt: Path) -> dict[str, Any]:
-    try:
-        value = json.loads((attempt / "environment.json").read_bytes())
-    except (OSError, ValueError):
-        # It died before it knew.
-        return {}
-    return dict(value)

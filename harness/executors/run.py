@@ -5,77 +5,92 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
-from harness.errors import HarnessError, InputError, Problem, RecordError
+from harness.errors import HarnessError, InputError, Problem
 from harness.executors.board import Board
+from harness.executors.flags import require_accepted_flags
 from harness.executors.observer import Stop
 from harness.planning.plan import Plan, PlannedTrial
-from harness.records.folder import TrialFolder, status_of
+from harness.records.files import storing, sweep
+from harness.records.folder import TrialFolder
+from harness.records.status import Status
+from harness.records.trained import TrainedFolder, begin_anew
 
-__all__ = ["EXECUTORS", "run"]
+__all__ = ["EXECUTORS", "Execution", "run"]
 
 EXECUTORS = ("ray", "inline")
 _SYNC_EVERY_S = 60.0
 
 
-def run(
-    plan: Plan,
-    *,
-    root: Path,
-    executor: str = "ray",
-    address: str | None = None,
-    cpus: int | None = None,
-    exclusive: bool = False,
-) -> bool:
-    """Runs every trial of a plan that is to run.
+@dataclass(frozen=True)
+class Execution:
+    """Who runs trials, and on what.
 
     Arguments:
-        plan: The plan.
-        root: The run root.
         executor: `ray`, or `inline`: one trial after the other, a single one in this process.
         address: A Ray cluster to join; its nodes share the file system of the root.
         cpus: Cores of the local cluster; None means all.
         exclusive: One trial at a time on each machine, so that timings may be compared.
+    """
+
+    executor: str = "ray"
+    address: str | None = None
+    cpus: int | None = None
+    exclusive: bool = False
+
+
+def run(plan: Plan, root: Path, how: Execution) -> bool:
+    """Runs every trial of a plan that is to run.
 
     Returns:
         False if it was interrupted. How the trials ended is in their records.
 
     Raises:
-        InputError: The executor is unknown or does not take the options.
-        RecordError: The run root cannot be written.
+        InputError: The executor is unknown or does not take the options, or XLA refuses XLA_FLAGS.
+        StorageError: The run root cannot be written.
         HarnessError: The executor cannot start.
     """
-    _require_known(executor, address)
+    _require_known(how)
+    require_accepted_flags(plan)
     root = root.resolve()
     # One seed of everything first: the whole grid is seen early, and trials that differ only in
     # the seed do not compile the same program at the same time.
-    to_run = [planned for planned in plan.trials if planned.state == "to_run"]
+    to_run = [planned for planned in plan.trials if planned.is_waiting]
     trials = sorted(to_run, key=lambda planned: planned.trial.seed)
     _prepare(root, trials, plan.suite)
     with (
         Stop() as stop,
         Board(trials, live=None if len(trials) > 1 else False) as board,
         # Exporting takes a core for a moment, which an exclusive trial must not share.
-        _exporting(root, plan, board, during=not exclusive),
+        _exporting(root, plan, board, during=not how.exclusive),
     ):
-        if trials and executor == "ray":
+        if trials and how.executor == "ray":
             from harness.executors.ray import run_ray
 
-            run_ray(trials, root, board, stop, address=address, cpus=cpus, exclusive=exclusive)
+            run_ray(
+                trials,
+                root,
+                board,
+                stop,
+                address=how.address,
+                cpus=how.cpus,
+                exclusive=how.exclusive,
+            )
         elif trials:
             from harness.executors.inline import run_inline
 
-            run_inline(trials, root, board, stop, exclusive=exclusive)
+            run_inline(trials, root, board, stop, exclusive=how.exclusive)
     return not stop.requested
 
 
-def _require_known(executor: str, address: str | None) -> None:
-    if executor not in EXECUTORS:
-        message = f"unknown executor '{executor}'"
-        raise InputError([Problem("--executor", message, known=EXECUTORS, found=executor)])
-    if executor != "ray" and address is not None:
-        raise InputError([Problem("--address", f"the {executor} executor joins no cluster")])
+def _require_known(how: Execution) -> None:
+    if how.executor not in EXECUTORS:
+        message = f"unknown executor '{how.executor}'"
+        raise InputError([Problem("--executor", message, known=EXECUTORS, found=how.executor)])
+    if how.executor != "ray" and how.address is not None:
+        raise InputError([Problem("--address", f"the {how.executor} executor joins no cluster")])
 
 
 def _prepare(root: Path, trials: Sequence[PlannedTrial], suite: str) -> None:
@@ -83,16 +98,21 @@ def _prepare(root: Path, trials: Sequence[PlannedTrial], suite: str) -> None:
 
     A trial that ended for good begins anew; one that was killed or timed out has a checkpoint.
     """
-    try:
+    with storing(root):
         root.mkdir(parents=True, exist_ok=True)
-        for planned in trials:
-            folder = TrialFolder(root, planned.trial.id)
-            folder.write_spec(planned.trial, planned.resources, suite)
-            result = folder.read_result()
-            if result is not None:
-                folder.set_aside(attempts=status_of(result).is_final)
-    except OSError as error:
-        raise RecordError(f"{root}: cannot be written: {error.strerror}") from error
+    for planned in trials:
+        folder = TrialFolder(root, planned.trial.id)
+        trained = TrainedFolder(root, planned.trial.training_id)
+        for path in (folder.path, trained.path):
+            sweep(path)
+        folder.write_spec(planned.trial, planned.resources, suite)
+        result = folder.read_result()
+        if result is None:
+            continue
+        if Status(result["status"]).is_final:
+            begin_anew(folder, planned.trial)
+        else:
+            folder.set_aside(attempts=False)
 
 
 @contextmanager

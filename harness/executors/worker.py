@@ -5,6 +5,8 @@ Kept apart from the driver's side, so that a worker imports nothing else.
 
 from __future__ import annotations
 
+import os
+import sys
 from pathlib import Path
 
 __all__ = ["STOPPED", "run_one"]
@@ -12,8 +14,13 @@ __all__ = ["STOPPED", "run_one"]
 STOPPED = "stopped"
 
 
-def run_one(spec: str, root: str, attempt_id: str, exclusive: bool, may_retry: bool) -> str:
+def run_one(
+    spec: str, root: str, attempt_id: str, exclusive: bool, may_retry: bool, hidden: str
+) -> str:
     """Runs the trial of a spec.json.
+
+    It is sent by value, since Ray puts the working directory of the driver before the installed
+    packages: a folder `harness/` or `jax/` in it would be imported in their place.
 
     Arguments:
         spec: Path of spec.json, on a file system that all nodes share.
@@ -21,11 +28,13 @@ def run_one(spec: str, root: str, attempt_id: str, exclusive: bool, may_retry: b
         attempt_id: Name of the attempt.
         exclusive: Run while no other trial runs on this node.
         may_retry: Commit nothing if memory runs out.
+        hidden: A folder that is no place of modules; empty for none.
 
     Returns:
         The status, or `STOPPED`.
     """
-    from harness.records.folder import read_spec
+    sys.path[:] = [place for place in sys.path if hidden not in (place, os.path.abspath(place))]
+    from harness.records.readers import read_spec
     from harness.training.run_trial import RunOptions, run_trial
 
     trial, resources = read_spec(Path(spec))

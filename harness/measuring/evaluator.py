@@ -7,7 +7,7 @@ the last, shorter batch is kept.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -24,7 +24,7 @@ from harness.interface import (
     Model,
     Quantity,
 )
-from harness.trial import TraceName, Trial
+from harness.trial import SolverSpec, TraceName, Trial
 
 __all__ = ["Evaluator", "NoiseKey", "Score", "SolveFailed"]
 
@@ -72,6 +72,29 @@ class Score:
     forward: tuple[int, ...]
 
 
+class Scoring(NamedTuple):
+    """How rows are scored: in validation as the training says, otherwise as the evaluation does.
+
+    Arguments:
+        solver: Method and tolerances.
+        trace: How the divergence is computed.
+        batch: Rows of one solve.
+    """
+
+    solver: SolverSpec
+    trace: TraceName
+    batch: int
+
+    @staticmethod
+    def of(trial: Trial, split: str) -> Scoring:
+        """That of a split."""
+        training, evaluation = trial.training, trial.evaluation
+        if split == "val":
+            trace = training.validation_trace or training.trace
+            return Scoring(trial.solver, trace, training.validation_batch)
+        return Scoring(trial.evaluation_solver, evaluation.trace, evaluation.batch)
+
+
 @dataclass(frozen=True)
 class Evaluator:
     """Evaluates the model of a trial.
@@ -94,33 +117,34 @@ class Evaluator:
         return "nll" if self.trial.model.posterior is None else "neg_elbo"
 
     def chunks(self, split: Split, limit: int | None) -> list[Rows]:
-        """The first `limit` rows of a split in evaluation batches."""
-        return list(self.dataset.chunks(split, self.trial.evaluation.batch, limit))
+        """The first `limit` rows of a split in the batches in which they are scored."""
+        return list(self.dataset.chunks(split, Scoring.of(self.trial, split).batch, limit))
 
-    def warm_up(self) -> None:
-        """Evaluates one batch of every size that validation and test have."""
-        for size in sorted(self._batch_sizes()):
+    def warm_up(self, splits: Sequence[Split] = ("val", "test")) -> None:
+        """Evaluates one batch of every size that the splits have when they are scored."""
+        for scoring, size in dict.fromkeys(self._batches(splits)):
             x = self.dataset.rows("test", size).x
             # Where there are fewer rows, resize repeats them: the shape is what counts here, the
             # values are thrown away.
             x = np.resize(x, (size, *self.dataset.info.event_shape))
-            for trace in {None, self.trial.training.validation_trace}:
-                # Training will say the same of these arrays, with a step number.
-                with suppress(SolveFailed):
-                    self.log_likelihood(x, NoiseKey("warm-up"), trace)
+            # Training will say the same of these arrays, with a step number.
+            with suppress(SolveFailed):
+                self.log_likelihood(x, NoiseKey("warm-up"), scoring)
 
-    def _batch_sizes(self) -> set[int]:
-        batch, rows = self.trial.evaluation.batch, self.dataset.sizes()
+    def _batches(self, splits: Sequence[Split]) -> Iterator[tuple[Scoring, int]]:
+        """How the batches of splits are scored, without their number, and sizes."""
+        rows = self.dataset.sizes()
         limits: dict[Split, int | None] = {
             "val": self.trial.training.validation_rows,
             "test": self.trial.evaluation.rows,
         }
-        sizes: set[int] = set()
-        for split, limit in limits.items():
+        for split in splits:
             if split in rows:
+                limit = limits[split]
                 n = rows[split] if limit is None else min(limit, rows[split])
-                sizes |= {min(n, batch), n % batch} - {0}
-        return sizes
+                scoring = Scoring.of(self.trial, split)
+                for size in sorted({min(n, scoring.batch), n % scoring.batch} - {0}):
+                    yield scoring._replace(batch=0), size
 
     def score(self, name: str, chunks: Sequence[Rows]) -> Score:
         """Scores the rows of a split.
@@ -128,10 +152,12 @@ class Evaluator:
         Raises:
             SolveFailed: A solve did not finish or the score is not finite.
         """
-        trace = self.trial.training.validation_trace if name == "val" else None
+        scoring = Scoring.of(self.trial, name)
         parts, forward = [], []
         for chunk, rows in enumerate(chunks):
-            log_likelihood, evaluations = self.log_likelihood(rows.x, NoiseKey(name, chunk), trace)
+            log_likelihood, evaluations = self.log_likelihood(
+                rows.x, NoiseKey(name, chunk), scoring
+            )
             parts.append(log_likelihood + rows.log_volume)
             forward.append(evaluations)
         values = np.concatenate(parts)
@@ -204,14 +230,14 @@ class Evaluator:
         return np.concatenate(parts)
 
     def log_likelihood(
-        self, x: Float, key: NoiseKey, trace: TraceName | None = None
+        self, x: Float, key: NoiseKey, scoring: Scoring | None = None
     ) -> tuple[Float, int]:
         """Log-likelihood of rows, of an autoencoder their ELBO; and the evaluations.
 
         Arguments:
             x: [n, *event_shape] in model space.
             key: The noise; an exact trace needs none.
-            trace: Instead of the trace of the trial's evaluation.
+            scoring: Solver and trace; None means those of the test.
 
         Returns:
             [n] nats, log-volume left out; evaluations summed over blocks.
@@ -221,7 +247,7 @@ class Evaluator:
         """
         density = self.trial.model.posterior is None
         quantity: Quantity = "log_prob" if density else "elbo_terms"
-        report = self._evaluated(x, key, quantity, trace)
+        report = self._evaluated(x, key, quantity, scoring)
         names = ("log_prob",) if density else ("elbo_terms/reconstruction", "elbo_terms/kl")
         terms = [np.asarray(report.values[name], dtype=np.float64) for name in names]
         values: Float = np.sum(terms, axis=0)
@@ -229,7 +255,7 @@ class Evaluator:
 
     def _base(self, count: int, seed: int, key: NoiseKey) -> Array:
         slots = noise_slots(self.trial, self.dataset.info.event_shape, "sample", count)
-        return draw(slots, seed, key.draw, self.trial.precision, f"{key.name}/")["base"]
+        return draw(slots, seed, key.draw, self.trial.dtype, f"{key.name}/")["base"]
 
     def _sampled(self, base: Array, size: int) -> tuple[Float, tuple[int, ...]]:
         """Maps base samples to model space, `size` a solve; and the evaluations of each."""
@@ -247,14 +273,14 @@ class Evaluator:
         return np.concatenate(parts), tuple(forward)
 
     def _evaluated(
-        self, x: Float, key: NoiseKey, quantity: Quantity, trace: TraceName | None = None
+        self, x: Float, key: NoiseKey, quantity: Quantity, scoring: Scoring | None = None
     ) -> EvaluationReport:
         self.check()
         shape = self.dataset.info.event_shape
-        trace = trace or self.trial.evaluation.trace
-        slots = noise_slots(self.trial, shape, "evaluate", len(x), trace)
-        noise = draw(slots, self.trial.seed, key.draw, self.trial.precision, f"{key.name}/")
-        control = Control(self.trial.evaluation_solver, trace)
+        scoring = scoring or Scoring.of(self.trial, "test")
+        slots = noise_slots(self.trial, shape, "evaluate", len(x), scoring.trace)
+        noise = draw(slots, self.trial.seed, key.draw, self.trial.dtype, f"{key.name}/")
+        control = Control(scoring.solver, scoring.trace)
         report = self.model.evaluate(
             Batch(x.astype(self.trial.dtype), noise), control, (quantity,)
         )

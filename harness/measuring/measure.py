@@ -11,7 +11,6 @@ from typing import Any, NamedTuple
 from harness.architecture.arrays import parameter_count
 from harness.datasets.base import Rows
 from harness.errors import DataError
-from harness.interface import Arrays
 from harness.measuring.evaluator import Evaluator, Score
 from harness.measuring.measurements import Measurements, Metrics, digest_of
 from harness.measuring.phases import Phases
@@ -30,10 +29,9 @@ class Trained(NamedTuple):
     """A training that has come to its end.
 
     Arguments:
-        evaluator: Its model and data.
+        evaluator: Its data, and its model with the arrays that the trial keeps.
         watch: Time limit, requests to stop, progress.
-        kept: The arrays that the trial keeps; empty if they are those of the model.
-        val_nll: Their score at validation, None if there was none.
+        val_nll: Score of the arrays at validation, None if there was none.
         val_rows: Rows of that validation.
         steps: Optimiser steps taken.
         stale: Validations without gain after which patience ended it; None if it did not.
@@ -41,7 +39,6 @@ class Trained(NamedTuple):
 
     evaluator: Evaluator
     watch: Watch
-    kept: Arrays
     val_nll: float | None
     val_rows: int
     steps: int
@@ -63,8 +60,6 @@ def measure(trained: Trained, attempt: Path, earlier: Sequence[Path]) -> Measure
     """
     evaluator, watch = trained.evaluator, trained.watch
     trial = evaluator.trial
-    if trained.kept:
-        evaluator.model.load_arrays(trained.kept)
     arrays = pack(evaluator.model.arrays(), {"trial_id": trial.id})
     replace(attempt / "model.safetensors", arrays)
     measured = Measurements.newest(earlier, digest_of(arrays))
@@ -104,10 +99,7 @@ def _test(measured: Measurements, trained: Trained, test: Sequence[Rows]) -> Non
     _baseline(metrics, evaluator, score)
     if dataset.bits_per_dim:
         _add_bits(metrics, dataset.info.event_shape)
-    info = dataset.info
-    parameters = parameter_count(
-        trial.model, info.event_shape, categorical=info.likelihood == "categorical"
-    )
+    parameters = parameter_count(trial.model, dataset.info)
     metrics["parameters"] = {"value": parameters, "unit": "count", "n": 1}
     metrics["steps"] = {"value": trained.steps, "unit": "count", "n": 1}
     measured.metrics |= metrics

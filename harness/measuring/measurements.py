@@ -10,13 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from safetensors import SafetensorError, safe_open
 
 from harness.measuring.tally import Tally, quartiles
 from harness.metrics.samplings import Samplings
 from harness.metrics.sets import Float
-from harness.records.arrays import pack
-from harness.records.files import dumps, replace
+from harness.records.arrays import DAMAGE, seal, unseal
+from harness.records.files import dumps, replace, storing
 
 __all__ = ["Measurements", "Metrics", "digest_of"]
 
@@ -77,19 +76,19 @@ class Measurements:
     def write(self, attempt: Path) -> None:
         """Writes the state of an attempt over its previous one."""
         path = attempt / _NAME
-        path.parent.mkdir(exist_ok=True)
+        with storing(path):
+            path.parent.mkdir(exist_ok=True)
         plain = {name: getattr(self, name) for name in _PLAIN}
         tensors = {**self.samplings.state(), _LOG_WEIGHTS: self.log_weights}
         text = dumps({"version": VERSION, **plain}).decode()
-        replace(path, pack(tensors, {"measured": text}))
+        replace(path, seal(tensors, {"measured": text}))
 
     @staticmethod
     def read(attempt: Path) -> Measurements | None:
         """Reads the state of an attempt; None if it has no valid one."""
         try:
-            with safe_open(attempt / _NAME, framework="np") as file:
-                plain = json.loads((file.metadata() or {})["measured"])
-                arrays = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+            arrays, metadata = unseal(attempt / _NAME)
+            plain = json.loads(metadata["measured"])
             if plain.pop("version") != VERSION:
                 return None
             return Measurements(
@@ -97,7 +96,7 @@ class Measurements:
                 samplings=Samplings.from_state(arrays),
                 log_weights=arrays[_LOG_WEIGHTS],
             )
-        except (OSError, SafetensorError, ValueError, KeyError, TypeError):
+        except DAMAGE:
             return None
 
     @staticmethod

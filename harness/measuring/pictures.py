@@ -10,7 +10,7 @@ import numpy as np
 
 from harness.datasets.base import Rows
 from harness.interface import Arrays
-from harness.measuring.evaluator import Evaluator, NoiseKey, SolveFailed
+from harness.measuring.evaluator import Evaluator, NoiseKey, Scoring, SolveFailed
 from harness.measuring.measurements import Measurements
 from harness.measuring.tally import Tally
 from harness.records.arrays import pack
@@ -62,8 +62,9 @@ def _density_grid(evaluator: Evaluator, test: Sequence[Rows]) -> Arrays:
     axes = [np.linspace(a, b, GRID) for a, b in zip(low - margin, high + margin, strict=True)]
     points = np.stack(np.meshgrid(*axes), axis=-1).reshape(-1, 2)
     size = evaluator.trial.evaluation.batch
+    exact = Scoring.of(evaluator.trial, "test")._replace(trace="exact")
     parts = [
-        evaluator.log_likelihood(points[start : start + size], NoiseKey("grid"), "exact")[0]
+        evaluator.log_likelihood(points[start : start + size], NoiseKey("grid"), exact)[0]
         for start in range(0, len(points), size)
     ]
     # Preprocessing of 2-D data is a shift and a scale per axis, so axes map to axes.

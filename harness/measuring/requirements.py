@@ -4,17 +4,47 @@ from __future__ import annotations
 
 from importlib import metadata
 
-from harness.datasets.base import Dataset
-from harness.errors import MetricError
+import numpy as np
+
+from harness.datasets.base import SPLITS, Dataset
+from harness.datasets.images import ImageDataset
+from harness.errors import DataError, MetricError
 from harness.metrics.paddingflow import protocol_cost
 from harness.trial import Trial
 
-__all__ = ["require_measurable"]
+__all__ = ["require_measurable", "require_representable"]
+
+_LOOKED_AT = 10_000
 
 _LIBRARIES = {
     "sample_metrics": ("POT", "scipy", "scikit-learn"),
     "image_metrics": ("scikit-learn",),
 }
+
+
+def require_representable(trial: Trial, dataset: Dataset) -> None:
+    """Raises before a training whose data are infinite in its precision: it would seem to diverge.
+
+    The first rows of each split are looked at.
+
+    Arguments:
+        trial: The trial.
+        dataset: Its data.
+
+    Raises:
+        DataError: A value is larger than the precision of the trial can hold.
+    """
+    if trial.dtype == "float64" or isinstance(dataset, ImageDataset):
+        return  # float64 holds whatever was read, and encoded pixels are bounded
+    most = float(np.finfo(trial.dtype).max)
+    for split in SPLITS:
+        for chunk in dataset.chunks(split, limit=_LOOKED_AT):
+            largest = float(np.abs(chunk.x).max(initial=0.0))
+            if largest > most:
+                raise DataError(
+                    f"dataset '{dataset.info.name}' has values up to {largest:.2g}, beyond the "
+                    f"range of {trial.dtype} ({most:.2g}); scale them, or write precision: float64"
+                )
 
 
 def require_measurable(trial: Trial, dataset: Dataset, at_hand: int | None) -> None:

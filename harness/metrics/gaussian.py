@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -13,7 +14,10 @@ from harness.datasets.base import Dataset, Float, Rows
 from harness.datasets.folders import cache_dir, publish
 from harness.errors import DataError
 
-__all__ = ["RIDGES", "Gaussian", "fit", "gaussian_nll", "remembered_gaussian_nll"]
+__all__ = [
+    *("RIDGES", "Baseline", "Gaussian", "fit", "gaussian_nll", "remembered_baseline"),
+    "remembered_gaussian_nll",
+]
 
 VERSION = 1
 """Of the fit; another one is not taken from the cache."""
@@ -36,6 +40,19 @@ class Gaussian:
     factor: Float
     ridge: float
 
+    @property
+    def dependent(self) -> list[int]:
+        """Features that are constant or follow from those before them: the data lie in a plane.
+
+        No density on them has a bound, and what is scored is the ridge, or the rounding.
+        """
+        variances = np.sum(self.factor**2, axis=1)
+        left = np.diag(self.factor) ** 2
+        # What the ridge added, times what a dependence multiplies it by.
+        added = 100.0 * self.ridge * float(np.mean(variances))
+        without = left <= np.maximum(added, 1e-12 * variances)
+        return [column for column, found in enumerate(without.tolist()) if found]
+
     def log_prob(self, x: Float) -> Float:
         """Log-density of rows [n, ...] in nats, [n]."""
         centred = x.reshape(len(x), -1) - self.mean
@@ -44,6 +61,20 @@ class Gaussian:
         constant = 0.5 * len(self.mean) * np.log(2.0 * np.pi)
         result: Float = -0.5 * np.sum(white * white, axis=0) - log_det - constant
         return result
+
+
+class Baseline(NamedTuple):
+    """What a Gaussian scores on a dataset.
+
+    Arguments:
+        nll: Mean negative log-likelihood of the test rows, nats.
+        rows: Number of these rows.
+        dependent: Features of the training rows that have no density.
+    """
+
+    nll: float
+    rows: int
+    dependent: tuple[int, ...]
 
 
 def fit(chunks: Iterable[Rows]) -> Gaussian:
@@ -94,16 +125,23 @@ def remembered_gaussian_nll(
     Raises:
         DataError: The rows are discrete.
     """
+    found = remembered_baseline(dataset, digest, rows_limit)
+    return found.nll, found.rows
+
+
+def remembered_baseline(dataset: Dataset, digest: str, rows_limit: int | None = None) -> Baseline:
+    """The same with the features that have no density; see `remembered_gaussian_nll`."""
     key = f"{dataset.info.name}-{digest}-{rows_limit or 'all'}-v{VERSION}"
     note = cache_dir() / "gaussian" / f"{key}.json"
     with suppress(OSError, ValueError, KeyError, TypeError):
         known = json.loads(note.read_bytes())
-        return float(known["nll"]), int(known["rows"])
-    nll, rows = gaussian_nll(dataset, rows_limit)
-    text = json.dumps({"nll": nll, "rows": rows}).encode()
+        dependent = tuple(int(column) for column in known["dependent"])
+        return Baseline(float(known["nll"]), int(known["rows"]), dependent)
+    found = _baseline(dataset, rows_limit)
+    text = json.dumps(found._asdict()).encode()
     with suppress(OSError):
         publish(note, lambda file: file.write(text))
-    return nll, rows
+    return found
 
 
 def gaussian_nll(dataset: Dataset, rows_limit: int | None = None) -> tuple[float, int]:
@@ -122,6 +160,11 @@ def gaussian_nll(dataset: Dataset, rows_limit: int | None = None) -> tuple[float
     Raises:
         DataError: The rows are discrete: a density on them has no upper bound.
     """
+    found = _baseline(dataset, rows_limit)
+    return found.nll, found.rows
+
+
+def _baseline(dataset: Dataset, rows_limit: int | None) -> Baseline:
     if dataset.info.likelihood != "density":
         raise DataError(
             f"dataset '{dataset.info.name}' has discrete pixels, on which no density has a bound"
@@ -131,4 +174,4 @@ def gaussian_nll(dataset: Dataset, rows_limit: int | None = None) -> tuple[float
     for chunk in dataset.chunks("test", limit=rows_limit):
         total -= float(np.sum(gaussian.log_prob(chunk.x) + chunk.log_volume))
         count += len(chunk.x)
-    return total / count, count
+    return Baseline(total / count, count, tuple(gaussian.dependent))

@@ -9,6 +9,7 @@ from harness import backends
 from harness.errors import InputError, Problem
 from harness.labels import MAIN_AXES, label
 from harness.planning.states import State, States
+from harness.records.folder import Damaged
 from harness.specs.resources import Resources
 from harness.suites.builtin import find_suite
 from harness.suites.filters import Fields, fields_of, parse_filter
@@ -39,7 +40,8 @@ class PlannedTrial:
 
     Arguments:
         trial: The resolved spec.
-        state: `to_run`, `finished` (a record exists) or `skipped`.
+        state: `to_run`, `to_score` (its model is trained), `finished` (a record exists) or
+            `skipped`.
         reason: Why it is skipped, or a remark such as "will download 817 MB".
         resources: What it gets.
     """
@@ -48,6 +50,11 @@ class PlannedTrial:
     state: State
     reason: str | None
     resources: Resources
+
+    @property
+    def is_waiting(self) -> bool:
+        """True if something is to be computed."""
+        return self.state in ("to_run", "to_score")
 
 
 @dataclass(frozen=True)
@@ -113,14 +120,16 @@ def plan_suite(suite: str | Path, root: str | Path) -> Plan:
 
     Raises:
         InputError: The suite is invalid.
-        RecordError: A record under the root cannot be read.
+        RecordError: Records of its trials are damaged; it names all of them.
     """
     loaded = load_suite(find_suite(str(suite)))
     states = States(Path(root))
-    planned = []
+    planned, damaged = [], Damaged()
     for point in expand(loaded):
-        state, reason = states.of(point.trial, excluded=point.excluded)
-        planned.append(PlannedTrial(point.trial, state, reason, point.resources))
+        with damaged:
+            state, reason = states.of(point.trial, excluded=point.excluded)
+            planned.append(PlannedTrial(point.trial, state, reason, point.resources))
+    damaged.refuse()
     return Plan(
         suite=loaded.name,
         description=loaded.description,
@@ -169,7 +178,7 @@ def _fields(planned: PlannedTrial) -> Fields:
 
 def require_backends(plan: Plan) -> None:
     """Raises BackendNotInstalled if a trial to run needs a framework that is not installed."""
-    for name in dict.fromkeys(p.trial.backend for p in plan.trials if p.state == "to_run"):
+    for name in dict.fromkeys(p.trial.backend for p in plan.trials if p.is_waiting):
         backends.require(backends.get_backend(name))
 
 

@@ -1,24 +1,24 @@
-"""The state of a trial before anything runs: finished, skipped (and why), or to run."""
+"""The state of a trial before anything runs: finished, skipped (and why), to run or to score."""
 
 from __future__ import annotations
 
 import functools
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
 
 from harness import backends
 from harness.datasets import registry as datasets
-from harness.errors import RecordError
-from harness.records.folder import TrialFolder, status_of
+from harness.records.folder import TrialFolder, ids_under, trial_ids
 from harness.records.status import Status
+from harness.records.trained import TrainedFolder, TrainedRecord
 from harness.records.version import __version__
 from harness.trial import Trial
 
 __all__ = ["State", "States"]
 
-State = Literal["to_run", "finished", "skipped"]
+State = Literal["to_run", "to_score", "finished", "skipped"]
+"""`to_score`: its model is trained, by this trial or one that differs in its evaluation."""
 
 
 class States:
@@ -30,7 +30,8 @@ class States:
 
     def __init__(self, root: Path) -> None:
         self._root = root
-        self._recorded = _subfolders(root / "trials")
+        self._recorded = frozenset(trial_ids(root))
+        self._models = frozenset(ids_under(root / "trained"))
         self._declare = functools.cache(datasets.declare)
         self._backend = functools.cache(backends.get_backend)
 
@@ -49,15 +50,20 @@ class States:
         result = self._result(trial)
         if result is None:
             return self._possible(trial)
-        status = status_of(result)
+        status = Status(result["status"])
         if not status.is_final:
             return self._possible(trial, f"failed before: {status.value}")
         if rerun:
-            return self._possible(trial, f"runs again; recorded status: {status.value}")
+            remark = f"runs again; recorded status: {status.value}"
+            return self._possible(trial, remark, anew=True)
         return "finished", _remark(result)
 
-    def _possible(self, trial: Trial, remark: str | None = None) -> tuple[State, str | None]:
-        """`to_run`, unless the backend does not support the trial or its data are not there."""
+    def _possible(
+        self, trial: Trial, remark: str | None = None, *, anew: bool = False
+    ) -> tuple[State, str | None]:
+        """`to_run`, or `to_score` if its model is trained and it is not to begin anew, unless the
+        backend does not support the trial or its data are not there.
+        """
         unsupported = self._backend(trial.backend).supports(trial)
         if unsupported is not None:
             return "skipped", f"{trial.backend} does not support it: {unsupported.reason}"
@@ -65,7 +71,18 @@ class States:
         download = data.reason is not None and data.reason.startswith("will download")
         if not data.available and not download:
             return "skipped", f"no data: {data.reason}"
-        return "to_run", remark or (data.reason if download else None)
+        remark = remark or (data.reason if download else None)
+        trained = None if anew else self._trained(trial)
+        if trained is None:
+            return "to_run", remark
+        by = f"trained by {trained.trial_id}"
+        return "to_score", by if remark is None else f"{remark}; {by}"
+
+    def _trained(self, trial: Trial) -> TrainedRecord | None:
+        # Most roots hold no model of another trial: one look at the folder.
+        if not self._models or trial.training_id not in self._models:
+            return None
+        return TrainedFolder(self._root, trial.training_id).read()
 
     def _result(self, trial: Trial) -> Mapping[str, object] | None:
         # One look at the folder instead of one at each trial's.
@@ -74,18 +91,9 @@ class States:
         return TrialFolder(self._root, trial.id).read_result()
 
 
-def _subfolders(folder: Path) -> frozenset[str]:
-    try:
-        return frozenset(os.listdir(folder))
-    except FileNotFoundError:
-        return frozenset()
-    except OSError as error:
-        raise RecordError(f"{folder}: cannot be read: {error.strerror}") from error
-
-
 def _remark(result: Mapping[str, object]) -> str | None:
     """What is worth knowing of a finished trial: that it diverged, or which version ran it."""
-    status = status_of(result)
+    status = Status(result["status"])
     remarks = [] if status is Status.OK else [status.value]
     environment = result.get("environment")
     version = environment.get("harness") if isinstance(environment, dict) else None

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import stat
 import sys
 import tempfile
 import time
@@ -17,12 +18,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-__all__ = ["Lease", "lease", "pin", "usable_cores"]
+from harness.errors import HarnessError, sentence_of
+
+__all__ = ["Lease", "lease", "pin", "private_folder", "usable_cores"]
 
 PATIENCE_S = 5.0
 """How long to wait for free cores: a killed trial may need a moment to die."""
 _POLL_S = 0.05
 _MOST_TRIALS = 4096
+_KEPT = ("JAX_PLATFORMS", "JAX_COMPILATION_CACHE", "JAX_TRACEBACK")
+"""Variables of jax that say where, not what, it computes."""
 
 
 def usable_cores() -> tuple[int, ...]:
@@ -34,11 +39,28 @@ def usable_cores() -> tuple[int, ...]:
     return tuple(sorted(cores))
 
 
-def lock_folder() -> Path:
-    """Folder of the lock files: one a user, since others' files cannot be locked."""
-    folder = Path(tempfile.gettempdir()) / f"cnf-harness-{os.getuid()}"
-    folder.mkdir(mode=0o700, exist_ok=True)
-    return folder
+def private_folder() -> Path:
+    """Folder of the lock files: one a user, since others' files cannot be locked.
+
+    Anybody may have made something of that name first; the next name is taken then, by all
+    processes of the user.
+
+    Raises:
+        HarnessError: There is no place for it.
+    """
+    name = f"cnf-harness-{os.getuid()}"
+    try:
+        parent = Path(tempfile.gettempdir())
+        for folder in (parent / name, *(parent / f"{name}-{k}" for k in range(2, 10))):
+            with suppress(FileExistsError):
+                folder.mkdir(mode=0o700)
+            status = folder.lstat()
+            if stat.S_ISDIR(status.st_mode) and status.st_uid == os.getuid():
+                return folder
+    except OSError as error:
+        place = error.filename or "the temporary folder"
+        raise HarnessError(f"{sentence_of(error, place)}; TMPDIR names another") from error
+    raise HarnessError(f"{parent / name}: belongs to somebody else; TMPDIR names another folder")
 
 
 @dataclass
@@ -78,7 +100,7 @@ def lease(
         folder: Where the lock files lie.
         patience: Seconds to wait for free cores before sharing some.
     """
-    folder = folder or lock_folder()
+    folder = folder or private_folder()
     held: list[int] = []
     try:
         node = os.open(folder / "node", os.O_RDWR | os.O_CREAT, 0o600)
@@ -146,8 +168,13 @@ def _is_locked(path: Path) -> bool:
 def pin(cores: tuple[int, ...], device: Literal["cpu", "gpu"]) -> None:
     """Binds this process to `cores` and fixes thread counts; call before numpy and frameworks.
 
-    torch reads the thread variables; XLA's pools follow the affinity alone.
+    torch reads the thread variables; XLA's pools follow the affinity alone. Switches of jax that a
+    user has set for other programs (JAX_DISABLE_JIT, JAX_DEBUG_NANS, ...) are not for a trial,
+    whose spec says all that its numbers depend on.
     """
+    for name in [name for name in os.environ if name.startswith("JAX_")]:
+        if not name.startswith(_KEPT):
+            del os.environ[name]
     count = str(len(cores))
     os.environ.update(OMP_NUM_THREADS=count, MKL_NUM_THREADS=count, OPENBLAS_NUM_THREADS=count)
     if device == "cpu":

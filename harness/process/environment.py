@@ -25,7 +25,10 @@ _ISA = (
     *("avx", "avx2", "fma", "avx512f", "avx512bw", "avx512vl", "avx512_vnni", "avx512_bf16"),
     *("amx_tile", "amx_bf16", "asimd", "sve"),
 )
-_VARIABLES = ("CUDA_", "CUBLAS_", "JAX_", "MKL_", "OMP_", "OPENBLAS_", "XLA_")
+_VARIABLES = (
+    *("CUDA_", "CUBLAS_", "CUDNN_", "EQX_", "JAX_", "KMP_", "MKL_", "NVIDIA_TF32_OVERRIDE"),
+    *("OMP_", "ONEDNN_", "OPENBLAS_", "PYTORCH_", "TORCH", "XLA_"),
+)
 _LIBRARIES = ("numpy", "safetensors")
 _COMPANIONS = {"jax": ("jaxlib",)}
 _SCALARS = (str, int, float, bool)

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
+from harness.errors import RecordError
 from harness.records.files import dumps, now
+from harness.records.readers import read_object
 
 __all__ = [
     "Interrupted",
@@ -122,10 +123,14 @@ class Watch:
         values = {**asdict(self._last), **changes}
         values |= {"alive_s": self.alive_s(), "saved_s": self._saved_s, "timestamp_ms": now()}
         self._last = Progress(**values)
-        # Neither durable nor part of the record: no fsync.
+        # Neither durable nor part of the record: no fsync, and a full disk is said elsewhere.
         temporary = self._path.with_name(f".{_NAME}")
-        temporary.write_bytes(dumps(asdict(self._last)))
-        os.replace(temporary, self._path)
+        try:
+            temporary.write_bytes(dumps(asdict(self._last)))
+            os.replace(temporary, self._path)
+        except OSError:
+            with suppress(OSError):
+                temporary.unlink()
         if self._listener is not None:
             self._listener(self._last)
 
@@ -165,14 +170,18 @@ def began(attempt: Path) -> bool:
 
 
 def read_progress(attempt: Path) -> Progress | None:
-    """Reads the last progress of an attempt; None if it has published none."""
+    """Reads the last progress of an attempt; None if it has published none that can be read."""
     try:
-        values = json.loads((attempt / _NAME).read_bytes())
+        values = read_object(attempt / _NAME)
+        if values is None:
+            return None
         if "stage" in values:  # the name of `phase` in version 0.1
             values["phase"] = values.pop("stage")
-        return Progress(**values)
-    except (OSError, ValueError, TypeError):
+        found = Progress(**values)
+    except (RecordError, TypeError):
         return None
+    numbers = [value for name, value in values.items() if name != "phase" and value is not None]
+    return found if all(isinstance(value, int | float) for value in numbers) else None
 
 
 def lost_seconds(attempt: Path) -> float:

@@ -54,10 +54,11 @@ class Problems:
         problem = place.problem(message, known=tuple(known), found=found, fix=fix)
         self._found.setdefault(key, problem)
 
-    def extend(self, error: InputError) -> None:
-        """Adds mistakes that were found elsewhere."""
+    def extend(self, error: InputError, at: Place | None = None) -> None:
+        """Adds mistakes that were found elsewhere, or in a text that stands at a place."""
         for problem in error.problems:
-            self._found.setdefault((problem.place, 0, 0, problem.message), problem)
+            where = (at.file, at.line, at.column) if at else (problem.place, 0, 0)
+            self._found.setdefault((*where, problem.message), problem)
 
     def __bool__(self) -> bool:
         return bool(self._found)
@@ -207,12 +208,27 @@ def _wrong_value(group: Sequence[_Complaint], problems: Problems) -> None:
     expected = ([f"one of {', '.join(literals)}"] if literals else []) + expected
     if not expected:
         expected = [str(group[0].detail["msg"])]
-    fix = None
-    if isinstance(node.value, str) and _is_number(node.value):
-        fix = "remove the quotes"
     problems.add(
-        node.place, f"'{name}' must be {' or '.join(expected)}, found {node.kind()}", fix=fix
+        node.place,
+        f"'{name}' must be {' or '.join(expected)}, found {node.kind()}",
+        fix=_as_number(node) if any("number" in word for word in expected) else None,
     )
+
+
+def _as_number(node: Node) -> str | None:
+    """How to write what looks like a number, in YAML 1.2."""
+    value, place = node.value, node.place
+    if isinstance(value, float) and value.is_integer() and abs(value) < 2**53:
+        return f"write {int(value)}"
+    if not isinstance(value, str):
+        return None
+    if place.text[place.column - 1 : place.column] in ("'", '"'):
+        return "remove the quotes" if _is_number(value) else None
+    if re.fullmatch(r"\d+:[0-5]?\d", value):
+        whole, sixtieths = map(int, value.split(":"))
+        return f"write one number, {whole + sixtieths / 60:g} or {60 * whole + sixtieths}"
+    plain = value.replace("_", "") if _is_number(value) else value.replace(",", ".")
+    return f"write {plain}" if _is_number(plain) else None
 
 
 def _literals(complaint: _Complaint) -> list[str]:
@@ -224,11 +240,18 @@ def _literals(complaint: _Complaint) -> list[str]:
 
 def _fields(kind: Any, path: Sequence[str]) -> list[str]:  # noqa: ANN401
     """Field names of the dataclass that stands at `path` below the dataclass `kind`."""
+    kinds = _dataclasses(kind)
     for key in path:
-        kind = typing.get_type_hints(kind)[key]
-        if typing.get_origin(kind) is tuple:
-            kind = typing.get_args(kind)[0]
-    return [field.name for field in dataclasses.fields(kind)]
+        hints = [typing.get_type_hints(each) for each in kinds]
+        kinds = [found for hint in hints if key in hint for found in _dataclasses(hint[key])]
+    return list(dict.fromkeys(field.name for each in kinds for field in dataclasses.fields(each)))
+
+
+def _dataclasses(kind: Any) -> list[type]:  # noqa: ANN401
+    """The dataclasses in an annotation: itself, members of a union, items of a tuple."""
+    if dataclasses.is_dataclass(kind):
+        return [kind] if isinstance(kind, type) else []
+    return [found for part in typing.get_args(kind) for found in _dataclasses(part)]
 
 
 def _is_number(text: str) -> bool:

@@ -26,6 +26,7 @@ __all__ = ["parse_yaml", "read_yaml"]
 MAX_BYTES = 1_000_000
 MAX_DEPTH = 50
 MAX_NODES = 100_000
+MAX_INTEGER = 2**64
 
 _NULL = re.compile(r"null|Null|NULL|~|")
 _BOOL = re.compile(r"true|True|TRUE|false|False|FALSE")
@@ -50,11 +51,13 @@ def read_yaml(path: Path, shown: str | None = None) -> Node:
     """
     name = shown or str(path)
     try:
-        if path.stat().st_size > MAX_BYTES:
+        # Pipes and devices do not say how long they are.
+        with path.open("rb") as file:
+            raw = file.read(MAX_BYTES + 1)
+        if len(raw) > MAX_BYTES:
             raise InputError(
                 [Problem(name, f"the file is larger than {MAX_BYTES:,} bytes; is it a suite?")]
             )
-        raw = path.read_bytes()
     except FileNotFoundError:
         siblings = tuple(sorted(p.name for p in path.parent.glob("*.yaml")))
         raise InputError(
@@ -200,7 +203,10 @@ class _Composer:
         keys: dict[str, Place] = {}
         for key, value in zip(children[::2], children[1::2], strict=True):
             if not isinstance(key.value, str):
-                self._add(key.place, f"a key must be text, found {key.kind()}")
+                fix = None
+                if isinstance(key.value, int) and not value.place.width:
+                    fix = "write decimals with a point, as in 0.001: a comma ends a value"
+                self._add(key.place, f"a key must be text, found {key.kind()}", fix=fix)
             elif key.value in entries:
                 first = keys[key.value].line
                 self._add(
@@ -274,7 +280,10 @@ def _plain_scalar(text: str) -> Scalar:
     if _BOOL.fullmatch(text):
         return text.lower() == "true"
     if _INT.fullmatch(text):
-        return int(text, {"0o": 8, "0x": 16}.get(text[:2], 10))
+        value = int(text, {"0o": 8, "0x": 16}.get(text[:2], 10))
+        if abs(value) >= MAX_INTEGER:
+            raise ValueError(text)
+        return value
     if _FLOAT.fullmatch(text):
         return float(text)
     return _SPECIAL.get(text, text)

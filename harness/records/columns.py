@@ -53,7 +53,7 @@ def result_columns(result: Mapping[str, Any]) -> dict[str, Scalar]:
     """
     columns = flatten({name: result.get(name) for name in _HEAD})
     for name, metric in (result.get("metrics") or {}).items():
-        details = dict(metric)
+        details = dict(metric or {})
         columns |= flatten({metric_column(name): details.pop("value", None)})
         columns |= flatten(details, f"{metric_column(name)}.")
     for part in _PARTS:

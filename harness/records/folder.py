@@ -12,30 +12,30 @@ Neither Ray nor MLflow holds anything that a second run of the same command need
 
 from __future__ import annotations
 
-import dataclasses
-import json
 import os
+import re
 from collections.abc import Collection, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from harness.errors import RecordError
-from harness.records.files import commit, dumps, now, replace, sync_folder
-from harness.records.status import Status
+from harness.records.files import commit, dumps, replace, set_aside, storing
+from harness.records.readers import SCHEMA_VERSION, read_result, read_spec, read_suites
 from harness.specs.resources import Resources
-from harness.trial import Trial, canonical_json, decode, encode, identity_of
+from harness.trial import Trial, encode
 
 __all__ = [
     "DEFAULT_ROOT",
-    "SCHEMA_VERSION",
+    "Damaged",
+    "Record",
     "TrialFolder",
-    "read_results",
-    "read_spec",
-    "status_of",
+    "ids_under",
+    "read_records",
+    "trial_ids",
 ]
 
-SCHEMA_VERSION = 1
 DEFAULT_ROOT = Path("runs")
 """The run root where neither the command line nor HARNESS_ROOT names one."""
 
@@ -76,14 +76,29 @@ class TrialFolder:
         """Folder of an attempt."""
         return self.path / f"attempt-{attempt_id}"
 
+    def begin(self, attempt_id: str) -> Path:
+        """Makes the folder of an attempt.
+
+        Raises:
+            StorageError: The run root cannot be written.
+        """
+        path = self.attempt(attempt_id)
+        with storing(path):
+            path.mkdir(parents=True)
+        return path
+
     def attempts(self) -> list[Path]:
         """Folders of all attempts, by name."""
-        return sorted(self.path.glob("attempt-*"))
+        return sorted(path for path in self.path.glob("attempt-*") if path.is_dir())
 
     def write_spec(self, trial: Trial, resources: Resources, suite: str | None = None) -> None:
         """Writes spec.json; the suites that share the trial are gathered in it."""
-        self.path.mkdir(parents=True, exist_ok=True)
-        known = self.suites()
+        with storing(self.path):
+            self.path.mkdir(parents=True, exist_ok=True)
+        known: list[str] = []
+        # A damaged one is made anew: the plan has all that it said but the names of suites.
+        with suppress(RecordError):
+            known = self.suites()
         spec = {
             "schema_version": SCHEMA_VERSION,
             "trial_id": trial.id,
@@ -95,16 +110,29 @@ class TrialFolder:
 
     def suites(self) -> list[str]:
         """Names of the suites that have run the trial."""
-        spec = _read(self.spec) or {}
-        return [str(name) for name in spec.get("suites", [])]
+        return read_suites(self.spec)
+
+    def read_spec(self) -> tuple[Trial, Resources]:
+        """What spec.json holds.
+
+        Raises:
+            RecordError: It is absent, damaged, or another trial.
+        """
+        trial, resources = read_spec(self.spec)
+        if trial.id != self.trial_id:
+            raise RecordError(
+                f"{self.spec}: the spec of trial {trial.id}, in the folder of trial "
+                f"{self.trial_id}; move it away, and run the suite again"
+            )
+        return trial, resources
 
     def read_result(self) -> dict[str, Any] | None:
         """The committed result, None if there is none.
 
         Raises:
-            RecordError: It is damaged.
+            RecordError: It is damaged, or the record of another trial.
         """
-        return _read(self.result)
+        return read_result(self.result, self.trial_id)
 
     def commit_result(self, result: Mapping[str, Any]) -> bool:
         """Commits the result of the trial; False if one is there."""
@@ -116,94 +144,97 @@ class TrialFolder:
         Arguments:
             attempts: Set the attempts aside too, so that the trial starts anew.
         """
-        old = [self.result, *([self.choices] if attempts else [])]
-        old = [path for path in old if path.exists()] + (self.attempts() if attempts else [])
-        if not old:
-            return
-        stamp = now()
-        # Two results can be set aside within a millisecond.
-        while (place := self.path / f"replaced-{stamp}").exists():
-            stamp += 1
-        place.mkdir()
-        for path in old:
-            os.replace(path, place / path.name)
-        sync_folder(self.path)
+        more = [self.choices, *self.attempts()] if attempts else []
+        set_aside(self.path, [self.result, *more])
 
     def replaced(self) -> list[dict[str, Any]]:
-        """Results that were set aside."""
-        return list(_read_all(self.path, "replaced-*/result.json"))
+        """Results that were set aside; those that cannot be read are left out."""
+        found = []
+        for path in sorted(self.path.glob("replaced-*/result.json")):
+            with suppress(RecordError):
+                found.append(read_result(path, self.trial_id))
+        return [result for result in found if result is not None]
 
 
-def read_spec(path: Path) -> tuple[Trial, Resources]:
-    """Reads a spec.json.
+@dataclass(frozen=True)
+class Record:
+    """A trial that has ended.
+
+    Arguments:
+        folder: Where its record lies.
+        trial: Its spec.
+        result: What result.json holds.
+    """
+
+    folder: TrialFolder
+    trial: Trial
+    result: Mapping[str, Any]
+
+
+def trial_ids(root: Path) -> list[str]:
+    """Ids of the trials that have a folder under a run root; copies of folders have other names.
 
     Raises:
-        RecordError: It is absent, damaged, or not the trial it says it is.
+        RecordError: The folder cannot be read.
     """
-    spec = _read(path)
-    if spec is None:
-        raise RecordError(f"{path}: no such file")
+    return ids_under(root / "trials")
+
+
+def ids_under(folder: Path) -> list[str]:
+    """Names of a folder's entries that are ids; none if it is absent.
+
+    Raises:
+        RecordError: The folder cannot be read.
+    """
     try:
-        # The identity is of what was written: a record of an earlier version says less.
-        written = identity_of(canonical_json(spec["trial"]))
-        trial: Trial = dataclasses.replace(decode(Trial, spec["trial"]), identity=written)
-        resources: Resources = decode(Resources, spec["resources"])
-    except (KeyError, TypeError, AttributeError) as error:
-        raise RecordError(f"{path}: not a spec of this version: {error}") from error
-    if trial.id != spec.get("trial_id"):
-        raise RecordError(f"{path}: says trial {spec.get('trial_id')} but describes {trial.id}")
-    return trial, resources
+        return sorted(name for name in os.listdir(folder) if _ID.fullmatch(name))
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        raise RecordError(f"{folder}: cannot be read: {error.strerror}") from error
 
 
-def read_results(root: Path, trial_ids: Collection[str] | None = None) -> Iterator[dict[str, Any]]:
-    """Yields committed results under a run root, by trial id.
+def read_records(root: Path, wanted: Collection[str] | None = None) -> Iterator[Record]:
+    """Yields the records under a run root, by trial id; those that are damaged are left out.
 
     Arguments:
         root: The run root.
-        trial_ids: Only these trials, no file of another is opened; None means all.
+        wanted: Only these trials, no file of another is opened; None means all.
 
     Raises:
-        RecordError: One is damaged.
+        RecordError: After the last: it names all that are damaged.
     """
-    if trial_ids is None:
-        trial_ids = [path.parent.name for path in root.glob("trials/*/result.json")]
-    for trial_id in sorted(set(trial_ids)):
-        result = TrialFolder(root, trial_id).read_result()
-        if result is not None:
-            yield result
+    damaged = Damaged()
+    for trial_id in trial_ids(root) if wanted is None else sorted(set(wanted)):
+        folder = TrialFolder(root, trial_id)
+        with damaged:
+            result = folder.read_result()
+            if result is not None:
+                yield Record(folder, folder.read_spec()[0], result)
+    damaged.refuse()
 
 
-def status_of(result: Mapping[str, Any]) -> Status:
-    """How a trial ended.
+class Damaged:
+    """Gathers the records that cannot be read, so that all are named in one pass."""
 
-    Arguments:
-        result: What result.json holds.
+    def __init__(self) -> None:
+        self._messages: list[str] = []
 
-    Raises:
-        RecordError: This version does not know its status.
-    """
-    try:
-        return Status(result.get("status"))
-    except ValueError as error:
-        trial = result.get("trial_id")
-        raise RecordError(f"the record of trial {trial} cannot be read: {error}") from error
-
-
-def _read_all(folder: Path, pattern: str) -> Iterator[dict[str, Any]]:
-    for path in sorted(folder.glob(pattern)):
-        values = _read(path)
-        if values is not None:
-            yield values
-
-
-def _read(path: Path) -> dict[str, Any] | None:
-    """The values of a file of JSON, None if it is absent."""
-    try:
-        value = json.loads(path.read_bytes())
-    except FileNotFoundError:
+    def __enter__(self) -> None:
         return None
-    except (OSError, ValueError) as error:
-        raise RecordError(f"{path}: cannot be read: {error}") from error
-    if not isinstance(value, dict):
-        raise RecordError(f"{path}: not a record")
-    return value
+
+    def __exit__(self, kind: object, error: object, trace: object) -> bool:
+        if isinstance(error, RecordError):
+            self._messages.append(str(error))
+            return True
+        return False
+
+    def refuse(self) -> None:
+        """Raises RecordError if there were any."""
+        if len(self._messages) > 1:
+            self._messages.append(f"{len(self._messages)} records are damaged")
+        if self._messages:
+            raise RecordError("\n".join(self._messages))
+
+
+_ID = re.compile("[0-9a-f]{16}")

@@ -12,8 +12,8 @@ from typing import Any
 import pandas as pd
 
 from harness.records.columns import Scalar, result_columns, trial_columns
-from harness.records.files import read_lines
-from harness.records.folder import TrialFolder, read_results, read_spec
+from harness.records.folder import TrialFolder, read_records
+from harness.records.readers import read_lines
 from harness.trial import AXES, Trial
 
 __all__ = ["HISTORY_COLUMNS", "frame_of", "history", "history_of", "load", "row"]
@@ -39,13 +39,10 @@ def load(root: Path | str, trial_ids: Collection[str] | None = None) -> pd.DataF
         without a committed result have no row.
 
     Raises:
-        RecordError: A record is damaged; the message names the file.
+        RecordError: Records are damaged; the message names each file.
     """
     folder = Path(root)
-    return frame_of(
-        row(read_spec(TrialFolder(folder, result["trial_id"]).spec)[0], result)
-        for result in read_results(folder, trial_ids)
-    )
+    return frame_of(row(record.trial, record.result) for record in read_records(folder, trial_ids))
 
 
 def row(trial: Trial, result: Mapping[str, Any]) -> dict[str, Scalar]:

@@ -19,12 +19,13 @@ from typing import TYPE_CHECKING, Any
 from harness.labels import label, trial_name
 from harness.records.columns import PARTS, Scalar, flatten, result_columns, trial_columns
 from harness.records.files import dumps
-from harness.records.folder import TrialFolder, read_results, read_spec
+from harness.records.folder import Damaged, Record, read_records
 from harness.records.mlflow_store import (
     TrackingError,
     connected,
     experiment_id,
     locked,
+    make_database,
     newest_runs,
     runs_of,
     tracking_uri,
@@ -66,25 +67,49 @@ def sync(
     Raises:
         TrackingError: MLflow is not installed, does not answer, or refused; what was written so
             far is kept, and the next call goes on.
-        RecordError: A record is damaged.
+        RecordError: Records are damaged; it names them, and all others are exported.
     """
-    records = list(_records(root, trial_ids))
-    if not records:
-        return 0
-    with locked(root), connected(uri or tracking_uri(root)) as client:
-        experiment = experiment_id(client)
-        existing = runs_of(client, experiment, trial_ids)
-        written = 0
-        for record in records:
-            for attempt_id in record.replaced:
-                for run in existing.get((record.trial_id, attempt_id), ()):
-                    client.delete_run(run.info.run_id)
-            runs = existing.get((record.trial_id, record.attempt_id), [])
-            if runs and runs[0].data.tags.get("synced") == record.digest:
-                continue
-            _export(client, experiment, record, root, runs[0].info.run_id if runs else None)
-            written += 1
-        return written
+    records: list[_Record] = []
+    damaged = Damaged()
+    with damaged:
+        for record in read_records(root, trial_ids):
+            with damaged:
+                records.append(_exportable(record))
+    written = _write(root, uri, trial_ids, records) if records else 0
+    damaged.refuse()
+    return written
+
+
+def _write(
+    root: Path, uri: str | None, trial_ids: Collection[str] | None, records: Sequence[_Record]
+) -> int:
+    """Writes what the mirror does not have; returns the number of records written."""
+    with locked(root):
+        if uri is None:
+            make_database(root)
+        with connected(uri or tracking_uri(root)) as client:
+            return _bring_up_to_date(client, root, trial_ids, records)
+
+
+def _bring_up_to_date(
+    client: Any,  # noqa: ANN401
+    root: Path,
+    trial_ids: Collection[str] | None,
+    records: Sequence[_Record],
+) -> int:
+    experiment = experiment_id(client)
+    existing = runs_of(client, experiment, trial_ids)
+    written = 0
+    for record in records:
+        for attempt_id in record.replaced:
+            for run in existing.get((record.trial_id, attempt_id), ()):
+                client.delete_run(run.info.run_id)
+        runs = existing.get((record.trial_id, record.attempt_id), [])
+        if runs and runs[0].data.tags.get("synced") == record.digest:
+            continue
+        _export(client, experiment, record, root, runs[0].info.run_id if runs else None)
+        written += 1
+    return written
 
 
 def load(
@@ -147,14 +172,12 @@ class _Record:
         return hashlib.sha256(content).hexdigest()[:16]
 
 
-def _records(root: Path, trial_ids: Collection[str] | None) -> Iterator[_Record]:
-    for result in read_results(root, trial_ids):
-        trial_id = str(result["trial_id"])
-        folder = TrialFolder(root, trial_id)
-        trial, _ = read_spec(folder.spec)
-        replaced = tuple(str(old["attempt_id"]) for old in folder.replaced())
-        attempt_id = str(result["attempt_id"])
-        yield _Record(trial, trial_id, attempt_id, tuple(folder.suites()), replaced, result)
+def _exportable(record: Record) -> _Record:
+    folder = record.folder
+    replaced = tuple(str(old["attempt_id"]) for old in folder.replaced())
+    attempt_id = str(record.result["attempt_id"])
+    suites = tuple(folder.suites())
+    return _Record(record.trial, folder.trial_id, attempt_id, suites, replaced, record.result)
 
 
 def _export(client: Any, experiment: str, record: _Record, root: Path, run_id: str | None) -> None:  # noqa: ANN401

@@ -5,24 +5,28 @@ from __future__ import annotations
 import fcntl
 import logging
 import os
+import uuid
 from collections.abc import Collection, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from harness.errors import HarnessError
+from harness.records.files import storing
 
 __all__ = [
     "TrackingError",
     "connected",
     "experiment_id",
     "locked",
+    "make_database",
     "newest_runs",
     "runs_of",
     "tracking_uri",
 ]
 
 _EXPERIMENT = "cnf-harness"
+_DATABASE = "mlflow.db"
 
 _FEW = 50
 """More trials than these are searched for in one query, with all others."""
@@ -34,7 +38,7 @@ class TrackingError(HarnessError):
 
 def tracking_uri(root: Path) -> str:
     """`MLFLOW_TRACKING_URI` if it is set; otherwise a database under the run root."""
-    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{root.resolve() / 'mlflow.db'}"
+    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{root.resolve() / _DATABASE}"
 
 
 def newest_runs(client: Any, trial_ids: Collection[str] | None) -> dict[str, Any]:  # noqa: ANN401
@@ -90,10 +94,44 @@ def experiment_id(client: Any) -> str:  # noqa: ANN401
 
 @contextmanager
 def locked(root: Path) -> Iterator[None]:
-    """One exporter at a time; a fresh database does not survive two."""
-    with open(root / ".mlflow.lock", "w", encoding="utf-8") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
+    """One exporter at a time; a fresh database does not survive two.
+
+    Raises:
+        StorageError: The run root cannot be written.
+    """
+    with storing(root):
+        file = open(root / ".mlflow.lock", "w", encoding="utf-8")  # noqa: SIM115
+    with file:
+        # Some file systems have no locks; then nobody has to wait.
+        with suppress(OSError):
+            fcntl.flock(file, fcntl.LOCK_EX)
         yield
+
+
+def make_database(root: Path) -> None:
+    """Makes the database under a run root, unless it is there or another store is named.
+
+    MLflow makes its tables one by one, and a database whose making was cut short, by a kill or a
+    full disk, is unusable for good: it gets its name when it is whole. To be called under the
+    lock.
+
+    Raises:
+        TrackingError: MLflow is not installed, or the disk is full.
+    """
+    path = root / _DATABASE
+    if os.environ.get("MLFLOW_TRACKING_URI") or path.exists():
+        return
+    for left in root.glob(f".{_DATABASE}.*"):
+        left.unlink(missing_ok=True)
+    aside = path.with_name(f".{_DATABASE}.{uuid.uuid4().hex}")
+    try:
+        with connected(f"sqlite:///{aside.resolve()}") as client:
+            experiment_id(client)
+        with storing(path):
+            os.replace(aside, path)
+    finally:
+        for left in root.glob(f"{aside.name}*"):
+            left.unlink(missing_ok=True)
 
 
 @contextmanager

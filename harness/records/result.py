@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from harness.records.files import now
-from harness.records.folder import SCHEMA_VERSION, TrialFolder
+from harness.records.folder import TrialFolder
+from harness.records.readers import SCHEMA_VERSION
 from harness.records.status import Status
 
 __all__ = ["Result"]

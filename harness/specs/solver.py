@@ -69,7 +69,7 @@ class FixedSolver:
 
 @dataclass(frozen=True)
 class LibrarySolver:
-    """Any solver of one library under that library's own control; never compared across backends.
+    """A solver of one library under that library's own control; never compared across backends.
 
     Arguments:
         library: `torchdiffeq:<name>` or `diffrax:<Name>`, as the library spells it.

@@ -124,7 +124,9 @@ class Training:
             batches have one shape, or kept.
         stratified: A batch of a 2-D toy has equally many points of each of its components, evenly
             placed where the released code places them so; for toys alone.
-        validation_trace: How the divergence is computed in validation; null means as in the test.
+        validation_trace: How the divergence is computed in validation, which is by the training
+            solver; null means as in training.
+        validation_batch: Examples that are validated in one solve; they share its steps.
         protocol: Name of the preset that supplied the defaults.
     """
 
@@ -143,4 +145,5 @@ class Training:
     last_batch: Literal["drop", "keep"] = "drop"
     stratified: bool = False
     validation_trace: TraceName | None = None
+    validation_batch: Count = 1000
     protocol: Literal["paper", "released-code"] | None = None

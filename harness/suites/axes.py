@@ -12,7 +12,7 @@ from harness.datasets import registry as datasets
 from harness.errors import DataError, InputError
 from harness.reading.nodes import Node
 from harness.reading.validation import Problems, validate
-from harness.solvers import ADAPTIVE_SOLVERS, FIXED_SOLVERS
+from harness.solvers import ADAPTIVE_SOLVERS, FIXED_SOLVERS, LIBRARY_SOLVERS
 from harness.suites.presets import Preset
 from harness.trial import (
     AdaptiveSolver,
@@ -35,8 +35,8 @@ Axes = Mapping[str, tuple[Any, ...]]
 MERGED = ("model", "training", "evaluation")
 """Here a block's mapping is laid over that of `defaults`; elsewhere it replaces it."""
 
-LIBRARY_SOLVER = re.compile(r"(torchdiffeq|diffrax):\w+")
-"""What `library` of a solver looks like; whether there is such a solver the library knows."""
+LIBRARY_SOLVER = re.compile(rf"({'|'.join(sorted(LIBRARY_SOLVERS, reverse=True))}):\w+")
+"""What `library` of a solver looks like."""
 
 Regularizer = dict[RegularizerName, Positive]
 VALUES: Mapping[str, Any] = {**annotations_of(Trial), "regularizer": Regularizer}
@@ -151,18 +151,18 @@ def _fixed_solver(name: str, node: Node, problems: Problems) -> FixedSolver | No
         return None
     adaptive = ", ".join(ADAPTIVE_SOLVERS)
     advice = f"remove it, '{name}' takes equal steps; adaptive solvers are {adaptive}"
-    own = ("rtol", "atol", "first_step", "norm", "max_steps", "end")
-    what, hints = f"the fixed-step solver '{name}'", dict.fromkeys(own, advice)
+    what, hints = f"the fixed-step solver '{name}'", _of_adaptive(FixedSolver, advice)
     value: FixedSolver | None = validate(FixedSolver, node, what, problems, hints=hints)
     return value
 
 
 def _library_solver(node: Node, problems: Problems) -> LibrarySolver | None:
     advice = "remove it: a solver of a library runs under the library's own control"
-    hints = dict.fromkeys(("name", "first_step", "norm", "end"), advice)
-    what = "a solver of a library"
+    what, hints = "a solver of a library", _of_adaptive(LibrarySolver, advice)
     value: LibrarySolver | None = validate(LibrarySolver, node, what, problems, hints=hints)
-    if value is not None and not LIBRARY_SOLVER.fullmatch(value.library):
+    if value is None:
+        return None
+    if not LIBRARY_SOLVER.fullmatch(value.library):
         problems.add(
             node.items()["library"].place,
             f"'library' must be torchdiffeq:<name> or diffrax:<Name>, found '{value.library}'",
@@ -170,7 +170,24 @@ def _library_solver(node: Node, problems: Problems) -> LibrarySolver | None:
             '{library: "diffrax:Kvaerno5"}',
         )
         return None
+    library, _, name = value.library.partition(":")
+    known = LIBRARY_SOLVERS[library]
+    if name not in known:
+        problems.add(
+            node.items()["library"].place,
+            f"{library} has no solver '{name}' for these equations",
+            known=known,
+            found=name,
+        )
+        return None
     return value
+
+
+def _of_adaptive(kind: type, advice: str) -> dict[str, str]:
+    """The advice for every key that adaptive solvers have and `kind` does not."""
+    return dict.fromkeys(
+        annotations_of(AdaptiveSolver).keys() - annotations_of(kind).keys(), advice
+    )
 
 
 def _regularizer(node: Node, problems: Problems) -> Regularizer | None:

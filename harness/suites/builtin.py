@@ -11,11 +11,17 @@ __all__ = ["find_suite", "suite_files"]
 
 
 def suite_files() -> dict[str, Path]:
-    """Built-in suites by name: in the installed package, or in the checkout it is edited in."""
+    """Built-in suites by name: in the installed package, or in the checkout it is edited in.
+
+    One in a folder has the folder's name before its own: `released-toy`.
+    """
     package = Path(__file__).resolve().parents[1]
     for folder in (package / "_suites", package.parent / "suites"):
         if folder.is_dir():
-            return {path.stem: path for path in sorted(folder.glob("*.yaml"))}
+            files = sorted(folder.rglob("*.yaml"))
+            return {
+                "-".join(path.relative_to(folder).with_suffix("").parts): path for path in files
+            }
     return {}
 
 

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 from harness import backends
 from harness.datasets import registry as datasets
 from harness.errors import HarnessError
 from harness.metrics.definitions import DEFINITIONS, Better
-from harness.solvers import TABLEAUX, Tableau
+from harness.solvers import LIBRARY_SOLVERS, TABLEAUX, Tableau
 from harness.suites.builtin import suite_files
 from harness.suites.glossary import GLOSSARY
 
-__all__ = ["DataFacts", "Entry", "catalogue", "data"]
+__all__ = ["DataFacts", "Entry", "catalogue", "data", "dataset_entries"]
 
 
 @dataclass(frozen=True)
@@ -36,9 +37,11 @@ class DataFacts:
         event_shape: Shape of one example.
         sizes: Rows by split; 0 means an endless training stream.
         gaussian_nll: Of the test rows under a Gaussian fitted to the training rows, nats; None for
-            discrete pixels.
+            discrete pixels and degenerate data.
         gaussian_rows: Number of those test rows.
         gaussian_bits_per_dim: The same in bits/dim; None where the dataset has no such unit.
+        degenerate: Features, counted from 0, that are constant or follow from those before them:
+            no density on such data has a bound.
     """
 
     name: str
@@ -49,6 +52,7 @@ class DataFacts:
     gaussian_nll: float | None
     gaussian_rows: int
     gaussian_bits_per_dim: float | None
+    degenerate: tuple[int, ...] = ()
 
 
 def data(name: str) -> DataFacts:
@@ -59,11 +63,12 @@ def data(name: str) -> DataFacts:
         DataError: It is absent, incomplete or corrupt.
     """
     from harness.metrics.bits import bits_per_dim
-    from harness.metrics.gaussian import remembered_gaussian_nll
+    from harness.metrics.gaussian import remembered_baseline
 
     declared, dataset = datasets.declare(name), datasets.load(name)
     density = dataset.info.likelihood == "density"
-    nll, rows = remembered_gaussian_nll(dataset, declared.digest) if density else (None, 0)
+    found = remembered_baseline(dataset, declared.digest) if density else None
+    nll = None if found is None or found.dependent else found.nll
     shape = dataset.info.event_shape
     return DataFacts(
         name=name,
@@ -72,17 +77,18 @@ def data(name: str) -> DataFacts:
         event_shape=shape,
         sizes={str(split): count for split, count in dataset.sizes().items()},
         gaussian_nll=nll,
-        gaussian_rows=rows,
+        gaussian_rows=found.rows if found else 0,
         gaussian_bits_per_dim=(
             None if nll is None or not dataset.bits_per_dim else bits_per_dim(nll, shape)
         ),
+        degenerate=found.dependent if found else (),
     )
 
 
 def catalogue() -> dict[str, list[Entry]]:
     """Returns all known names by kind; imports no framework."""
     return {
-        "datasets": [_dataset(name) for name in datasets.names()],
+        "datasets": dataset_entries(),
         "backends": [_backend(name) for name in backends.backend_names()],
         "solvers": [*(_solver(tableau) for tableau in TABLEAUX.values()), *_LIBRARY_SOLVERS],
         **{
@@ -93,8 +99,13 @@ def catalogue() -> dict[str, list[Entry]]:
             Entry(name, f"{one.summary}; {one.unit}, {_BETTER[one.better]}")
             for name, one in DEFINITIONS.items()
         ],
-        "suites": [_suite(name) for name in suite_files()],
+        "suites": [_suite(name, path) for name, path in suite_files().items()],
     }
+
+
+def dataset_entries() -> list[Entry]:
+    """Returns the known datasets, and which of them are here."""
+    return [_dataset(name) for name in datasets.names()]
 
 
 def _dataset(name: str) -> Entry:
@@ -124,10 +135,14 @@ def _solver(tableau: Tableau) -> Entry:
     return Entry(tableau.name, f"order {tableau.order}, {kind}; {tableau.source}")
 
 
-# The library alone knows its solvers, and nothing here imports it.
+def _of_library(library: str, form: str, backend: str) -> Entry:
+    known = ", ".join(LIBRARY_SOLVERS[library])
+    return Entry(f"{library}:{form}", f"{{library: ...}}, in {backend} alone: {known}")
+
+
 _LIBRARY_SOLVERS = (
-    Entry("torchdiffeq:<name>", "{library: ...}: any solver of torchdiffeq, in torch alone"),
-    Entry("diffrax:<Name>", "{library: ...}: any solver of diffrax, in jax alone"),
+    _of_library("torchdiffeq", "<name>", "torch"),
+    _of_library("diffrax", "<Name>", "jax"),
 )
 
 
@@ -138,11 +153,11 @@ _BETTER: Mapping[Better, str] = {
 }
 
 
-def _suite(name: str) -> Entry:
+def _suite(name: str, path: Path) -> Entry:
     from harness.reading.yaml import read_yaml
 
     try:
-        node = read_yaml(suite_files()[name])
+        node = read_yaml(path)
     except HarnessError as error:
         return Entry(name, str(error).splitlines()[0], ready=False)
     description = node.items().get("description")

@@ -54,7 +54,7 @@ def check_combinations(
                 )
 
 
-_ABSENT: Mapping[str, Any] = {"regularizer": {}}
+_ABSENT: Mapping[str, Any] = {"regularizer": {}, "precision": "float32"}
 """Values of axes that a block may leave out and that are not always filled in."""
 
 

@@ -9,11 +9,12 @@ from harness.architecture.arrays import array_specs
 from harness.datasets import registry as datasets
 from harness.datasets.registry import Declaration
 from harness.errors import BackendError, HarnessError
+from harness.interface import DataInfo
 from harness.metrics.paddingflow import protocol_cost
 from harness.specs.resources import Resources
 from harness.suites.presets import kind_of
 from harness.suites.spec_rules import Complaint, Rule, model_complaints
-from harness.trial import DatasetRef, Evaluation, ModelSpec
+from harness.trial import DatasetRef, Evaluation, ModelSpec, Training
 
 __all__ = ["DATA_RULES", "declared"]
 
@@ -47,7 +48,7 @@ def _fits(dataset: DatasetRef, model: ModelSpec) -> Iterator[Complaint]:
         # One block is like the other.
         one = replace(model, blocks=1)
         try:
-            array_specs(one, facts.event_shape, categorical=facts.likelihood == "categorical")
+            array_specs(one, DataInfo(dataset.name, facts.event_shape, facts.likelihood))
         except BackendError as error:
             yield Complaint(
                 ("model", "strides"),
@@ -105,8 +106,20 @@ def _affordable(
         )
 
 
+def _stratifiable(dataset: DatasetRef, training: Training) -> Iterator[Complaint]:
+    """Stratified batches are drawn from the formula of a toy."""
+    facts = declared(dataset.name)
+    if training.stratified and facts is not None and kind_of(facts) != "toy":
+        yield Complaint(
+            ("training", "stratified"),
+            f"only batches of a 2-D toy can be stratified, and '{dataset.name}' is none",
+            "remove it",
+        )
+
+
 DATA_RULES: tuple[Rule, ...] = (
     (("dataset", "model"), _fits),
     (("dataset", "evaluation"), _measurable),
+    (("dataset", "training"), _stratifiable),
     (("dataset", "evaluation", "resources"), _affordable),
 )

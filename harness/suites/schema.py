@@ -10,9 +10,9 @@ from pydantic import TypeAdapter
 from harness import backends
 from harness.datasets import registry as datasets
 from harness.metrics.definitions import RECORDED
-from harness.solvers import ADAPTIVE_SOLVERS
+from harness.solvers import ADAPTIVE_SOLVERS, LIBRARY_SOLVERS
 from harness.specs.resources import Resources
-from harness.suites.axes import LIBRARY_SOLVER, VALUES
+from harness.suites.axes import VALUES
 from harness.suites.limits import Budget, Gate
 from harness.suites.suite import KEYS, NAME, ExcludeEntry
 from harness.trial import AXES, AdaptiveSolver, FixedSolver, LibrarySolver
@@ -62,13 +62,22 @@ def _axis(axis: str) -> Schema:
             }
         case "regularizer":
             return {"anyOf": [{"const": "none"}, _of(VALUES[axis])]}
+        case "evaluation":
+            found = _of(VALUES[axis])
+            # What may be written for a solver is more, and less, than its dataclasses can hold.
+            found["properties"]["solver"] = {
+                "anyOf": [_axis("solver"), {"type": "null"}],
+                "default": None,
+            }
+            return found
         case _:
             return _of(VALUES[axis])
 
 
 def _library_solver() -> Schema:
     solver = _of(LibrarySolver)
-    solver["properties"]["library"] = {"type": "string", "pattern": f"^{LIBRARY_SOLVER.pattern}$"}
+    names = [f"{library}:{name}" for library, known in LIBRARY_SOLVERS.items() for name in known]
+    solver["properties"]["library"] = {"enum": names}
     return solver
 
 

@@ -7,11 +7,20 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 from harness.specs.resources import Resources
 from harness.text import counted
-from harness.trial import AdaptiveSolver, Evaluation, ModelSpec, SolverSpec, Training
+from harness.trial import (
+    AdaptiveSolver,
+    Evaluation,
+    FixedSolver,
+    ModelSpec,
+    SolverSpec,
+    Training,
+    encode,
+)
 
 __all__ = ["SPEC_RULES", "Complaint", "Rule", "model_complaints"]
 
@@ -164,6 +173,68 @@ def _steer(model: ModelSpec, regularizer: Mapping[str, float]) -> Iterator[Compl
         )
 
 
+def _batch_norm(model: ModelSpec, training: Training) -> Iterator[Complaint]:
+    if model.batch_norm is not None and training.batch < 2:
+        yield Complaint(
+            ("training", "batch"),
+            "batch norm divides by the spread of a batch, and one row has none",
+            "write 2 or more, or remove model.batch_norm",
+        )
+
+
+def _resolved(precision: str, solver: SolverSpec) -> Iterator[Complaint]:
+    """A relative tolerance against what the numbers resolve."""
+    resolution = _RESOLUTION[precision]
+    if not isinstance(solver, FixedSolver) and solver.rtol < resolution:
+        yield Complaint(
+            ("solver", "rtol"),
+            f"{precision} resolves {resolution:.2g} of a number, and rtol is {solver.rtol:g}: no "
+            "step would be small enough",
+            f"write rtol: {10 * resolution:.0e} or more"
+            + ("" if precision == "float64" else ", or precision: float64"),
+        )
+
+
+def _resolved_evaluation(precision: str, evaluation: Evaluation) -> Iterator[Complaint]:
+    for complaint in _resolved(precision, evaluation.solver) if evaluation.solver else ():
+        yield replace(complaint, path=("evaluation", *complaint.path))
+
+
+def _within(axis: str) -> Callable[[str, Any], Iterator[Complaint]]:
+    """Numbers that are 0 or infinite in the precision of the trial."""
+
+    def rule(precision: str, value: Any) -> Iterator[Complaint]:  # noqa: ANN401
+        low, high = _RANGE[precision]
+        for path, number in _numbers(encode(value)):
+            if number and not low <= abs(number) <= high:
+                becomes = "0" if abs(number) < low else "infinite"
+                yield Complaint(
+                    (axis, *path),
+                    f"{number:g} is {becomes} in {precision}, whose numbers go from {low:.0e} to "
+                    f"{high:.0e}",
+                    "write a number in between"
+                    + ("" if precision == "float64" else ", or precision: float64"),
+                )
+
+    return rule
+
+
+def _numbers(value: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], float]]:  # noqa: ANN401
+    if isinstance(value, dict):
+        for key, item in value.items():
+            yield from _numbers(item, (*path, key))
+    elif isinstance(value, float):
+        yield path, value
+
+
+_RANGE = {
+    **dict.fromkeys(("float32", "tf32"), (1.2e-38, 3.4e38)),
+    "float64": (2.3e-308, 1.7e308),
+}
+"""Smallest and largest number, rounded inwards; smaller ones are flushed to 0 on many machines."""
+_RESOLUTION = {**dict.fromkeys(("float32", "tf32"), 2.0**-24), "float64": 2.0**-53}
+
+
 def _tf32(precision: str, resources: Resources) -> Iterator[Complaint]:
     if precision == "tf32" and resources.gpus == 0:
         yield Complaint(
@@ -183,4 +254,11 @@ SPEC_RULES: tuple[Rule, ...] = (
     (("solver", "regularizer"), _warm),
     (("model", "regularizer"), _steer),
     (("precision", "resources"), _tf32),
+    (("model", "training"), _batch_norm),
+    (("precision", "solver"), _resolved),
+    (("precision", "evaluation"), _resolved_evaluation),
+    *(
+        (("precision", axis), _within(axis))
+        for axis in ("model", "solver", "regularizer", "training", "evaluation")
+    ),
 )

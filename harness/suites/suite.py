@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import math
 import os
 import re
@@ -190,13 +191,16 @@ class _Reader:
                 self._problems.add(item.place, f"'include' must name a file, found {item.kind()}")
                 continue
             path = self._path.parent / item.value
+            if not _can_be(path):
+                self._problems.add(item.place, "no file can have this name")
+                continue
             if os.path.realpath(path) in self._chain:
                 start = self._chain.index(os.path.realpath(path))
                 names = [Path(real).name for real in self._chain[start:]]
                 cycle = " -> ".join([*names, path.name])
                 self._problems.add(item.place, f"the files include each other: {cycle}")
                 continue
-            if not path.is_file():
+            if not os.path.isfile(path):
                 known = sorted(p.name for p in path.parent.glob("*.yaml") if p != self._path)
                 self._problems.add(
                     item.place,
@@ -252,5 +256,16 @@ class _Reader:
         try:
             return parse_filter(str(node.value), f"{place.file}:{place.line}:{place.column}", AXES)
         except InputError as error:
-            self._problems.extend(error)
+            self._problems.extend(error, place)
             return None
+
+
+def _can_be(path: Path) -> bool:
+    """False for what no file can be called, by its length or its characters."""
+    try:
+        path.stat()
+    except ValueError:
+        return False
+    except OSError as error:
+        return error.errno != errno.ENAMETOOLONG
+    return True

@@ -10,9 +10,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TextIO
 
-from harness.errors import HarnessError, RecordError
+from harness.errors import HarnessError, RecordError, sentence_of
+from harness.process.home import settle_home
 from harness.process.watch import Progress
-from harness.records.folder import TrialFolder, read_spec
+from harness.records.folder import DEFAULT_ROOT, TrialFolder
+from harness.records.readers import read_spec
 from harness.records.status import Status
 from harness.training.run_trial import INTERRUPTED_EXIT, OUT_OF_MEMORY_EXIT, RunOptions, run_trial
 from harness.trial import SEMANTICS_VERSION, Trial
@@ -43,12 +45,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the trial of a spec.json; returns 0 if it ended ok, 1 if not, 130 if interrupted."""
     given = _parser().parse_args(arguments)
     try:
+        settle_home()
         trial, resources = read_spec(given.spec)
         _require_this_version(given.spec, trial)
         root = given.root or _root_of(given.spec, trial)
         folder = TrialFolder(root, trial.id)
         if given.rerun:
-            folder.set_aside(attempts=True)
+            # Only who sets aside needs it; little is imported before the cores are pinned.
+            from harness.records.trained import begin_anew
+
+            begin_anew(folder, trial)
         # The trial's own output goes to its log; this stays the terminal.
         with os.fdopen(os.dup(1), "w", encoding="utf-8") as terminal:
             options = RunOptions(
@@ -65,6 +71,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 _print_result(result, terminal)
     except HarnessError as error:
         print(error, file=sys.stderr)
+        return 2
+    except OSError as error:
+        print(sentence_of(error, error.filename or given.spec), file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         return INTERRUPTED_EXIT
@@ -87,7 +96,7 @@ def _root_of(spec: Path, trial: Trial) -> Path:
     parts = spec.resolve().parts
     if parts[-3:] == ("trials", trial.id, "spec.json"):
         return spec.resolve().parents[2]
-    return Path(os.environ.get("HARNESS_ROOT", "runs"))
+    return Path(os.environ.get("HARNESS_ROOT", DEFAULT_ROOT))
 
 
 class _PrintedProgress:
@@ -108,9 +117,13 @@ class _PrintedProgress:
 
 
 def _print_result(result: Mapping[str, Any], terminal: TextIO) -> None:
-    metrics = result["metrics"].items()
-    numbers = [f"{name} {found['value']:.6g} {found['unit']}" for name, found in metrics]
-    words = [result["status"], *([result["message"]] if result["message"] else []), *numbers]
+    message, metrics = result.get("message"), result.get("metrics") or {}
+    numbers = [
+        f"{name} {found['value']:.6g} {found.get('unit') or ''}".rstrip()
+        for name, found in metrics.items()
+        if found is not None and found["value"] is not None
+    ]
+    words = [result["status"], *([message] if message else []), *numbers]
     print("\n  ".join(words), file=terminal, flush=True)
 
 

@@ -6,7 +6,7 @@ import sys
 import time
 import traceback
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -14,20 +14,23 @@ from typing import Any, Literal
 from harness.backends import get_backend
 from harness.datasets import registry as datasets
 from harness.datasets.base import Dataset
-from harness.errors import HarnessError
+from harness.errors import HarnessError, StorageError
 from harness.interface import Backend, Model
 from harness.measuring.evaluator import Evaluator, SolveFailed
-from harness.measuring.measure import measure
+from harness.measuring.measure import Trained, measure
 from harness.measuring.measurements import Measurements
-from harness.measuring.requirements import require_measurable
+from harness.measuring.requirements import require_measurable, require_representable
 from harness.process.cores import Lease
 from harness.process.environment import describe, with_choices
-from harness.process.memory import memory_at_hand
+from harness.process.memory import memory_at_hand, peak_host_bytes
 from harness.process.watch import Interrupted, TimedOut, Watch, lost_seconds
-from harness.records.files import dumps, read_lines, replace, scrub
+from harness.records.arrays import seal, unpack
+from harness.records.files import dumps, replace, scrub, storing
 from harness.records.folder import TrialFolder
+from harness.records.readers import read_lines
 from harness.records.result import Result
 from harness.records.status import Status
+from harness.records.trained import TrainedFolder, TrainedRecord
 from harness.specs.resources import Resources
 from harness.training.checkpoint import Checkpoint, newest
 from harness.training.choices import settle
@@ -73,6 +76,10 @@ class Attempt:
         """How many cores it has."""
         return len(self.lease.cores)
 
+    def shares(self) -> bool:
+        """True if another trial runs on this machine now; a part of a GPU is always shared."""
+        return self.resources.gpus % 1 > 0 or not self.lease.alone()
+
 
 def carry_out(attempt: Attempt) -> Result:
     """Trains and measures; however the attempt ends, the result has what there was until then.
@@ -93,6 +100,8 @@ class _Findings:
     seconds: dict[str, float | None] = field(
         default_factory=lambda: dict.fromkeys(("import_s", "data_s", "build_s"))
     )
+    trained: TrainedRecord | None = None
+    shared: bool = False
     loop: TrainingLoop | None = None
     measured: Measurements = field(default_factory=lambda: Measurements(digest=""))
     device_bytes: int | None = None
@@ -111,13 +120,18 @@ class _Findings:
             "lost_s": sum((lost_seconds(path) for path in attempt.earlier), 0.0),
         }
         nfe = dict(self.measured.nfe)
-        host_bytes, shared = None, True
-        if self.loop is not None:
+        host_bytes, shared, environment = None, True, self.environment
+        if self.trained is not None:
+            timing |= self.trained.timing
+            nfe |= self.trained.nfe
+            host_bytes = max(self.trained.peak_host_bytes or 0, peak_host_bytes())
+            shared = self.trained.shared or self.shared or attempt.shares()
+            environment = self._of_both(attempt, self.trained)
+        elif self.loop is not None:
             totals = self.loop.totals
             timing |= {"compile_s": self.loop.compile_s, **totals.timing()}
             nfe |= totals.evaluations()
             host_bytes = totals.peak_host_bytes
-            # A part of a GPU is shared by definition.
             shared = totals.shared or attempt.resources.gpus % 1 > 0
         return Result(
             status,
@@ -126,15 +140,26 @@ class _Findings:
             timing={**timing, "mode": "shared" if shared else "exclusive"},
             nfe=nfe,
             memory={"peak_host_bytes": host_bytes, "peak_device_bytes": self.device_bytes},
-            environment=self.environment,
+            environment=environment,
         )
+
+    def _of_both(self, attempt: Attempt, trained: TrainedRecord) -> dict[str, Any]:
+        """Where the model was trained, since that is what its timings are of; and in what the
+        place differs where another trial's model was scored.
+        """
+        if trained.trial_id == attempt.folder.trial_id:
+            return self.environment
+        scored = {k: v for k, v in self.environment.items() if trained.environment.get(k) != v}
+        by = {"trial_id": trained.trial_id, "attempt_id": trained.attempt_id}
+        return {**trained.environment, "trained_by": by, "scored_on": scored}
 
 
 def _end(attempt: Attempt, findings: _Findings) -> tuple[Status, str | None]:
     """Does the work; returns how it ended, and why."""
     try:
         return Status.OK, _work(attempt, findings)
-    except Interrupted:
+    except (Interrupted, StorageError):
+        # What is wrong with the run root cannot be recorded in it.
         raise
     except SolveFailed as error:
         return Status.DIVERGED, str(error)
@@ -166,6 +191,7 @@ def _work(attempt: Attempt, findings: _Findings) -> str | None:
     watch.report(phase="loading data")
     with findings.timed("data_s"):
         dataset = datasets.load(trial.dataset.name, trial.dataset.digest)
+    require_representable(trial, dataset)
     require_measurable(trial, dataset, memory_at_hand("cpu", 0, cores))
     trial, model, resumed = _opened(attempt, findings, backend, dataset)
     try:
@@ -209,25 +235,70 @@ def _taken_up(attempt: Attempt) -> Checkpoint | None:
     source, checkpoint = found
     step = checkpoint.totals.step
     lines = [x for x in read_lines(source / "metrics.jsonl") if x.get("step", 0) <= step]
-    (attempt.path / "metrics.jsonl").write_bytes(b"".join(dumps(line) for line in lines))
+    with storing(attempt.path):
+        (attempt.path / "metrics.jsonl").write_bytes(b"".join(dumps(line) for line in lines))
     return checkpoint
 
 
 def _use(
     attempt: Attempt, findings: _Findings, evaluator: Evaluator, resumed: Checkpoint | None
 ) -> str | None:
+    folder = TrainedFolder(attempt.folder.root, attempt.trial.training_id)
+    findings.trained = folder.read()
+    if findings.trained is not None:
+        findings.shared = attempt.shares()
+        trained = _taken_over(attempt, folder, findings.trained, evaluator)
+        findings.measured = measure(trained, attempt.path, attempt.earlier)
+        return findings.measured.message
     surroundings = Surroundings(
         attempt.path,
         attempt.watch,
         attempt.options.cadence or Cadence.from_environment(),
         attempt.lease.alone,
-        findings.environment["numerics_fingerprint"],
+        findings.environment,
     )
     with TrainingLoop(evaluator, surroundings, resumed) as loop:
         findings.loop = loop
         loop.train()
-        findings.measured = measure(loop.trained(), attempt.path, attempt.earlier)
+        trained = loop.trained()
+        # From here on nobody has to train it again, whatever becomes of the measurements.
+        _commit(attempt, folder, loop, trained)
+        findings.measured = measure(trained, attempt.path, attempt.earlier)
     return findings.measured.message
+
+
+def _commit(attempt: Attempt, folder: TrainedFolder, loop: TrainingLoop, trained: Trained) -> None:
+    """Commits the model that a training has left."""
+    totals, surroundings = loop.totals, loop.surroundings
+    record = TrainedRecord(
+        trial_id=attempt.folder.trial_id,
+        attempt_id=attempt.path.name.removeprefix("attempt-"),
+        environment=surroundings.environment,
+        timing={"compile_s": loop.compile_s, **totals.timing()},
+        nfe=totals.evaluations(),
+        peak_host_bytes=totals.peak_host_bytes,
+        shared=totals.shared or attempt.resources.gpus % 1 > 0,
+        steps=trained.steps,
+        stale=trained.stale,
+        val_nll=trained.val_nll,
+        val_rows=trained.val_rows,
+    )
+    model = seal(trained.evaluator.model.arrays(), {})
+    folder.commit(record, model, attempt.path / "metrics.jsonl")
+
+
+def _taken_over(
+    attempt: Attempt, folder: TrainedFolder, record: TrainedRecord, evaluator: Evaluator
+) -> Trained:
+    """A model that was trained before, by this trial or by one that differs in its evaluation."""
+    watch = attempt.watch
+    watch.report(phase="compiling", step=record.steps)
+    with storing(attempt.path):
+        lines = folder.lines(record.attempt_id).read_bytes()
+        (attempt.path / "metrics.jsonl").write_bytes(lines)
+    evaluator.model.load_arrays(unpack(folder.model(record.attempt_id)))
+    evaluator.warm_up(("test",))
+    return Trained(evaluator, watch, record.val_nll, record.val_rows, record.steps, record.stale)
 
 
 def _message(attempt: Attempt, text: str) -> str:
@@ -239,7 +310,8 @@ def _message(attempt: Attempt, text: str) -> str:
 def _log(attempt: Attempt, text: str) -> None:
     """Writes a text to the log, and to the terminal if that is not the log already."""
     text = scrub(text)
-    with open(attempt.path / "log.txt", "a", encoding="utf-8") as file:
+    # The message of the record has the essence.
+    with suppress(OSError), open(attempt.path / "log.txt", "a", encoding="utf-8") as file:
         file.write(text + "\n")
     if not attempt.options.capture:
         print(text, file=sys.stderr, flush=True)

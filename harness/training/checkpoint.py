@@ -8,11 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from safetensors import SafetensorError, safe_open
 
 from harness.interface import Arrays
-from harness.records.arrays import pack
-from harness.records.files import dumps, replace
+from harness.records.arrays import DAMAGE, seal, unseal
+from harness.records.files import dumps, replace, storing
 from harness.training.totals import Totals
 
 __all__ = ["Checkpoint", "newest"]
@@ -48,7 +47,8 @@ class Checkpoint:
     def write(self, attempt: Path) -> None:
         """Writes the checkpoint of an attempt over its previous one."""
         path = attempt / _NAME
-        path.parent.mkdir(exist_ok=True)
+        with storing(path):
+            path.parent.mkdir(exist_ok=True)
         groups = {"arrays": self.arrays, "state": self.state, "best": self.best}
         tensors = {f"{group}/{name}": a for group, d in groups.items() for name, a in d.items()}
         tensors["trainer/step_s"] = np.array(self.totals.step_s, dtype=np.float64)
@@ -58,22 +58,22 @@ class Checkpoint:
             "fingerprint": self.fingerprint,
             "bitwise": self.bitwise,
         }
-        replace(path, pack(tensors, {"trainer": dumps(trainer).decode()}))
+        replace(path, seal(tensors, {"trainer": dumps(trainer).decode()}))
 
     @staticmethod
     def read(attempt: Path) -> Checkpoint | None:
         """Reads the checkpoint of an attempt; None if it has no valid one."""
         groups: dict[str, Arrays] = {"arrays": {}, "state": {}, "best": {}, "trainer": {}}
         try:
-            with safe_open(attempt / _NAME, framework="np") as file:
-                trainer = json.loads((file.metadata() or {})["trainer"])
-                for key in file.keys():  # noqa: SIM118  (not a mapping)
-                    group, _, name = key.partition("/")
-                    groups[group][name] = file.get_tensor(key)
+            tensors, metadata = unseal(attempt / _NAME)
+            trainer = json.loads(metadata["trainer"])
+            for key, array in tensors.items():
+                group, _, name = key.partition("/")
+                groups[group][name] = array
             if trainer["version"] != VERSION:
                 return None
             totals = Totals.from_json(trainer["totals"], groups["trainer"]["step_s"])
-        except (OSError, SafetensorError, ValueError, KeyError, TypeError):
+        except DAMAGE:
             # Absent or damaged; an older checkpoint, or the beginning, will do.
             return None
         return Checkpoint(

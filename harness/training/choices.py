@@ -6,21 +6,23 @@ the first, because numbers depend on them.
 
 from __future__ import annotations
 
-import json
+import typing
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 from harness.architecture.memory import affordable_gradients, kept_bytes
-from harness.errors import RecordError
 from harness.interface import Backend, DataInfo
 from harness.process.memory import memory_at_hand
 from harness.records.files import commit, dumps
-from harness.records.folder import SCHEMA_VERSION, TrialFolder
+from harness.records.folder import TrialFolder
+from harness.records.readers import SCHEMA_VERSION, read_choices
 from harness.specs.resources import Resources
 from harness.trial import GradientName, Trial
 
 __all__ = ["Choices", "settle"]
+
+_GRADIENTS: tuple[str, ...] = typing.get_args(GradientName)
 
 
 @dataclass(frozen=True)
@@ -55,11 +57,8 @@ def settle(
         made = _make(trial, backend, data, device, resources, cores)
         # Of two attempts that begin at once the first to commit decides for both.
         commit(folder.choices, dumps(made, indent=1))
-    try:
-        found = json.loads(folder.choices.read_bytes())
-        return Choices(_resolved(trial, found["gradient"]), dict(found["backend"]))
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise RecordError(f"{folder.choices}: cannot be read: {error}") from error
+    gradient, chosen = read_choices(folder.choices, _GRADIENTS)
+    return Choices(_resolved(trial, cast(GradientName, gradient)), chosen)
 
 
 def _make(

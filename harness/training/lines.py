@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.errors import InputError, Problem
-from harness.records.files import dumps, now
+from harness.records.files import dumps, now, storing
 
 __all__ = ["Cadence", "Lines"]
 
@@ -60,7 +60,9 @@ class Lines:
     """
 
     def __init__(self, attempt: Path, cadence: Cadence, iterations: int, step: int) -> None:
-        self._file = open(attempt / "metrics.jsonl", "ab", buffering=0)  # noqa: SIM115
+        self._path = attempt / "metrics.jsonl"
+        with storing(self._path):
+            self._file = open(self._path, "ab", buffering=0)  # noqa: SIM115
         self._log_s, self._iterations = cadence.log_s, iterations
         # Ten steps between lines, more in long trainings.
         self._every = max(10, math.ceil(iterations / cadence.lines))
@@ -74,7 +76,8 @@ class Lines:
     def write(self, step: int, values: Mapping[str, Any]) -> None:
         """Writes a line: the step, the time of day, and the values that there are."""
         known = {name: value for name, value in values.items() if value is not None}
-        self._file.write(dumps({"step": step, "timestamp_ms": now(), **known}))
+        with storing(self._path):
+            self._file.write(dumps({"step": step, "timestamp_ms": now(), **known}))
 
     def pace(self, step: int) -> float:
         """Seconds a step since this was last asked, at an earlier step; pauses left out."""
@@ -92,7 +95,8 @@ class Lines:
 
     def sync(self) -> None:
         """Makes the lines durable."""
-        os.fsync(self._file.fileno())
+        with storing(self._path):
+            os.fsync(self._file.fileno())
 
     def close(self) -> None:
         """Closes the file."""

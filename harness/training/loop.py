@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -38,14 +37,19 @@ class Surroundings:
         watch: Time limit, requests to stop, progress.
         cadence: When lines and checkpoints are written.
         alone: Says whether no other trial runs on this machine.
-        fingerprint: Numerics fingerprint of this attempt.
+        environment: Where the attempt runs, its numerics fingerprint included.
     """
 
     attempt: Path
     watch: Watch
     cadence: Cadence
     alone: Callable[[], bool]
-    fingerprint: str
+    environment: Mapping[str, Any]
+
+    @property
+    def fingerprint(self) -> str:
+        """Numerics fingerprint of the attempt."""
+        return str(self.environment["numerics_fingerprint"])
 
 
 class _Begun(NamedTuple):
@@ -98,12 +102,7 @@ class TrainingLoop:
     def __enter__(self) -> TrainingLoop:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._update_totals()
         self._lines.close()
 
@@ -125,13 +124,14 @@ class TrainingLoop:
         return is_over(self._trial.training.patience, self.totals.stale)
 
     def trained(self) -> Trained:
-        """The training, once it has come to its end."""
+        """The training, once it has come to its end; the model has the arrays that are kept."""
         totals = self.totals
         best = self._trial.training.keep == "best" and bool(self._validation.best)
+        if best:
+            self._model.load_arrays(self._validation.best)
         return Trained(
             self.evaluator,
             self.surroundings.watch,
-            self._validation.best if best else {},
             totals.best_val_nll if best else totals.val_nll,
             totals.val_rows,
             totals.step,
@@ -173,7 +173,7 @@ class TrainingLoop:
         step, batching = self.totals.step, Batching.of(self._trial.training)
         rows = self._dataset.training_batch(self._trial.seed, step, batching)
         slots = noise_slots(self._trial, self._dataset.info.event_shape, "train", len(rows.x))
-        noise = draw(slots, self._trial.seed, step, self._trial.precision)
+        noise = draw(slots, self._trial.seed, step, self._trial.dtype)
         return Batch(rows.x.astype(self._trial.dtype), noise), float(np.mean(rows.log_volume))
 
     def _control(self) -> Control:

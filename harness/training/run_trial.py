@@ -91,8 +91,7 @@ def run_trial(
         return Status(committed["status"])
     earlier = tuple(folder.attempts())
     attempt_id = options.attempt_id or new_attempt_id()
-    path = folder.attempt(attempt_id)
-    path.mkdir(parents=True)
+    path = folder.begin(attempt_id)
     if not folder.spec.exists():
         folder.write_spec(trial, resources)
     with (

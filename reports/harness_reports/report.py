@@ -13,7 +13,7 @@ import vl_convert
 
 from harness.planning.gates import GateResult
 from harness.planning.plan import Plan
-from harness.records.files import scrub
+from harness.records.files import replace, scrub
 from harness.text import counted
 from harness_reports.page.elements import Chart, Facts, Page, Pictures
 from harness_reports.page.html import VEGA_LITE, render_html
@@ -75,9 +75,9 @@ def write_report(
         if isinstance(block, Pictures):
             for panel in block.panels:
                 (figures / f"{panel.id}.png").write_bytes(panel.png)
-    (out / "report.md").write_text(render_markdown(page), encoding="utf-8")
+    replace(out / "report.md", render_markdown(page).encode())
     index = out / "index.html"
-    index.write_text(render_html(page), encoding="utf-8")
+    replace(index, render_html(page).encode())
     return index
 
 

@@ -13,8 +13,9 @@ import pytest
 
 from harness.architecture.arrays import array_specs, initial_arrays, parameter_count
 from harness.architecture.noise import draw, needs_probe, noise_slots
-from harness.architecture.transforms import Block, stages
+from harness.architecture.transforms import Block, transforms
 from harness.errors import BackendError
+from harness.interface import DataInfo, Likelihood
 from harness.streams.stream import Stream
 from harness.trial import (
     AdaptiveSolver,
@@ -29,6 +30,10 @@ from harness.trial import (
 )
 
 INERT = EndTime(1.0, "inert")
+
+
+def of(event_shape: tuple[int, ...], likelihood: Likelihood = "density") -> DataInfo:
+    return DataInfo("any", event_shape, likelihood)
 
 
 def trial(**changes: Any) -> Trial:  # noqa: ANN401
@@ -59,7 +64,7 @@ def test_parameter_counts_of_the_paper(
             blocks=blocks,
             end_time=INERT,
         )
-        assert parameter_count(model, (width,)) == count
+        assert parameter_count(model, of((width,))) == count
 
 
 @pytest.mark.parametrize(
@@ -68,15 +73,15 @@ def test_parameter_counts_of_the_paper(
 )
 def test_end_time_modes(mode: Any, trainable: bool, count: int) -> None:  # noqa: ANN401
     model = ModelSpec(hidden=(5,), end_time=EndTime(0.25, mode))
-    (end,) = [spec for spec in array_specs(model, (2,)) if spec.name.endswith("sqrt_end_time")]
+    (end,) = [spec for spec in array_specs(model, of((2,))) if spec.name.endswith("sqrt_end_time")]
     assert (end.name, end.shape, end.value) == ("block0/sqrt_end_time", (), 0.5)
     assert end.trainable is trainable
-    without = parameter_count(replace(model, end_time=EndTime()), (2,))
-    assert parameter_count(model, (2,)) - without == count
+    without = parameter_count(replace(model, end_time=EndTime()), of((2,)))
+    assert parameter_count(model, of((2,))) - without == count
 
 
 def test_names_and_shapes_of_concatsquash() -> None:
-    specs = array_specs(ModelSpec(layer="concatsquash", hidden=(5,), blocks=2), (2,))
+    specs = array_specs(ModelSpec(layer="concatsquash", hidden=(5,), blocks=2), of((2,)))
     layers = {
         "layer0/weight": (5, 2),
         "layer0/bias": (5,),
@@ -95,7 +100,7 @@ def test_names_and_shapes_of_concatsquash() -> None:
 
 
 def test_names_and_shapes_of_concat() -> None:
-    specs = array_specs(ModelSpec(layer="concat", hidden=(5,)), (2,))
+    specs = array_specs(ModelSpec(layer="concat", hidden=(5,)), of((2,)))
     assert [(spec.name, spec.shape) for spec in specs] == [
         ("block0/layer0/weight", (5, 3)),
         ("block0/layer0/bias", (5,)),
@@ -120,12 +125,12 @@ def test_parameter_counts_of_the_multiscale_models(
     model = ModelSpec(
         "concat", (64,) * 3, "softplus", 2, INERT, strides=(1, 1, 1, 1), scales=scales
     )
-    assert sum(isinstance(s, Block) for s in stages(model, event_shape)) == blocks
-    assert parameter_count(model, event_shape) == count
+    assert sum(isinstance(s, Block) for s in transforms(model, event_shape)) == blocks
+    assert parameter_count(model, of(event_shape)) == count
 
 
 def test_a_net_flattens_the_event() -> None:
-    (block,) = stages(ModelSpec(hidden=(7, 9)), (2, 3))
+    (block,) = transforms(ModelSpec(hidden=(7, 9)), (2, 3))
     assert isinstance(block, Block)
     assert block.shape == (6,)
     assert [(x.inputs, x.outputs) for x in block.layers] == [
@@ -138,15 +143,15 @@ def test_a_net_flattens_the_event() -> None:
 
 def test_strides_halve_and_double_the_image() -> None:
     model = ModelSpec("concatcoord", (5, 6, 7), strides=(1, 2, -2, 1))
-    (block,) = stages(model, (2, 8, 4))
+    (block,) = transforms(model, (2, 8, 4))
     assert isinstance(block, Block)
     assert [x.outputs for x in block.layers] == [(5, 8, 4), (6, 4, 2), (7, 8, 4), (2, 8, 4)]
     assert (block.bottleneck, block.bottleneck_shape) == (2, (6, 4, 2))
-    shapes = {s.name: s.shape for s in array_specs(model, (2, 8, 4))}
+    shapes = {s.name: s.shape for s in array_specs(model, of((2, 8, 4)))}
     assert shapes["block0/layer0/weight"] == (5, 5, 3, 3)
     assert shapes["block0/layer1/weight"] == (6, 8, 4, 4)
     assert shapes["block0/layer2/weight"] == (7, 9, 4, 4)
-    bounds = {s.name: s.bound for s in array_specs(model, (2, 8, 4))}
+    bounds = {s.name: s.bound for s in array_specs(model, of((2, 8, 4)))}
     # The fan-in of a transposed convolution, as PyTorch counts it: outputs times area.
     assert bounds["block0/layer2/weight"] == pytest.approx((7 * 16) ** -0.5)
     assert bounds["block0/layer2/bias"] == pytest.approx((7 * 16) ** -0.5)
@@ -165,14 +170,14 @@ def test_a_model_that_does_not_fit_its_data(
     model: ModelSpec, shape: tuple[int, ...], message: str
 ) -> None:
     with pytest.raises(BackendError, match=message):
-        stages(model, shape)
+        transforms(model, shape)
 
 
 def test_stages_of_a_multiscale_model_with_norms() -> None:
     model = ModelSpec(
         hidden=(4,), strides=(1, 1), scales=2, blocks=1, batch_norm=BatchNorm(lag=0.5)
     )
-    assert [(type(s).__name__, s.shape) for s in stages(model, (1, 4, 6))] == [
+    assert [(type(s).__name__, s.shape) for s in transforms(model, (1, 4, 6))] == [
         ("Norm", (1, 4, 6)),
         ("Block", (1, 4, 6)),
         ("Norm", (1, 4, 6)),
@@ -183,7 +188,7 @@ def test_stages_of_a_multiscale_model_with_norms() -> None:
         ("Block", (2, 2, 3)),
         ("Norm", (2, 2, 3)),
     ]
-    names = [s.name for s in array_specs(model, (1, 4, 6)) if s.name.startswith("norm3/")]
+    names = [s.name for s in array_specs(model, of((1, 4, 6))) if s.name.startswith("norm3/")]
     assert names == [
         f"norm3/{name}" for name in ("log_scale", "shift", "running_mean", "running_var", "steps")
     ]
@@ -191,18 +196,18 @@ def test_stages_of_a_multiscale_model_with_norms() -> None:
 
 def test_hypernets_and_zero_last_layers() -> None:
     model = ModelSpec("hyper", (5,), zero_last=True)
-    specs = {s.name.removeprefix("block0/"): s for s in array_specs(model, (2,))}
+    specs = {s.name.removeprefix("block0/"): s for s in array_specs(model, of((2,)))}
     assert specs["layer0/hyper1_weight"].shape == (5 + 10, 8)
     assert (specs["layer0/hyper1_weight"].bound, specs["layer0/hyper1_bias"].std) == (None, 0.01)
     assert specs["layer1/hyper1_bias"].std is None
-    image = array_specs(ModelSpec("hyper", (3,), strides=(1, 1)), (2, 4, 4))
+    image = array_specs(ModelSpec("hyper", (3,), strides=(1, 1)), of((2, 4, 4)))
     assert {s.name: s.shape for s in image}["block0/layer0/hyper0_bias"] == (3 + 3 * 2 * 9,)
 
 
 def test_arrays_of_an_autoencoder() -> None:
     posterior = Posterior(latent=8, amortization="low_rank", rank=3)
     model = ModelSpec("concat", (5,), blocks=2, posterior=posterior)
-    shapes = {s.name: s.shape for s in array_specs(model, (1, 28, 20), categorical=True)}
+    shapes = {s.name: s.shape for s in array_specs(model, of((1, 28, 20), "categorical"))}
     assert shapes["encoder/layer0/gate_weight"] == (32, 1, 5, 5)
     assert shapes["encoder/layer5/weight"] == (256, 64, 7, 5)
     assert shapes["encoder/variance/weight"] == (8, 256)
@@ -211,7 +216,7 @@ def test_arrays_of_an_autoencoder() -> None:
     assert shapes["decoder/layer0/weight"] == (64, 8, 7, 5)
     assert shapes["decoder/head1/weight"] == (256, 256, 1, 1)
     assert shapes["block1/layer0/weight"] == (5, 9)
-    binary = {s.name: s.shape for s in array_specs(model, (1, 28, 28))}
+    binary = {s.name: s.shape for s in array_specs(model, of((1, 28, 28)))}
     assert binary["decoder/head0/weight"] == (1, 32, 1, 1)
     spec = trial(model=model)
     assert noise_slots(spec, (1, 28, 28), "train", 4)["posterior"].shape == (4, 8)
@@ -221,19 +226,19 @@ def test_arrays_of_an_autoencoder() -> None:
 
 def test_a_hyper_posterior_brings_all_weights() -> None:
     model = ModelSpec("concat", (5,), posterior=Posterior(8, "hyper"))
-    shapes = {s.name: s.shape for s in array_specs(model, (1, 28, 28))}
+    shapes = {s.name: s.shape for s in array_specs(model, of((1, 28, 28)))}
     assert not any(name.startswith("block0/layer") for name in shapes)
     assert shapes["encoder/block0/bias"] == (5 + 9 * 5 + 8 + 6 * 8,)
 
 
 def test_an_autoencoder_needs_images() -> None:
     with pytest.raises(BackendError, match="multiples of 4"):
-        array_specs(ModelSpec(posterior=Posterior()), (1, 28, 30))
+        array_specs(ModelSpec(posterior=Posterior()), of((1, 28, 30)))
 
 
 def test_one_swish_beta_for_all_layers() -> None:
     model = ModelSpec(hidden=(5, 5), nonlinearity="swish", blocks=2)
-    betas = [s for s in array_specs(model, (2,)) if "beta" in s.name]
+    betas = [s for s in array_specs(model, of((2,))) if "beta" in s.name]
     assert [(s.name, s.shape, s.trainable, s.value) for s in betas] == [
         ("swish_beta", (), True, 1.0)
     ]
@@ -242,8 +247,8 @@ def test_one_swish_beta_for_all_layers() -> None:
 def test_spectral_norm_keeps_unit_vectors_that_are_no_parameters() -> None:
     model = ModelSpec(hidden=(5,), spectral_norm=True)
     plain = replace(model, spectral_norm=False)
-    assert parameter_count(model, (2,)) == parameter_count(plain, (2,))
-    arrays = initial_arrays(trial(model=model, precision="float64"), (2,))
+    assert parameter_count(model, of((2,))) == parameter_count(plain, of((2,)))
+    arrays = initial_arrays(trial(model=model, precision="float64"), of((2,)))
     assert arrays["block0/layer0/weight_u"].shape == (5,)
     assert np.linalg.norm(arrays["block0/layer0/weight_v"]) == pytest.approx(1, abs=1e-15)
     assert "block0/layer0/gate_weight_u" not in arrays
@@ -268,14 +273,14 @@ def fingerprint(arrays: Mapping[str, np.ndarray]) -> str:
 )
 def test_golden_initial_values(layer: Any, precision: Any, expected: str) -> None:  # noqa: ANN401
     model = ModelSpec(layer=layer, hidden=(16, 16), blocks=2, end_time=EndTime(0.5))
-    arrays = initial_arrays(trial(model=model, precision=precision, seed=1), (3,))
+    arrays = initial_arrays(trial(model=model, precision=precision, seed=1), of((3,)))
     assert fingerprint(arrays) == expected
 
 
 def test_initial_values_fill_their_bounds() -> None:
     model = ModelSpec(hidden=(64, 64))
-    arrays = initial_arrays(trial(model=model), (4,))
-    for spec in array_specs(model, (4,)):
+    arrays = initial_arrays(trial(model=model), of((4,)))
+    for spec in array_specs(model, of((4,))):
         value = arrays[spec.name]
         assert value.shape == spec.shape
         if spec.bound is None:
@@ -284,31 +289,33 @@ def test_initial_values_fill_their_bounds() -> None:
             assert np.abs(value).max() <= spec.bound
             if value.size >= 256:
                 assert np.abs(value).max() > 0.9 * spec.bound
-    assert dict.fromkeys(arrays) == {spec.name: None for spec in array_specs(model, (4,))}
+    assert dict.fromkeys(arrays) == {spec.name: None for spec in array_specs(model, of((4,)))}
 
 
 def test_bounds_are_those_of_a_linear_layer() -> None:
-    bounds = {spec.name: spec.bound for spec in array_specs(ModelSpec(hidden=(16,)), (4,))}
+    bounds = {spec.name: spec.bound for spec in array_specs(ModelSpec(hidden=(16,)), of((4,)))}
     assert bounds["block0/layer0/weight"] == bounds["block0/layer0/bias"] == 0.5
     assert bounds["block0/layer1/weight"] == bounds["block0/layer1/bias"] == 0.25
     assert bounds["block0/layer1/gate_weight"] == bounds["block0/layer1/time_weight"] == 1.0
-    concat = {s.name: s.bound for s in array_specs(ModelSpec(layer="concat", hidden=(8,)), (3,))}
+    concat = {
+        s.name: s.bound for s in array_specs(ModelSpec(layer="concat", hidden=(8,)), of((3,)))
+    }
     assert concat["block0/layer0/weight"] == concat["block0/layer0/bias"] == 0.5
 
 
 def test_initial_values_depend_on_seed_and_name_only() -> None:
     small, large = ModelSpec(hidden=(8,)), ModelSpec(hidden=(8,), blocks=2)
-    arrays = initial_arrays(trial(model=small), (2,))
-    wide = initial_arrays(trial(model=large, backend="jax"), (2,))
+    arrays = initial_arrays(trial(model=small), of((2,)))
+    wide = initial_arrays(trial(model=large, backend="jax"), of((2,)))
     for name, value in arrays.items():
         np.testing.assert_array_equal(value, wide[name])
-    other = initial_arrays(trial(model=small, seed=1), (2,))
+    other = initial_arrays(trial(model=small, seed=1), of((2,)))
     assert (arrays["block0/layer0/weight"] != other["block0/layer0/weight"]).any()
 
 
 def test_float32_values_are_the_rounded_float64_values() -> None:
-    single = initial_arrays(trial(), (2,))
-    double = initial_arrays(trial(precision="float64"), (2,))
+    single = initial_arrays(trial(), of((2,)))
+    double = initial_arrays(trial(precision="float64"), of((2,)))
     for name, value in double.items():
         np.testing.assert_array_equal(single[name], value.astype(np.float32))
 
@@ -367,7 +374,7 @@ def test_drawn_noise_comes_from_its_stream_in_its_type() -> None:
     for probe, precision in itertools.product(("gaussian", "rademacher"), ("float32", "float64")):
         spec = trial(training=Training(probe=probe), precision=precision)  # type: ignore[arg-type]
         slots = noise_slots(spec, (2,), "train", 10)
-        noise = draw(slots, seed=4, step=9, precision=precision, prefix="train/")["probe/0"]
+        noise = draw(slots, seed=4, step=9, dtype=precision, prefix="train/")["probe/0"]
         stream = Stream(4, "train/probe/0", 9)
         if probe == "rademacher":
             assert noise.dtype == np.int8

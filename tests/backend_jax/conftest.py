@@ -12,7 +12,7 @@ from harness_jax.model import JaxModel
 
 from harness.architecture.arrays import array_specs
 from harness.architecture.noise import draw, noise_slots
-from harness.architecture.transforms import Block, Shape, stages
+from harness.architecture.transforms import Block, Shape, blocks_of
 from harness.interface import Batch, Control, DataInfo
 from harness.streams.stream import Stream
 from harness.trial import AdaptiveSolver, DatasetRef, EndTime, EngineName, ModelSpec, Trial
@@ -42,10 +42,10 @@ def block_arrays() -> Callable[[ModelSpec, Shape], tuple[Block, dict[str, jax.Ar
     """(model, event shape) -> its first block and float64 arrays for it, none of them zero."""
 
     def make(model: ModelSpec, shape: Shape) -> tuple[Block, dict[str, jax.Array]]:
-        block = next(stage for stage in stages(model, shape) if isinstance(stage, Block))
+        block = blocks_of(model, shape)[0]
         arrays = {
             spec.name.removeprefix("block0/"): 0.5 * Stream(3, spec.name).normal(spec.shape)
-            for spec in array_specs(model, shape)
+            for spec in array_specs(model, DataInfo("none", shape))
             if spec.name.startswith("block0/layer") or spec.name == "swish_beta"
         }
         return block, {name: jnp.asarray(array) for name, array in arrays.items()}
@@ -69,7 +69,7 @@ def make_inputs() -> Callable[..., tuple[Batch, Control]]:
 
     def make(trial: Trial, dim: int, size: int = 5, step: int = 0) -> tuple[Batch, Control]:
         x = Stream(trial.seed, "test/x", step).normal((size, dim)).astype(trial.precision)
-        noise = draw(noise_slots(trial, (dim,), "train", size), trial.seed, step, trial.precision)
+        noise = draw(noise_slots(trial, (dim,), "train", size), trial.seed, step, trial.dtype)
         control = Control(trial.solver, trial.training.trace, trial.gradient, step, lr=1e-2)
         return Batch(x, noise), control
 

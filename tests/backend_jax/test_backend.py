@@ -17,6 +17,7 @@ from harness_jax.solve.library_engine import library_solver
 
 from harness.errors import BackendError
 from harness.interface import DataInfo
+from harness.solvers import LIBRARY_ADAPTIVE, LIBRARY_SOLVERS
 from harness.trial import AdaptiveSolver, LibrarySolver, SolverSpec, Trial
 
 
@@ -63,10 +64,10 @@ def test_solvers_are_unsupported_with_the_reason(
 
 
 def test_every_solver_that_is_named_is_one_of_diffrax() -> None:
-    for name in libraries.ADAPTIVE | libraries.FIXED:
+    for name in LIBRARY_SOLVERS["diffrax"]:
         solver = library_solver(LibrarySolver(f"diffrax:{name}", steps=3))
         adaptive = isinstance(solver, diffrax.AbstractAdaptiveSolver)
-        assert adaptive == (name in libraries.ADAPTIVE), name
+        assert adaptive == (name in LIBRARY_ADAPTIVE["diffrax"]), name
 
 
 def test_prepare_says_what_it_set(base_trial: Trial) -> None:

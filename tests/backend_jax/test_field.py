@@ -52,14 +52,14 @@ def test_all_passes_against_autodiff(
     @jax.jit
     def passes(t: jax.Array) -> dict[str, jax.Array]:
         dynamics = Net(model, block, arrays)
-        at = dynamics.linearize(t, z)
+        at = dynamics.at(t, z)
         jacobian = jax.vmap(jax.jacfwd(lambda row: dynamics.value(t, row[None])[0]))(z)
         size = z[0].size
         jacobian = jacobian.reshape(len(z), size, size)
         squares = jacobian**2
         diagonal = jnp.einsum("bii->b", squares)
         sums = at.jacobian_sums()
-        by_autodiff = jax.grad(lambda z: jnp.sum(jnp.sin(dynamics.linearize(t, z).trace())))(z)
+        by_autodiff = jax.grad(lambda z: jnp.sum(jnp.sin(dynamics.at(t, z).trace())))(z)
 
         def plain_trace(z: jax.Array) -> jax.Array:
             one = jax.vmap(jax.jacfwd(lambda row: dynamics.value(t, row[None])[0]))(z)
@@ -119,9 +119,9 @@ def test_bottleneck_probes_add_up_to_the_trace(net: str, block_arrays: BlockArra
     @jax.jit
     def traces(t: jax.Array) -> tuple[jax.Array, jax.Array]:
         one = jnp.broadcast_to(_normal("z", 1, *shape), (size, *shape))
-        at = Net(model, block, arrays).linearize(t, one)
+        at = Net(model, block, arrays).at(t, one)
         basis = jnp.eye(size).reshape(size, *block.bottleneck_shape)
-        return at.bottleneck_trace(basis), at.trace()
+        return at.bottleneck(basis, block.bottleneck), at.trace()
 
     probed, trace = traces(jnp.asarray(T))
     assert size < 20
@@ -181,7 +181,7 @@ def test_the_estimators_are_unbiased(
     inputs = Inputs(arrays, jnp.ones(()), eps, jnp.zeros(()), jnp.ones(()))
     field = Augmented(model, block, trace)
     estimates = np.asarray(jax.jit(lambda: -field(inputs, jnp.asarray(T), z)[1][0])())
-    exact = float(Net(model, block, arrays).linearize(jnp.asarray(T), z[:1]).trace()[0])
+    exact = float(Net(model, block, arrays).at(jnp.asarray(T), z[:1]).trace()[0])
     error = np.std(estimates, ddof=1) / np.sqrt(count)
     assert error > 1e-4, "the estimate does not vary: the probe is not used"
     assert abs(estimates.mean() - exact) < 4 * error

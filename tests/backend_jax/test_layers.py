@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from functools import partial
 from typing import get_args
@@ -11,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 import numpy.typing as npt
 import pytest
+from harness_jax.net import convolution
 from harness_jax.net.convolution import convolve
 from harness_jax.net.layers import layers_of
 from harness_jax.net.nonlinearities import NONLINEARITIES
@@ -236,3 +238,14 @@ def test_convolutions_can_be_batched_and_differentiated_twice(
     monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
     for ours, theirs in zip(found, results(), strict=True):
         np.testing.assert_allclose(ours, theirs, rtol=1e-11, atol=1e-11)
+
+
+def test_without_the_interface_to_primitives_convolutions_are_those_of_jax(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def plain(*_: object) -> jax.Array:
+        return jnp.zeros(())
+
+    assert convolution._primitive_or(plain) is not plain
+    monkeypatch.setitem(sys.modules, "jax.extend.core", None)
+    assert convolution._primitive_or(plain) is plain

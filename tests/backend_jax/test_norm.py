@@ -69,7 +69,7 @@ def test_norm_is_its_formula(lag: float, training: bool, shape: tuple[int, ...])
 
 @pytest.mark.parametrize("lag", [0.0, 0.6])
 def test_gradients_flow_through_the_statistics_of_a_lagging_norm(lag: float) -> None:
-    """Without a lag all of a shift of x is seen, with it less: the statistics move as well."""
+    """Without a lag all of a shift of x is seen, with it less: the statistics move, too."""
 
     def mean_output(shift: jax.Array) -> jax.Array:
         x = _normal("x", 5, 3) + shift
@@ -183,7 +183,7 @@ def test_warm_steps_that_are_missing_are_named(base_trial: Trial) -> None:
     assert WarmSteps(warm, 2, cpu).initial().keys() == {"forward", "backward"}
     assert WarmSteps(replace(warm, gradient="direct"), 2, cpu).initial().keys() == {"forward"}
     with pytest.raises(BackendError, match="warm/backward"):
-        WarmSteps(warm, 2, cpu).put({"warm/forward": np.zeros(2)})
+        WarmSteps(warm, 2, cpu).load_state({"warm/forward": np.zeros(2)})
 
 
 def test_the_precision_is_verified() -> None:

@@ -16,7 +16,7 @@ from harness_jax.net.net import Net
 from harness.architecture.arrays import initial_arrays
 from harness.architecture.autoencoder import amortized_sizes
 from harness.architecture.noise import draw, noise_slots
-from harness.architecture.transforms import Block, stages
+from harness.architecture.transforms import blocks_of
 from harness.interface import Batch, Control, DataInfo
 from harness.streams.stream import Stream
 from harness.trial import (
@@ -64,12 +64,12 @@ def _open(trial: Trial, likelihood: Any = "bernoulli") -> JaxModel:  # noqa: ANN
 def _by_hand(amortization: str) -> tuple[Net, Callable[..., jax.Array], jax.Array]:
     """The net, the same for one example as `amortized_sizes` says it, and the condition."""
     trial = make_trial(amortization)
-    block = next(s for s in stages(trial.model, IMAGE) if isinstance(s, Block))
+    block = blocks_of(trial.model, IMAGE)[0]
     assert trial.model.posterior is not None
     sizes = amortized_sizes(trial.model.posterior, block)
     arrays = {
         name.removeprefix("block0/"): jnp.asarray(value)
-        for name, value in initial_arrays(trial, IMAGE).items()
+        for name, value in initial_arrays(trial, DataInfo("none", IMAGE)).items()
         if name.startswith("block0/layer")
     }
     condition = jnp.asarray(Stream(0, "condition").normal((SIZE, sum(sizes))))
@@ -105,7 +105,7 @@ def test_dynamics_of_each_example(amortization: str) -> None:
     t = jnp.asarray(0.3)
     expected = jax.vmap(one, (None, 0, 0))(t, condition, z)
     jacobians = jax.vmap(jax.jacfwd(one, argnums=2), (None, 0, 0))(t, condition, z)
-    at = dynamics.linearize(t, z)
+    at = dynamics.at(t, z)
     np.testing.assert_allclose(dynamics.value(t, z), expected, atol=1e-13)
     np.testing.assert_allclose(at.f, expected, atol=1e-13)
     np.testing.assert_allclose(at.trace(), jnp.einsum("bii->b", jacobians), atol=1e-13)

@@ -13,7 +13,7 @@ import pytest
 from harness_jax.field import Augmented
 from harness_jax.net.derivatives import Derivatives
 from harness_jax.net.net import Net
-from harness_jax.regularizers import INTEGRANDS, NOT_INTEGRALS
+from harness_jax.regularizers import INTEGRANDS
 from harness_jax.solve.problem import Inputs
 
 from harness.architecture.transforms import Block, Shape
@@ -52,7 +52,7 @@ def test_integrands_are_their_formulas(net: str, block_arrays: BlockArrays) -> N
     model, shape = NETS[net]
     block, arrays = block_arrays(model, shape)
     z, eps = _normal("z", 2, *shape), _normal("eps", 2, *shape)
-    assert INTEGRANDS.keys() | NOT_INTEGRALS == set(get_args(RegularizerName))
+    assert INTEGRANDS.keys() | {"steer", "tpr"} == set(get_args(RegularizerName))
 
     def expected(t: jax.Array, z: jax.Array, eps: jax.Array) -> dict[str, jax.Array]:
         def value(t: jax.Array, flat: jax.Array) -> jax.Array:
@@ -73,6 +73,10 @@ def test_integrands_are_their_formulas(net: str, block_arrays: BlockArrays) -> N
             "ffjord.l2": jnp.sqrt(jnp.mean(f**2)),
             "jacobian_sum": jnp.sum((eps @ J) ** 2),
             "kinetic_sum": jnp.sum(f**2),
+            # Every D-th entry of the flat Jacobian, from the first.
+            "released.jdiag": jnp.sqrt(jnp.mean(J.reshape(-1)[::D] ** 2)),
+            "released.joffdiag": (jnp.sum(J**2) - jnp.sum(J.reshape(-1)[::D] ** 2))
+            / (D * (D - 1)),
             "rnode.directional": jnp.mean((f @ J) ** 2) / 2,
             "rnode.jacobian": jnp.mean((eps @ J) ** 2),
             "rnode.kinetic": jnp.mean(f**2) / 2,
@@ -141,6 +145,8 @@ def test_a_linear_field_by_hand(block_arrays: BlockArrays) -> None:
         "ffjord.jfrob": math.sqrt((1 + 4 + 9 + 0.25) / 4),
         "ffjord.jdiag": math.sqrt((1 + 0.25) / 2),
         "ffjord.joffdiag": (4 + 9) / 2,
+        "released.jdiag": math.sqrt((1 + 9) / 2),
+        "released.joffdiag": (4 + 0.25) / 2,
         "kinetic_sum": f @ f,
         "directional_jvp": (A @ f) @ (A @ f),
         "rnode.directional": (A.T @ f) @ (A.T @ f) / 4,
@@ -170,7 +176,9 @@ def test_one_dimension_has_nothing_off_the_diagonal(block_arrays: BlockArrays) -
     assert np.all(np.asarray(INTEGRANDS["ffjord.joffdiag"](at)) == 0)
 
 
-@pytest.mark.parametrize("name", ["ffjord.l2", "ffjord.dl2", "ffjord.jfrob", "ffjord.jdiag"])
+@pytest.mark.parametrize(
+    "name", ["ffjord.l2", "ffjord.dl2", "ffjord.jfrob", "ffjord.jdiag", "released.jdiag"]
+)
 def test_roots_of_a_field_at_rest_have_a_gradient(
     name: RegularizerName, block_arrays: BlockArrays
 ) -> None:

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from harness.architecture.arrays import initial_arrays
 from harness.architecture.noise import draw, noise_slots
-from harness.architecture.transforms import Block, stages
+from harness.architecture.transforms import Block, blocks_of
 from harness.interface import Batch, Control, DataInfo
 from harness.streams.stream import Stream
 from harness.trial import AdaptiveSolver, DatasetRef, EndTime, ModelSpec, Trial
@@ -54,7 +54,7 @@ def block_arrays() -> MakeArrays:
         shape = (event,) if isinstance(event, int) else event
         return {
             name.removeprefix("block0/"): torch.tensor(value)
-            for name, value in initial_arrays(trial, shape).items()
+            for name, value in initial_arrays(trial, DataInfo("none", shape)).items()
             if name.startswith("block0/layer") or name == "swish_beta"
         }
 
@@ -66,8 +66,7 @@ def first_block() -> Callable[[ModelSpec, int | tuple[int, ...]], Block]:
     """(model, event shape or dimension) -> its first block."""
 
     def find(model: ModelSpec, event: int | tuple[int, ...]) -> Block:
-        found = stages(model, (event,) if isinstance(event, int) else event)
-        return next(stage for stage in found if isinstance(stage, Block))
+        return blocks_of(model, (event,) if isinstance(event, int) else event)[0]
 
     return find
 
@@ -92,7 +91,7 @@ def make_inputs() -> Callable[..., tuple[Batch, Control]]:
 
     def make(trial: Trial, dim: int, size: int = 5, step: int = 0) -> tuple[Batch, Control]:
         x = Stream(trial.seed, "test/x", step).normal((size, dim)).astype(trial.precision)
-        noise = draw(noise_slots(trial, (dim,), "train", size), trial.seed, step, trial.precision)
+        noise = draw(noise_slots(trial, (dim,), "train", size), trial.seed, step, trial.dtype)
         control = Control(trial.solver, trial.training.trace, trial.gradient, step, lr=1e-2)
         return Batch(x, noise), control
 

@@ -10,18 +10,19 @@ from torch import Tensor, nn
 
 from harness.architecture.arrays import initial_arrays
 from harness.architecture.autoencoder import amortized_sizes
-from harness.architecture.transforms import Block, Shape, stages
+from harness.architecture.transforms import Shape, blocks_of
+from harness.interface import DataInfo, Likelihood
 from harness.trial import AdaptiveSolver, DatasetRef, ModelSpec, Posterior, Trial
 
 LATENT = 4
 
 
 def _autoencoder(
-    event_shape: Shape, *, categorical: bool
+    event_shape: Shape, likelihood: Likelihood
 ) -> tuple[Autoencoder, dict[str, Tensor]]:
+    data = DataInfo("none", event_shape, likelihood)
     posterior = Posterior(LATENT, "low_rank", rank=2)
     model = ModelSpec("concat", (5,), blocks=2, posterior=posterior)
-    blocks = tuple(s for s in stages(model, event_shape) if isinstance(s, Block))
     trial = Trial(
         DatasetRef("none", "none"),
         "torch",
@@ -29,9 +30,9 @@ def _autoencoder(
         model,
         precision="float64",
     )
-    arrays = initial_arrays(trial, event_shape, categorical=categorical)
+    arrays = initial_arrays(trial, data)
     found = {name: torch.tensor(value) for name, value in arrays.items()}
-    return Autoencoder(model, blocks, event_shape, categorical), found
+    return Autoencoder(model, blocks_of(model, event_shape), data), found
 
 
 def _gated(arrays: dict[str, Tensor], prefix: str, module: nn.Module, h: Tensor) -> Tensor:
@@ -47,7 +48,7 @@ def _gated(arrays: dict[str, Tensor], prefix: str, module: nn.Module, h: Tensor)
 
 
 def test_encoder_is_the_published_one(rng_torch: torch.Generator) -> None:
-    net, arrays = _autoencoder((1, 28, 20), categorical=True)
+    net, arrays = _autoencoder((1, 28, 20), "categorical")
     x = torch.rand(3, 1, 28, 20, generator=rng_torch, dtype=torch.float64)
     modules = [
         nn.Conv2d(1, 32, 5, 1, 2),
@@ -73,7 +74,7 @@ def test_encoder_is_the_published_one(rng_torch: torch.Generator) -> None:
 
 
 def test_decoder_is_the_published_one(rng_torch: torch.Generator) -> None:
-    net, arrays = _autoencoder((1, 28, 28), categorical=False)
+    net, arrays = _autoencoder((1, 28, 28), "bernoulli")
     z = torch.randn(2, LATENT, generator=rng_torch, dtype=torch.float64)
     modules = [
         nn.ConvTranspose2d(LATENT, 64, 7),
@@ -95,7 +96,7 @@ def test_decoder_is_the_published_one(rng_torch: torch.Generator) -> None:
 
 
 def test_bernoulli_likelihood_by_hand() -> None:
-    net, _ = _autoencoder((1, 4, 4), categorical=False)
+    net, _ = _autoencoder((1, 4, 4), "bernoulli")
     logits = torch.linspace(-2, 2, 32, dtype=torch.float64).reshape(2, 1, 4, 4)
     x = (torch.arange(32).reshape(2, 1, 4, 4) % 3 == 0).double()
     p = 1 / (1 + torch.exp(-logits))
@@ -104,7 +105,7 @@ def test_bernoulli_likelihood_by_hand() -> None:
 
 
 def test_categorical_likelihood_by_hand(rng_torch: torch.Generator) -> None:
-    net, arrays = _autoencoder((1, 4, 4), categorical=True)
+    net, arrays = _autoencoder((1, 4, 4), "categorical")
     z = torch.randn(2, LATENT, generator=rng_torch, dtype=torch.float64)
     logits = net.decode(arrays, z)
     assert logits.shape == (2, 256, 1, 4, 4)
@@ -129,13 +130,14 @@ def test_log_normal_by_hand() -> None:
 def test_plain_dynamics_get_nothing() -> None:
     posterior = Posterior(LATENT, "plain")
     model = ModelSpec("concat", (5,), posterior=posterior)
-    (block,) = (s for s in stages(model, (1, 4, 4)) if isinstance(s, Block))
+    data = DataInfo("none", (1, 4, 4), "bernoulli")
     trial = Trial(DatasetRef("none", "none"), "torch", AdaptiveSolver("dopri5"), model)
-    arrays = {k: torch.tensor(v) for k, v in initial_arrays(trial, (1, 4, 4)).items()}
-    found = Autoencoder(model, (block,), (1, 4, 4), False).encode(arrays, torch.zeros(2, 1, 4, 4))
+    arrays = {k: torch.tensor(v) for k, v in initial_arrays(trial, data).items()}
+    nets = Autoencoder(model, blocks_of(model, data.event_shape), data)
+    found = nets.encode(arrays, torch.zeros(2, 1, 4, 4))
     assert found.conditions == [None]
 
 
 def test_the_latent_is_the_posteriors() -> None:
     with pytest.raises(ValueError, match="no autoencoder"):
-        _ = Autoencoder(ModelSpec(), (), (1, 4, 4), False).latent
+        _ = Autoencoder(ModelSpec(), (), DataInfo("none", (1, 4, 4), "bernoulli")).latent

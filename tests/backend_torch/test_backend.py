@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -12,6 +13,7 @@ from typing import Any, cast
 import pytest
 import torch
 from harness_torch import TorchBackend
+from harness_torch import backend as backend_module
 
 from harness.errors import BackendError
 from harness.interface import Batch, Control, DataInfo
@@ -118,3 +120,10 @@ def test_prepare_says_what_it_set(base_trial: Trial) -> None:
     assert found["threads"] == torch.get_num_threads() == 1
     assert found["deterministic"] is True
     assert found["float32_matmul_precision"] == "highest"
+
+
+def test_without_a_cache_folder_inductor_has_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("TORCHINDUCTOR_CACHE_DIR", raising=False)
+    monkeypatch.setattr(backend_module, "made_cache", lambda name: None)
+    assert backend_module._compilation_cache() is None
+    assert "TORCHINDUCTOR_CACHE_DIR" not in os.environ

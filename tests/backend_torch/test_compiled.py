@@ -79,20 +79,20 @@ def without_compiler(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[GraphModu
 
 
 def _agree(field: Augmented, inputs: Inputs) -> None:
-    """Both evaluators return the same rates and products."""
+    """Both ways return the same rates and products."""
     wanted = Wanted(tuple(inputs.arrays), T=True)
     z, (a_z, a_q) = _normal("z", SIZE, DIM), (_normal("a_z", SIZE, DIM), None)
     found = []
-    for evaluator in (
+    for taped in (
         Eager(field, inputs, wanted),
-        CompiledEngine({SIZE}).evaluator(_at(field, inputs, z), wanted),
+        CompiledEngine({SIZE}).taped_field(_at(field, inputs, z), wanted),
     ):
-        rates, tape = evaluator.taped(0.3, z)
-        torch.testing.assert_close(evaluator.value(0.3, z), rates, rtol=1e-14, atol=1e-14)
+        rates, tape = taped.taped(0.3, z)
+        torch.testing.assert_close(taped.value(0.3, z), rates, rtol=1e-14, atol=1e-14)
         a_q = _normal("a_q", *rates[1].shape)
         sums = [torch.full_like(x, 0.5) for x in wanted.of(inputs)]
-        found.append((*rates, *evaluator.vjp(tape, a_z, a_q, sums)))
-    assert isinstance(evaluator, Compiled)
+        found.append((*rates, *taped.vjp(tape, a_z, a_q, sums)))
+    assert isinstance(taped, Compiled)
     torch.testing.assert_close(found[1], found[0], rtol=1e-11, atol=1e-12)
 
 
@@ -140,13 +140,13 @@ def test_programs_see_and_return_contiguous_tensors(
     inputs = _inputs(arrays, _normal("eps", SIZE, *shape))
     wanted = Wanted(tuple(arrays))
     z = _normal("z", SIZE, *shape).to(memory_format=torch.channels_last)
-    ours = CompiledEngine({SIZE}).evaluator(_at(field, inputs, z), wanted)
+    ours = CompiledEngine({SIZE}).taped_field(_at(field, inputs, z), wanted)
     eager = Eager(field, inputs, wanted)
     found = []
-    for evaluator in (ours, eager):
-        (du, dq), tape = evaluator.taped(0.3, z)
+    for taped in (ours, eager):
+        (du, dq), tape = taped.taped(0.3, z)
         sums = [torch.zeros_like(x) for x in wanted.of(inputs)]
-        a_z, sums = evaluator.vjp(tape, z, torch.ones_like(dq), sums)
+        a_z, sums = taped.vjp(tape, z, torch.ones_like(dq), sums)
         found.append((du, dq, a_z, *sums))
     assert all(x.is_contiguous() for x in found[0])
     torch.testing.assert_close(found[0], found[1], rtol=1e-11, atol=1e-12)
@@ -178,7 +178,7 @@ def test_the_adjoint_ode_is_one_program(
     )
     inputs = AdjointInputs(_inputs(arrays, _normal("eps", SIZE, DIM)), _normal("a_q", 1, SIZE))
     u = _normal("u", 2, SIZE, DIM)
-    ours = CompiledEngine({SIZE}).evaluator(_at(field, inputs, u), None)
+    ours = CompiledEngine({SIZE}).taped_field(_at(field, inputs, u), None)
     expected = Eager(field, inputs, None).value(0.3, u)
     torch.testing.assert_close(ours.value(0.3, u), expected, rtol=1e-11, atol=1e-12)
     assert len(without_compiler) == 1
@@ -191,9 +191,9 @@ def test_other_sizes_and_transport_are_not_compiled(
     inputs = _inputs(block_arrays(model, DIM), _normal("eps", SIZE, DIM))
     block, z = first_block(model, DIM), _normal("z", SIZE, DIM)
     engine = CompiledEngine({SIZE})
-    assert isinstance(engine.evaluator(_at(Velocity(model, block), inputs, z), None), Eager)
+    assert isinstance(engine.taped_field(_at(Velocity(model, block), inputs, z), None), Eager)
     field = Augmented(model, block, "exact")
-    assert isinstance(engine.evaluator(_at(field, inputs, z[:2]), None), Eager)
+    assert isinstance(engine.taped_field(_at(field, inputs, z[:2]), None), Eager)
     assert without_compiler == []
 
 
@@ -210,8 +210,8 @@ def test_what_cannot_be_compiled_runs_with_a_warning(
     inputs = _inputs(block_arrays(model, DIM), _normal("eps", SIZE, DIM))
     z = _normal("z", SIZE, DIM)
     with pytest.warns(UserWarning, match="not compiled: RuntimeError: no such compiler"):
-        evaluator = CompiledEngine({SIZE}).evaluator(_at(field, inputs, z), None)
-    assert isinstance(evaluator, Eager)
+        taped = CompiledEngine({SIZE}).taped_field(_at(field, inputs, z), None)
+    assert isinstance(taped, Eager)
     compiled._programs.cache_clear()
 
 

@@ -15,7 +15,7 @@ from harness_torch.net.net import Net
 from harness_torch.solve.problem import Inputs
 from torch import Tensor
 
-from harness.architecture.transforms import Block, stages
+from harness.architecture.transforms import Block, blocks_of
 from harness.errors import BackendError
 from harness.streams.stream import Stream
 from harness.trial import ModelSpec
@@ -135,7 +135,7 @@ def test_the_rates_carry_the_end_time(block_arrays: MakeArrays, first_block: Fir
 def test_equal_blocks_have_equal_fields(first_block: FirstBlock) -> None:
     """So that what is compiled for one serves the other."""
     model = replace(LINEAR, blocks=2)
-    blocks = [replace(s, index=0) for s in stages(model, (DIM,)) if isinstance(s, Block)]
+    blocks = [replace(block, index=0) for block in blocks_of(model, (DIM,))]
     assert len(blocks) == 2
     fields = {Augmented(model, block, "exact") for block in blocks}
     assert len(fields) == 1

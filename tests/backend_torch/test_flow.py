@@ -157,7 +157,7 @@ def test_a_linear_flow_has_the_density_of_a_normal(
 def _train(model: TorchModel, trial: Trial, x: Array, step: int, **noise: Any) -> Any:  # noqa: ANN401
     event = x.shape[1:]
     slots = noise_slots(trial, event, "train", len(x))
-    batch = Batch(x, draw(slots, trial.seed, step, trial.precision) | noise)
+    batch = Batch(x, draw(slots, trial.seed, step, trial.dtype) | noise)
     control = Control(trial.solver, trial.training.trace, trial.gradient, step, lr=1e-3)
     return model.train_step(batch, control).fetch()
 

@@ -157,15 +157,15 @@ def test_direct_keeps_what_accepted_steps_need_and_nothing_else(
     zero, one = torch.zeros((), dtype=torch.float64), torch.ones((), dtype=torch.float64)
     inputs = Inputs(block_arrays(model, DIM), 9 * one, None, zero, one)
     field = Augmented(model, first_block(model, DIM), "exact")
-    evaluator = _Watching(field, inputs, Wanted())
-    evaluator.alive = weakref.WeakSet()
+    taped = _Watching(field, inputs, Wanted())
+    taped.alive = weakref.WeakSet()
     x, q = torch.tensor(Stream(3, "x").normal((6, DIM))), torch.zeros(1, 6).double()
     start = InitialValue(field, inputs, x, q)
     solver = AdaptiveSolver("dopri5", rtol=1e-6, atol=1e-6, first_step="whole")
-    end = integrate(evaluator, start, solver, record=True, tape=True)
+    end = integrate(taped, start, solver, record=True, tape=True)
     assert end.rejected > 0
     gc.collect()
-    assert len(evaluator.alive) == 6 * end.accepted
+    assert len(taped.alive) == 6 * end.accepted
 
 
 @pytest.mark.parametrize("mode", ["direct", "adjoint"])

@@ -9,7 +9,7 @@ from typing import Any, get_args
 
 import pytest
 import torch
-from harness_torch.net import net as net_module
+from harness_torch.net import linearization
 from harness_torch.net.net import Net
 from harness_torch.net.taylor import Jet
 from torch import Tensor
@@ -56,7 +56,7 @@ def test_all_passes_against_autodiff(model: ModelSpec, event: Event, make_net: M
     net, shape = make_net(model, event), _shape(event)
     z, u, v = _normal("z", 3, *shape), _normal("u", 3, *shape), _normal("v", 2, 3, *shape)
     point, jacobian = net.at(T, z), _jacobians(net, z)
-    close(point.value, net.value(T, z))
+    close(point.f, net.value(T, z))
     close(point.jacobian(), jacobian)
     close(point.diagonal(), jacobian.diagonal(dim1=1, dim2=2))
     close(point.tangent(v).flatten(2), torch.einsum("bij,kbj->kbi", jacobian, v.flatten(2)))
@@ -73,7 +73,7 @@ def test_a_basis_in_chunks_gives_the_same(
     z = _normal("z", 3, *_shape(event))
     point = make_net(model, event).at(T, z)
     whole = point.diagonal(), point.jacobian()
-    monkeypatch.setattr(net_module, "BASIS_ENTRIES", entries)
+    monkeypatch.setattr(linearization, "BASIS_ENTRIES", entries)
     close(point.diagonal(), whole[0])
     close(point.jacobian(), whole[1])
 
@@ -123,7 +123,7 @@ def test_a_jet_is_the_taylor_series_along_a_path(
     function: Any = lambda d: net.value(  # noqa: E731
         T + d, zs[0] + d * zs[1] + d**2 * zs[2] + d**3 * zs[3]
     )
-    jet = Jet(net.at(T, zs[0]), net.layers.series(T, 3))
+    jet = Jet(net.at(T, zs[0]), net.series(T, 3))
     zero = torch.zeros((), dtype=torch.float64)
     for k in range(1, 4):
         function = partial(_derivative, function)

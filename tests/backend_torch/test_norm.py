@@ -23,7 +23,7 @@ def _model(trial: Trial, event: tuple[int, ...]) -> TorchModel:
 
 
 def _train(model: TorchModel, trial: Trial, x: Array, step: int) -> Any:  # noqa: ANN401
-    noise = draw(noise_slots(trial, x.shape[1:], "train", len(x)), 0, step, trial.precision)
+    noise = draw(noise_slots(trial, x.shape[1:], "train", len(x)), 0, step, trial.dtype)
     control = Control(trial.solver, trial.training.trace, trial.gradient, step, lr=1e-3)
     return model.train_step(Batch(x, noise), control).fetch()
 

@@ -16,7 +16,7 @@ from torch import Tensor
 from harness.architecture.arrays import initial_arrays
 from harness.architecture.autoencoder import amortized_sizes
 from harness.architecture.noise import draw, noise_slots
-from harness.architecture.transforms import Block, stages
+from harness.architecture.transforms import Block, blocks_of
 from harness.interface import Batch, Control, DataInfo
 from harness.streams.stream import Stream
 from harness.trial import (
@@ -64,10 +64,10 @@ def _conditioned_net(
     amortization: str, condition: Tensor
 ) -> tuple[Net, ModelSpec, Block, dict[str, Tensor]]:
     trial = make_trial(amortization)
-    block = next(s for s in stages(trial.model, IMAGE) if isinstance(s, Block))
+    block = blocks_of(trial.model, IMAGE)[0]
     arrays = {
         name.removeprefix("block0/"): torch.tensor(value)
-        for name, value in initial_arrays(trial, IMAGE).items()
+        for name, value in initial_arrays(trial, DataInfo("none", IMAGE)).items()
         if name.startswith("block0/layer")
     }
     arrays["condition"] = condition
@@ -76,7 +76,7 @@ def _conditioned_net(
 
 def _sizes(amortization: str) -> tuple[int, ...]:
     trial = make_trial(amortization)
-    block = next(s for s in stages(trial.model, IMAGE) if isinstance(s, Block))
+    block = blocks_of(trial.model, IMAGE)[0]
     assert trial.model.posterior is not None
     return amortized_sizes(trial.model.posterior, block)
 
@@ -118,7 +118,7 @@ def test_dynamics_of_each_example(amortization: str, rng_torch: torch.Generator)
     expected = _by_hand(amortization, arrays, condition, t, z)
     torch.testing.assert_close(net.value(t, z), expected)
     point = net.at(t, z)
-    torch.testing.assert_close(point.value, expected)
+    torch.testing.assert_close(point.f, expected)
 
     def one(row: Tensor, state: Tensor) -> Tensor:
         return _by_hand(amortization, arrays, row[None], t, state[None])[0]

@@ -32,7 +32,7 @@ FIRST_STEPS: tuple[FirstStep, ...] = ("heuristic", "whole", 0.3)
 LOOSE = AdaptiveSolver("dopri5", rtol=1e-3, atol=1e-3)
 
 
-SOLVE, SEEN = Native(), StateLeaves()
+SOLVE, SEEN = Native().solve, StateLeaves()
 
 
 @dataclass(frozen=True)

@@ -45,7 +45,7 @@ def _field(
 
 
 def _numbers(workload: Workload) -> tuple[list[Layer], np.ndarray, np.ndarray]:
-    arrays = initial_arrays(workload.trial("none", "direct", "float32"), workload.data.event_shape)
+    arrays = initial_arrays(workload.trial("none", "direct", "float32"), workload.data)
     layers = [
         tuple(arrays[f"block0/layer{k}/{name}"] for name in _ARRAYS)
         for k in range(len(workload.model.hidden) + 1)

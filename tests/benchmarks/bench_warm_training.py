@@ -55,7 +55,7 @@ class Run:
         trial, size = self.trial, self.trial.training.batch
         x = dataset.training_batch(trial.seed, number, Batching(size)).x.astype(trial.precision)
         slots = noise_slots(trial, dataset.info.event_shape, "train", size)
-        batch = Batch(x, draw(slots, trial.seed, number, trial.precision))
+        batch = Batch(x, draw(slots, trial.seed, number, trial.dtype))
         lr = trial.training.optimizer.lr
         control = Control(trial.solver, "hutchinson", trial.gradient, number, lr)
         start = time.perf_counter()

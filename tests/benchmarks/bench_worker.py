@@ -5,7 +5,7 @@
 
 Prints a JSON line when ready and one a step. Without a reference it ends after the first step,
 whose seconds tell a cold start from a warm one. A process each, because torch and jax do not share
-one and memory is to be told apart.
+one and the memory of each is to be known.
 """
 
 from __future__ import annotations
@@ -60,8 +60,8 @@ def memory_above(call: Callable[[], Any]) -> int | None:
     counters are not there.
 
     The high-water mark of a process includes compilation, so it is set back first (writing 5 to
-    clear_refs), after the allocator has given back what earlier steps left free: else the call
-    would find its memory already counted.
+    clear_refs), after the allocator has given back what earlier steps left free; otherwise the
+    call would find its memory already counted.
     """
     gc.collect()
     try:
@@ -118,7 +118,7 @@ def main(name: str, key: str, reference: str | None = None) -> None:
 _ANSWERS = sys.stdout
 
 if __name__ == "__main__":
-    # Libraries print as well.
+    # Libraries print, too.
     sys.stdout = sys.stderr
     try:
         main(*sys.argv[1:])

@@ -82,7 +82,7 @@ class ConcatSquashNet(nn.Module):
 def block_nets(workload: Workload, precision: Any = "float32") -> list[ConcatSquashNet]:  # noqa: ANN401
     """Returns the nets of all blocks with the initial arrays of the harness."""
     trial = workload.trial("torch", "adjoint", precision)
-    arrays = initial_arrays(trial, workload.data.event_shape)
+    arrays = initial_arrays(trial, workload.data)
     nets = []
     for block in range(workload.model.blocks):
         prefixes = [f"block{block}/layer{k}/" for k in range(len(workload.model.hidden) + 1)]

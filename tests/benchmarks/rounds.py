@@ -50,7 +50,7 @@ class Measured:
         step_s: Seconds of its training steps.
         yardstick_s: Those of the yardstick (`Workload.yardstick`) in the same rounds.
         field_s: Seconds of the bare field, the better framework of each round; empty without one.
-        vjp_s: Likewise of the field with its vector-Jacobian product.
+        vjp_s: The same of the field with its vector-Jacobian product.
         cold_s: Seconds of a first step with an empty compilation cache; None where nothing is
             compiled or the cache was not empty.
         ready: First step with the cache filled, counts, memory, error.

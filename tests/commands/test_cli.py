@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import get_args, get_type_hints
 
 import pytest
+from fakes import result_json
 
 from harness.cli import main
 from harness.metrics.definitions import DEFINITIONS
@@ -123,7 +124,7 @@ def test_the_root_comes_from_the_option_then_the_environment(
     trial_id = json.loads(out)["trials"][0]["id"]
     record = tmp_path / "elsewhere" / "trials" / trial_id / "result.json"
     record.parent.mkdir(parents=True)
-    record.write_text('{"status": "ok"}', encoding="utf-8")
+    record.write_text(json.dumps(result_json(trial_id)), encoding="utf-8")
 
     def finished(*arguments: str) -> int:
         _, out, _ = shell("plan", "quickstart", *arguments)

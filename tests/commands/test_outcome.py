@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from fakes import result_json
 
 from harness.commands.outcome import gate_failures, outcome
 from harness.commands.show import show
@@ -52,7 +53,7 @@ def result(
 def commit(root: Path, trial: Trial, content: dict[str, Any]) -> None:
     folder = TrialFolder(root, trial.id)
     folder.write_spec(trial, Resources(), suite="toy")
-    assert folder.commit_result({"trial_id": trial.id, **content})
+    assert folder.commit_result(result_json(trial.id, **content))
 
 
 def broken(gate: Gate, *results: dict[str, Any], skipped: tuple[int, ...] = ()) -> list[str]:
@@ -132,7 +133,7 @@ def test_status(tmp_path: Path) -> None:
     commit(tmp_path, TRIALS[0], result("error", "It broke."))
     attempt = TrialFolder(tmp_path, TRIALS[1].id).attempt("a")
     attempt.mkdir(parents=True)
-    lines = [json.dumps({"step": step}) for step in (10, 20)]
+    lines = [json.dumps({"step": step, "timestamp_ms": 1}) for step in (10, 20)]
     (attempt / "metrics.jsonl").write_text("\n".join([*lines, '{"step": 3']), encoding="utf-8")
     found = status(planned(skipped=(3,)), tmp_path)
     assert [(entry.status, entry.step, entry.message) for entry in found] == [

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import pytest
+from fakes import result_json
 
 from harness.cli import main
 from harness.commands import run as command
 from harness.errors import HarnessError
+from harness.executors.run import Execution
 from harness.planning.plan import Plan
 from harness.records.folder import TrialFolder
 
@@ -40,9 +43,9 @@ class Bench:
         return root / "reports" / plan.suite / "index.html"
 
     def __call__(self, executor: Run, *arguments: str) -> tuple[int, list[str], str]:
-        def run_trials(plan: Plan, **options: object) -> bool:
-            self.asked = options
-            return executor(plan, options["root"])
+        def run_trials(plan: Plan, root: Path, how: Execution) -> bool:
+            self.asked = {"root": root, **asdict(how)}
+            return executor(plan, root)
 
         self._monkeypatch.setattr(command, "run_trials", run_trials)
         self._monkeypatch.setattr(sys, "argv", ["harness", "run", *arguments])
@@ -73,13 +76,12 @@ def committing(nll: float, failing: int = 0) -> Run:
             folder = TrialFolder(root, planned.trial.id)
             folder.write_spec(planned.trial, planned.resources)
             folder.commit_result(
-                {
-                    "trial_id": planned.trial.id,
-                    "status": "ok" if ok else "timeout",
-                    "message": None if ok else "Killed at its time limit.",
-                    "metrics": {"test_nll": {"value": nll, "unit": "nats", "n": 1}} if ok else {},
-                    "environment": {},
-                }
+                result_json(
+                    planned.trial.id,
+                    status="ok" if ok else "timeout",
+                    message=None if ok else "Killed at its time limit.",
+                    metrics={"test_nll": {"value": nll, "unit": "nats", "n": 1}} if ok else {},
+                )
             )
         return True
 

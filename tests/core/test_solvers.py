@@ -12,7 +12,15 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from harness.solvers import ADAPTIVE_SOLVERS, FIXED_SOLVERS, TABLEAUX, Tableau
+from harness.backends import get_backend
+from harness.solvers import (
+    ADAPTIVE_SOLVERS,
+    FIXED_SOLVERS,
+    LIBRARY_SOLVERS,
+    TABLEAUX,
+    Tableau,
+)
+from harness.trial import DatasetRef, LibrarySolver, Trial
 
 Float = npt.NDArray[np.float64]
 # A rooted tree is the sorted tuple of the subtrees at its root; the single node is ().
@@ -205,3 +213,17 @@ def test_an_integral_needs_the_rates_of_its_stages_alone(tableau: Tableau) -> No
     assert sum(tableau.integrated) == {"midpoint": 1, "dopri5": 6, "dopri8": 10}.get(
         tableau.name, tableau.stages
     )
+
+
+@pytest.mark.parametrize(("library", "backend"), [("torchdiffeq", "torch"), ("diffrax", "jax")])
+def test_the_backend_of_a_library_has_the_solvers_that_suites_accept(
+    library: str, backend: str
+) -> None:
+    def reason(name: str) -> str | None:
+        solver = LibrarySolver(f"{library}:{name}")
+        refused = get_backend(backend).supports(Trial(DatasetRef("moons", ""), backend, solver))
+        return refused.reason if refused else None
+
+    assert f"it has {', '.join(sorted(LIBRARY_SOLVERS[library]))}" in str(reason("none"))
+    for name in LIBRARY_SOLVERS[library]:
+        assert "has no solver" not in str(reason(name))

@@ -112,6 +112,7 @@ trials = st.builds(
         keep=st.sampled_from(["best", "last"]),
         last_batch=st.sampled_from(["drop", "keep"]),
         stratified=st.booleans(),
+        validation_batch=count,
         validation_trace=st.none() | trace,
         protocol=st.sampled_from([None, "paper", "released-code"]),
     ),
@@ -168,7 +169,7 @@ def test_canonical_json_is_sorted_compact_and_plain(trial: Trial) -> None:
 
 def test_golden_identity() -> None:
     """Another value here means that every record on disk loses its trial."""
-    assert BASE.id == "63a3eedf99c2640c"
+    assert BASE.id == "c1deb6af96d368ff"
     full = replace(
         BASE,
         solver=FixedSolver("rk4_38", 8),
@@ -204,7 +205,7 @@ def test_golden_identity() -> None:
         precision="float64",
         seed=7,
     )
-    assert full.id == "a49f37a393d24203"
+    assert full.id == "7123eaa304e03673"
 
 
 def test_canonical_form_spelled_out() -> None:
@@ -225,7 +226,8 @@ def test_canonical_form_spelled_out() -> None:
         '"optimizer":{"clip_norm":null,"eps":1e-08,"lr":0.001,"name":"adam","weight_decay":0.0},'
         '"patience":{"after":0,"drops":[],"stop":null},"probe":"gaussian","protocol":null,'
         '"schedule":{"drops":[],"factor":0.1,"kl_warmup":0,"warmup":0},'
-        '"stratified":false,"trace":"hutchinson","validate_every":200,"validation_rows":null,'
+        '"stratified":false,"trace":"hutchinson","validate_every":200,'
+        '"validation_batch":1000,"validation_rows":null,'
         '"validation_trace":null}}'
     )
 

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from image_data import Bytes, at, cifar10, idx, pixels, small, write_mnist
+from data_files import at
+from image_data import Bytes, cifar10, idx, pixels, small, write_mnist
 
 from harness.datasets.base import Batching, Dataset, Split
 from harness.datasets.encodings import Logit
@@ -19,17 +20,10 @@ from harness.datasets.registry import declare, load, names
 from harness.datasets.sources.public import PublicDataset
 from harness.errors import DataError
 
+pytestmark = pytest.mark.usefixtures("data")
+
 TRAIN, TEST = pixels(60, 28, 28, slot="train"), pixels(10, 28, 28, slot="test")
 PHOTOS, MORE = pixels(50, 3, 32, 32, slot="train"), pixels(10, 3, 32, 32, slot="test")
-
-
-@pytest.fixture(autouse=True)
-def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The data folder."""
-    monkeypatch.setenv("HARNESS_DATA_DIR", str(tmp_path / "data"))
-    monkeypatch.setenv("HARNESS_CACHE_DIR", str(tmp_path / "cache"))
-    (tmp_path / "data").mkdir()
-    return tmp_path / "data"
 
 
 def variant(name: str) -> PublicDataset:

@@ -5,45 +5,25 @@ from __future__ import annotations
 import gzip
 import pickle
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 import pytest
+from data_files import at, table
 
-from harness.datasets.families import tabular as benchmarks
 from harness.datasets.registry import declare, load
 from harness.datasets.sources.partial import Partial
-from harness.datasets.sources.public import PublicDataset
 from harness.errors import DataError
 
+pytestmark = pytest.mark.usefixtures("data")
+
 Float = npt.NDArray[np.float64]
-
-
-@pytest.fixture(autouse=True)
-def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The data folder."""
-    monkeypatch.setenv("HARNESS_DATA_DIR", str(tmp_path / "data"))
-    monkeypatch.setenv("HARNESS_CACHE_DIR", str(tmp_path / "cache"))
-    (tmp_path / "data").mkdir()
-    return tmp_path / "data"
 
 
 def rows_of(count: int, width: int) -> Float:
     rows: Float = np.random.Generator(np.random.PCG64(0)).normal(size=(count, width))
     return rows
-
-
-def table(name: str, **rows: int) -> PublicDataset:
-    """A benchmark whose complete data have other row counts."""
-    whole = next(table for table in benchmarks.TABLES if table.name == name)
-    return replace(whole, rows=rows)
-
-
-def at(path: Path) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    return path
 
 
 def write_power(data: Path) -> None:

@@ -18,16 +18,9 @@ from harness.datasets.registry import load
 from harness.errors import DataError
 from harness.streams.stream import Stream
 
+pytestmark = pytest.mark.usefixtures("data")
+
 SPLITS: tuple[Split, ...] = ("train", "val", "test")
-
-
-@pytest.fixture(autouse=True)
-def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The data folder."""
-    monkeypatch.setenv("HARNESS_DATA_DIR", str(tmp_path / "data"))
-    monkeypatch.setenv("HARNESS_CACHE_DIR", str(tmp_path / "cache"))
-    (tmp_path / "data").mkdir()
-    return tmp_path / "data"
 
 
 # Omniglot
@@ -117,10 +110,17 @@ def test_damaged_matlab_files(keep: int, compressed: bool, data: Path) -> None:
         load("omniglot")
 
 
-@pytest.mark.parametrize("content", [b"no matlab file", b"\x89HDF\r\n\x1a\n" + bytes(600)])
-def test_files_that_are_not_of_matlab(content: bytes, data: Path) -> None:
+@pytest.mark.parametrize(
+    ("content", "cause"),
+    [
+        (b"no matlab file", "cannot be read as a MATLAB file"),
+        (b"\x89HDF\r\n\x1a\n" + bytes(600), "is a file of MATLAB 7.3, .* '-v7'"),
+        (b"MATLAB 7.3 MAT-file".ljust(600), "is a file of MATLAB 7.3, .* '-v7'"),
+    ],
+)
+def test_files_that_are_not_of_matlab(content: bytes, cause: str, data: Path) -> None:
     (data / "chardata.mat").write_bytes(content)
-    with pytest.raises(DataError, match=r"chardata\.mat cannot be read as a MATLAB file"):
+    with pytest.raises(DataError, match=rf"chardata\.mat {cause}"):
         load("omniglot")
 
 

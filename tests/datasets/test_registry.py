@@ -17,17 +17,7 @@ from harness.datasets.registry import Dataset, Declaration, Loader, declare, loa
 from harness.errors import DataError, InputError
 from harness.plugins import plugins
 
-
-@pytest.fixture(autouse=True)
-def _folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "data").mkdir()
-    monkeypatch.setenv("HARNESS_DATA_DIR", str(tmp_path / "data"))
-    monkeypatch.setenv("HARNESS_CACHE_DIR", str(tmp_path / "cache"))
-
-
-@pytest.fixture
-def data(tmp_path: Path) -> Path:
-    return tmp_path / "data"
+pytestmark = pytest.mark.usefixtures("data")
 
 
 @pytest.fixture
@@ -150,6 +140,7 @@ def test_digest_of_an_own_file_follows_its_content(data: Path) -> None:
 
 
 def test_own_file_is_hashed_once(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(files, "_SETTLED_NS", 0)
     save(data / "my-data.npz")
     first = declare("my-data").digest
 
@@ -164,7 +155,10 @@ def test_own_file_is_hashed_once(data: Path, monkeypatch: pytest.MonkeyPatch) ->
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"[]", b'{"key": 1}', b'{"key": [1, 2]}'])
-def test_a_damaged_checksum_note_is_ignored(content: bytes, data: Path, tmp_path: Path) -> None:
+def test_a_damaged_checksum_note_is_ignored(
+    content: bytes, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(files, "_SETTLED_NS", 0)
     save(data / "my-data.npz")
     digest = declare("my-data").digest
     (note,) = (tmp_path / "cache" / "checksums").iterdir()

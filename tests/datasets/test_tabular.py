@@ -5,13 +5,13 @@ from __future__ import annotations
 import gzip
 import pickle
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pytest
+from data_files import at, table
 
 from harness.datasets.base import Dataset, Split
 from harness.datasets.families import tabular as benchmarks
@@ -19,40 +19,21 @@ from harness.datasets.families import tabular_splits as tabular
 from harness.datasets.formats import uci as uci_files
 from harness.datasets.registry import declare
 from harness.datasets.sources import public
-from harness.datasets.sources.public import PublicDataset
 from harness.errors import DataError
+
+pytestmark = pytest.mark.usefixtures("data")
 
 Float = npt.NDArray[np.float64]
 SPLITS: tuple[Split, ...] = ("train", "val", "test")
-
-
-@pytest.fixture(autouse=True)
-def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The data folder."""
-    monkeypatch.setenv("HARNESS_DATA_DIR", str(tmp_path / "data"))
-    monkeypatch.setenv("HARNESS_CACHE_DIR", str(tmp_path / "cache"))
-    (tmp_path / "data").mkdir()
-    return tmp_path / "data"
 
 
 def rng() -> np.random.Generator:
     return np.random.Generator(np.random.PCG64(0))
 
 
-def table(name: str, **rows: int) -> PublicDataset:
-    """A benchmark whose complete data have other row counts."""
-    whole = next(table for table in benchmarks.TABLES if table.name == name)
-    return replace(whole, rows=rows)
-
-
 def same(dataset: Dataset, expected: Mapping[Any, Float]) -> None:
     for split in SPLITS:
         np.testing.assert_allclose(dataset.rows(split).x, expected[split], rtol=1e-12, atol=1e-12)
-
-
-def at(path: Path) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    return path
 
 
 # POWER

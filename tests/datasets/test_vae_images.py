@@ -12,9 +12,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+from data_files import at
 from image_data import (
     Bytes,
-    at,
     pixels,
     small,
     write_amat,
@@ -33,21 +33,14 @@ from harness.errors import DataError
 from harness.metrics.gaussian import gaussian_nll
 from harness.suites import catalogue
 
+pytestmark = pytest.mark.usefixtures("data")
+
 SPLITS: tuple[Split, ...] = ("train", "val", "test")
 FACES = pixels(60, 560)
 BINARY = {
     name: pixels(count, 784, levels=2, slot=name)
     for name, count in (("train", 30), ("valid", 10), ("test", 12))
 }
-
-
-@pytest.fixture(autouse=True)
-def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The data folder."""
-    monkeypatch.setenv("HARNESS_DATA_DIR", str(tmp_path / "data"))
-    monkeypatch.setenv("HARNESS_CACHE_DIR", str(tmp_path / "cache"))
-    (tmp_path / "data").mkdir()
-    return tmp_path / "data"
 
 
 def sizes(dataset: Dataset) -> tuple[int, ...]:

@@ -75,3 +75,18 @@ def test_a_progress_of_an_old_run_root_is_read(tmp_path: Path) -> None:
     (tmp_path / "progress.json").write_bytes(dumps(values))
     assert read_progress(tmp_path) == Progress("training", 30, 40, alive_s=9.0, saved_s=7.0)
     assert lost_seconds(tmp_path) == 2.0
+
+
+class _Closed(io.StringIO):
+    def write(self, text: str) -> int:
+        raise BrokenPipeError
+
+
+@pytest.mark.parametrize("live", [True, False])
+def test_a_reader_that_goes_away_ends_nothing(tmp_path: Path, live: bool) -> None:
+    planned = _planned(0)
+    with Board([planned], Console(file=_Closed()), live) as board:
+        board.submitted(planned, _attempt(tmp_path / "a"))
+        board.note("to nobody")
+        board.refresh()
+        board.ended(planned, Status.OK)

@@ -23,8 +23,8 @@ from harness.executors import retries
 from harness.executors.inline import run_inline
 from harness.executors.observer import Stop
 from harness.planning.plan import PlannedTrial
-from harness.records.files import read_lines
 from harness.records.folder import TrialFolder
+from harness.records.readers import read_lines
 from harness.records.status import Status
 from harness.specs.resources import Resources
 from harness.trial import Trial

@@ -98,6 +98,17 @@ def test_a_result_counts_before_a_stop_and_a_stop_before_a_retry(tmp_path: Path)
     assert events.heard == [note, "stopped", Status.DIVERGED]
 
 
+def test_a_record_that_is_damaged_meanwhile_ends_no_grid(tmp_path: Path) -> None:
+    events = _Events()
+    folder = TrialFolder(tmp_path, PLANNED.trial.id)
+    folder.path.mkdir(parents=True)
+    folder.result.write_text("{")
+    ended = Ended(Cause.DIED, "SIGKILL")
+    assert not Retries(tmp_path, events, Stop()).settle(PLANNED, "x", ended)
+    assert str(folder.result) in str(events.heard[0])
+    assert events.heard[1:] == [Status.ERROR]
+
+
 def test_who_is_given_up_has_a_record(tmp_path: Path) -> None:
     events = _Events()
     folder = TrialFolder(tmp_path, PLANNED.trial.id)

@@ -8,7 +8,7 @@ import pytest
 from fakes import environment, fake_trial, result_of, run_plan, timeless, write_spec
 
 from harness.errors import InputError, RecordError
-from harness.executors.run import run
+from harness.executors.run import Execution, run
 from harness.planning.plan import Plan
 from harness.records.folder import TrialFolder
 
@@ -80,19 +80,19 @@ def test_a_rerun_starts_anew_but_goes_on_after_a_time_limit(tmp_path: Path) -> N
 def test_a_plan_with_nothing_to_run_is_ok(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in NO_MIRROR.items():
         monkeypatch.setenv(name, value)
-    assert run(Plan("empty", "", ()), root=tmp_path)
+    assert run(Plan("empty", "", ()), tmp_path, Execution())
 
 
 def test_options_that_do_not_fit_are_input_errors(tmp_path: Path) -> None:
     plan = Plan("empty", "", ())
     with pytest.raises(InputError, match="unknown executor 'rya'") as caught:
-        run(plan, root=tmp_path, executor="rya")
+        run(plan, tmp_path, Execution("rya"))
     assert "did you mean 'ray'" in str(caught.value)
     with pytest.raises(InputError, match="--address: the inline executor joins no cluster"):
-        run(plan, root=tmp_path, executor="inline", address="here:1")
+        run(plan, tmp_path, Execution("inline", "here:1"))
 
 
 def test_a_root_that_cannot_be_written_is_a_record_error(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(RecordError, match="cannot be written: Not a directory"):
-        run(Plan("empty", "", ()), root=tmp_path / "file" / "runs")
+    with pytest.raises(RecordError, match=r"cannot be used \(Not a directory\)"):
+        run(Plan("empty", "", ()), tmp_path / "file" / "runs", Execution())

@@ -121,6 +121,12 @@ def run_fake(root: Path, trial: Trial, **options: Any) -> Status:  # noqa: ANN40
     return run_trial(trial, root, Resources(), RunOptions(backend=FakeBackend(), **options))
 
 
+def result_json(trial_id: str, **content: Any) -> dict[str, Any]:  # noqa: ANN401
+    """What a result.json holds at the least, and `content`."""
+    head = {"schema_version": 1, "trial_id": trial_id, "status": "ok", "message": None}
+    return {**head, "attempts": 1, "attempt_id": "0123456789ab", "finished_ms": 1, **content}
+
+
 def result_of(root: Path, trial: Trial) -> dict[str, Any]:
     """The committed result of a trial."""
     result = TrialFolder(root, trial.id).read_result()

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from data_files import at
 
 from harness.datasets.folders import sha256
 from harness.datasets.sources.public import PublicDataset
@@ -27,11 +28,6 @@ GREYS[:, :5] = np.round(GREYS[:, :5])
 
 def pixels(count: int, *shape: int, levels: int = 256, slot: str = "pixels") -> Bytes:
     return Stream(0, f"test/{slot}").integers(levels, (count, *shape)).astype(np.uint8)
-
-
-def at(path: Path) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    return path
 
 
 def idx(images: Bytes) -> bytes:

@@ -12,9 +12,10 @@ from pathlib import Path
 from harness.commands.outcome import outcome
 from harness.commands.run import INTERRUPTED
 from harness.executors import retries
-from harness.executors.run import run
+from harness.executors.run import Execution, run
 from harness.planning.plan import Plan, PlannedTrial
-from harness.records.folder import TrialFolder, read_spec
+from harness.records.folder import TrialFolder
+from harness.records.readers import read_spec
 
 
 def main() -> int:
@@ -34,14 +35,8 @@ def main() -> int:
         done = not given.rerun and TrialFolder(given.root, trial.id).read_result() is not None
         planned.append(PlannedTrial(trial, "finished" if done else "to_run", None, resources))
     plan = Plan("fakes", "", tuple(planned))
-    ended = run(
-        plan,
-        root=given.root,
-        executor=given.executor,
-        address=given.address,
-        cpus=given.cpus,
-        exclusive=given.exclusive,
-    )
+    how = Execution(given.executor, given.address, given.cpus, given.exclusive)
+    ended = run(plan, given.root, how)
     return outcome(plan, given.root).exit_code if ended else INTERRUPTED
 
 

@@ -134,3 +134,11 @@ def test_a_fit_is_remembered_by_data_and_rows(
     (tmp_path / "file").touch()
     monkeypatch.setenv("HARNESS_CACHE_DIR", str(tmp_path / "file"))
     assert remembered_gaussian_nll(data, "0") == expected[0]
+
+
+def test_columns_without_a_density_are_named() -> None:
+    x = np.random.Generator(np.random.PCG64(0)).normal(size=(200, 2))
+    constant = np.concatenate([x, np.ones((200, 1))], axis=1)
+    twice = np.concatenate([x, 2 * x[:, :1]], axis=1)
+    found = [fit([Rows(rows, np.zeros(200))]).dependent for rows in (x, constant, twice, 1e-9 * x)]
+    assert found == [[], [2], [2], []]

@@ -19,7 +19,7 @@ def test_the_backend_gives_the_released_codes_values(
         pytest.skip(f"{backend.name}: {reason.reason}")
     backend.prepare(case.trial, 1)
     found = list(differences(case, backend))
-    assert found
+    assert any(each.bar is not None for each in found)
     for each in found:
         table.append({"case": case.id, "kind": case.kind, **each._asdict()})
     wrong = [each for each in found if each.bar is not None and not each.size <= each.bar]

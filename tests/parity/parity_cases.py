@@ -94,6 +94,8 @@ _FFJORD: dict[RegularizerName, float] = {
     "ffjord.joffdiag": 0.04,
     "ffjord.l1": 0.05,
     "ffjord.l2": 0.06,
+    "released.jdiag": 0.07,
+    "released.joffdiag": 0.08,
 }
 _TAYLOR: dict[RegularizerName, float] = {"taylor_2": 0.01, "taylor_3": 0.02, "taylor_4": 0.03}
 
@@ -101,7 +103,7 @@ TRIALS: dict[str, Trial] = {
     "tabular": _trial(_table("concatsquash", "tanh"), _adaptive(), "adjoint"),
     "tabular-rnode": _trial(
         _table("concatsquash", "softplus", blocks=2, end_time=TRAINED),
-        _adaptive("tsit5"),
+        _adaptive("tsit5", regularizers_in_norm=True),
         "direct",
         regularizer=_RNODE,
     ),
@@ -176,7 +178,9 @@ TRIALS: dict[str, Trial] = {
         "direct",
     ),
     "image-concat_v2": _trial(
-        _image("concat_v2", "softplus"), _adaptive("bosh3", 1e-3), "adjoint"
+        _image("concat_v2", "softplus"),
+        _adaptive("bosh3", 1e-3, backward_first_step="heuristic"),
+        "adjoint",
     ),
     "image-concatcoord": _trial(_image("concatcoord", "tanh"), FixedSolver("euler", 5), "direct"),
     "image-squash-residual": _trial(

@@ -30,7 +30,7 @@ def _batch(case: Case, step: int) -> Batch:
     trial, shape = case.trial, case.data.event_shape
     size = trial.training.batch
     x = examples(case.data, Stream(trial.seed, "parity/x", step), size)
-    noise = draw(noise_slots(trial, shape, "train", size), trial.seed, step, trial.precision)
+    noise = draw(noise_slots(trial, shape, "train", size), trial.seed, step, trial.dtype)
     return Batch(x.astype(trial.precision), noise)
 
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from fakes import result_json
 
 from harness import backends
 from harness.commands.plan_text import plan_text
@@ -69,7 +70,7 @@ def suite(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def record(root: Path, trial: Trial, status: str, version: str = __version__) -> Path:
     folder = root / "trials" / trial.id
     folder.mkdir(parents=True, exist_ok=True)
-    result = {"trial_id": trial.id, "status": status, "environment": {"harness": version}}
+    result = result_json(trial.id, status=status, environment={"harness": version})
     path = folder / "result.json"
     path.write_text(json.dumps(result), encoding="utf-8")
     return path

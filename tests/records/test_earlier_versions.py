@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.records.folder import read_spec
+from harness.records.readers import read_spec
 from harness.training.__main__ import main
 
 FIRST = {

@@ -10,8 +10,9 @@ import pytest
 from fakes import fake_trial
 
 from harness.errors import RecordError
-from harness.records.files import commit, dumps, now, read_lines, replace
-from harness.records.folder import TrialFolder, read_results, read_spec
+from harness.records.files import commit, dumps, now, replace
+from harness.records.folder import TrialFolder
+from harness.records.readers import read_lines, read_spec
 from harness.records.result import Result
 from harness.records.status import Status
 from harness.specs.resources import Resources
@@ -87,19 +88,33 @@ def test_damaged_spec_is_a_record_error(tmp_path: Path, text: str) -> None:
         read_spec(path)
 
 
+def test_a_list_where_a_spec_belongs_is_a_record_error(tmp_path: Path) -> None:
+    folder = TrialFolder(tmp_path, fake_trial().id)
+    folder.write_spec(fake_trial(), Resources())
+    spec = json.loads(folder.spec.read_text())
+    spec["trial"]["solver"] = [1]
+    folder.spec.write_text(json.dumps(spec))
+    with pytest.raises(RecordError, match="a list where none belongs"):
+        read_spec(folder.spec)
+
+
 def test_torn_last_line_ends_the_metrics(tmp_path: Path) -> None:
     path = tmp_path / "metrics.jsonl"
-    path.write_bytes(b'{"step": 10, "loss": 1.5}\n{"step": 20, "loss": null}\n{"step": 30, "lo')
-    assert read_lines(path) == [{"step": 10, "loss": 1.5}, {"step": 20, "loss": None}]
+    lines = ['{"step": 10, "timestamp_ms": 1, "loss": 1.5}', '{"step": 20, "timestamp_ms": 2}']
+    path.write_text("\n".join([*lines, '{"step": 30, "lo']))
+    assert read_lines(path) == [
+        {"step": 10, "timestamp_ms": 1, "loss": 1.5},
+        {"step": 20, "timestamp_ms": 2},
+    ]
     assert read_lines(tmp_path / "absent") == []
 
 
 def test_results_are_set_aside_with_or_without_attempts(tmp_path: Path) -> None:
-    folder = TrialFolder(tmp_path, "ab12")
+    folder = TrialFolder(tmp_path, "0123456789abcdef")
     folder.attempt("x").mkdir(parents=True)
     assert Result(Status.TIMEOUT, "late").commit(folder, "x")
     assert not Result(Status.OK).commit(folder, "y")
-    assert [r["status"] for r in read_results(tmp_path)] == ["timeout"]
+    assert (folder.read_result() or {})["status"] == "timeout"
     folder.set_aside(attempts=False)
     assert folder.read_result() is None
     assert folder.attempts() == [folder.attempt("x")]
@@ -112,7 +127,7 @@ def test_results_are_set_aside_with_or_without_attempts(tmp_path: Path) -> None:
 
 
 def test_damaged_result_is_a_record_error(tmp_path: Path) -> None:
-    folder = TrialFolder(tmp_path, "ab12")
+    folder = TrialFolder(tmp_path, "0123456789abcdef")
     folder.path.mkdir(parents=True)
     folder.result.write_text('{"status": "o')
     with pytest.raises(RecordError, match=r"result\.json"):

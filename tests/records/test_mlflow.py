@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import json
 import os
 import shutil
@@ -17,9 +18,11 @@ import pytest
 from fakes import fake_trial, run_fake, write_spec
 from mlflow.tracking import MlflowClient
 
-from harness.records import frame
+from harness.errors import RecordError
+from harness.records import frame, mlflow_store
 from harness.records import mlflow as tracking
 from harness.records.folder import TrialFolder
+from harness.records.mlflow_store import TrackingError, locked, make_database
 from harness.specs.resources import Resources
 
 
@@ -141,6 +144,18 @@ def test_a_suite_that_shares_a_trial_is_added(root: Path) -> None:
     assert _query(root, "select value from tags where key = 'suites'") == [("another,fakes",)]
 
 
+def test_a_spec_with_damaged_suites_keeps_no_other_record_out(root: Path) -> None:
+    first = sorted((root / "trials").iterdir())[0]
+    spec = json.loads((first / "spec.json").read_text())
+    (first / "spec.json").write_text(json.dumps({**spec, "suites": "x"}))
+    with pytest.raises(RecordError, match="'suites' is not a list"):
+        tracking.sync(root)
+    exported = {
+        trial_id for (trial_id,) in _query(root, "select value from tags where key = 'trial_id'")
+    }
+    assert exported == {path.name for path in (root / "trials").iterdir()} - {first.name}
+
+
 def test_a_store_out_of_reach_is_one_error(root: Path) -> None:
     with pytest.raises(tracking.TrackingError, match="MLflow at "):
         tracking.sync(root, uri="http://127.0.0.1:9")
@@ -150,3 +165,31 @@ def test_importing_the_module_does_not_import_mlflow() -> None:
     code = "import sys, harness.records.mlflow; print({'mlflow', 'pandas'} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "set()\n"
+
+
+def test_a_database_whose_making_is_cut_short_never_gets_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(_: object) -> str:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    (tmp_path / f".mlflow.db.{'0' * 32}").touch()
+    monkeypatch.setattr(mlflow_store, "experiment_id", full)
+    with pytest.raises(TrackingError, match="No space left"):
+        make_database(tmp_path)
+    assert list(tmp_path.iterdir()) == []
+    monkeypatch.undo()
+    make_database(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["mlflow.db"]
+
+
+def test_a_file_system_without_locks_has_a_mirror_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def flock(*_: object) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr("fcntl.flock", flock)
+    with locked(tmp_path):
+        pass

@@ -105,7 +105,7 @@ def test_multiscale_rows(dataset: str, scales: int, images: int) -> None:
         model, training = trial.model, trial.training
         assert (model.scales, model.blocks, model.hidden) == (scales, 2, (64, 64, 64))
         assert (model.strides, model.nonlinearity) == ((1, 1, 1, 1), "softplus")
-        epoch = -(-images // training.batch)
+        epoch = images // training.batch
         assert training.batch == 900
         assert training.validate_every == epoch
         assert (training.iterations, training.schedule.drops) == (500 * epoch, (250 * epoch,))

@@ -64,6 +64,16 @@ def test_built_in_suites_fit(name: str, validator: Any) -> None:  # noqa: ANN401
         (f"name: x\ntrials: [{BLOCK}, regularizer: {{ffjord: 1}}}}]", False),
         (f"name: x\ntrials: [{BLOCK}, evaluation: {{solver: {{name: euler, steps: 4}}}}}}]", True),
         (f"name: x\ntrials: [{BLOCK}, evaluation: {{solver: {{name: euler}}}}}}]", False),
+        (f"name: x\ntrials: [{BLOCK}, evaluation: {{solver: dopri5}}}}]", True),
+        (f"name: x\ntrials: [{BLOCK}, evaluation: {{solver: null}}}}]", True),
+        (
+            f"name: x\ntrials: [{BLOCK}, evaluation: {{solver: {{library: 'scipy:R'}}}}}}]",
+            False,
+        ),
+        (
+            f"name: x\ntrials: [{BLOCK}, evaluation: {{solver: {{library: 'diffrax:F'}}}}}}]",
+            False,
+        ),
         ("name: x\ntrials: [{dataset: moons, backend: torch, solver: {name: dopri5}}]", True),
         ("name: x\ntrials: [{dataset: moons, backend: torch, solver: euler}]", False),
         (f"name: x\ntrials: [{BLOCK}, engine: library}}]", True),

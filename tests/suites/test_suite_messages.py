@@ -1,7 +1,7 @@
 """Every message about a broken suite file, held against `suite_messages.txt`.
 
 After an intended change write the snapshot anew and read the difference:
-`python tests/core/test_suite_messages.py`.
+`python tests/suites/test_suite_messages.py`.
 """
 
 from __future__ import annotations
@@ -38,6 +38,35 @@ def top(line: str) -> str:
 
 
 CASES: Mapping[str, str | bytes] = {
+    "integer of 400 digits": block(f"seed: {'9' * 400}"),
+    "unknown key in an optional block": block("model: {batch_norm: {decai: 0.1}}"),
+    "unknown key in sample metrics": block("evaluation: {sample_metrics: {row: 1}}"),
+    "include that no file can be called": top(f"include: [{'x' * 300}.yaml]"),
+    "include with a NUL": top('include: ["a\\0b.yaml"]'),
+    "underscore in a number": block("training: {iterations: 1_000}"),
+    "exponent in a whole number": block("training: {iterations: 1e3}"),
+    "time for minutes": top("resources: {timeout_minutes: 1:30}"),
+    "decimal comma": block("training: {optimizer: {lr: 0,001}}"),
+    "typo in a solver of torchdiffeq": GOOD.replace("dopri5", '{library: "torchdiffeq:dopri55"}'),
+    "typo in a solver of diffrax": GOOD.replace("dopri5", '{library: "diffrax:Dopri55"}'),
+    "learning rate beyond float32": block("training: {optimizer: {lr: 1e300}}"),
+    "weight below float32": block("regularizer: {rnode.kinetic: 1e-60}"),
+    "rtol below float32": GOOD.replace("dopri5", "{name: dopri5, rtol: 1e-12}"),
+    "rtol below float32 in an evaluation": block(
+        "evaluation: {solver: {name: dopri5, rtol: 1e-12}}"
+    ),
+    "atol below float32": GOOD.replace("dopri5", "{name: dopri5, atol: 1e-60}"),
+    "atol below float32 in an evaluation": block(
+        "evaluation: {solver: {name: dopri5, atol: 1e-60}}"
+    ),
+    "adjoint's first step for a fixed-step solver": GOOD.replace(
+        "dopri5", "{name: rk4_38, steps: 4, backward_first_step: heuristic}"
+    ),
+    "include of a file in a file": top("include: [suite.yaml/other.yaml]"),
+    "two mistakes around a filter": block("sed: 1").replace(
+        "trials:", 'exclude: [{when: "seed=", reason: x}]\ntrials:'
+    ),
+    "batch norm of one row": block("model: {batch_norm: {}}\n    training: {batch: 1}"),
     "unknown key at the top": top("trails: []"),
     "unknown key in a block": block("sed: [0, 1]"),
     "unknown key in the model": block("model: {hiden: [64]}"),
@@ -49,6 +78,8 @@ CASES: Mapping[str, str | bytes] = {
     "fixed-step solver without steps": GOOD.replace("dopri5", "[euler, {name: euler}]"),
     "solver without a name": GOOD.replace("dopri5", "{rtol: 1e-5}"),
     "solver that is a number": GOOD.replace("dopri5", "5"),
+    "stratified rows": block("training: {stratified: true}").replace("moons", "digits"),
+    "nonlinear output without a hypernet": block("model: {posterior: {nonlinear_output: true}}"),
     "first step": GOOD.replace("dopri5", "{name: dopri5, first_step: hairer}"),
     "first step too large": GOOD.replace("dopri5", "{name: dopri5, first_step: 2}"),
     "end for a fixed-step solver": GOOD.replace("dopri5", "{name: rk4_38, steps: 8, end: stop}"),
@@ -239,6 +270,21 @@ def test_a_missing_file_and_a_folder(
 
 def test_the_good_file_is_good() -> None:
     assert message_of(GOOD) == (0, "")
+
+
+def test_what_float32_cannot_hold_float64_can() -> None:
+    wide = GOOD.replace("dopri5", "{name: dopri5, rtol: 1e-12}")
+    lines = ("precision: float64", "regularizer: {rnode.kinetic: 1e-60}")
+    assert message_of(wide + "".join(f"    {line}\n" for line in lines)) == (0, "")
+
+
+def test_an_endless_file_is_not_read_whole(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["harness", "plan", "/dev/zero"])
+    with pytest.raises(SystemExit):
+        main()
+    assert "larger than 1,000,000 bytes" in capsys.readouterr().err
 
 
 if __name__ == "__main__":

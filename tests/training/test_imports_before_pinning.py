@@ -15,9 +15,10 @@ from fakes import environment, fake_trial, write_spec
 HEAVY = {"jax", "mlflow", "numpy", "pandas", "pydantic", "ray", "safetensors", "scipy", "torch"}
 ALLOWED = {
     *("harness.errors", "harness.solvers", "harness.trial"),
-    *("harness.process.cores", "harness.process.output", "harness.process.watch"),
-    *("harness.records.files", "harness.records.folder", "harness.records.status"),
-    *("harness.records.version", "harness.training.run_trial"),
+    *("harness.process.cores", "harness.process.home", "harness.process.output"),
+    *("harness.process.watch", "harness.records.files", "harness.records.folder"),
+    *("harness.records.readers", "harness.records.status", "harness.records.version"),
+    "harness.training.run_trial",
 }
 """What of the harness may be imported beside the packages themselves and `harness.specs`."""
 

@@ -11,8 +11,8 @@ from fakes import reached, result_of, run_process, timeless, until
 
 from harness.backends import get_backend, missing_distribution
 from harness.datasets.registry import declare
-from harness.records.files import read_lines
 from harness.records.folder import TrialFolder
+from harness.records.readers import read_lines
 from harness.specs.resources import Resources
 from harness.trial import (
     AdaptiveSolver,

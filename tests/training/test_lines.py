@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from harness.errors import InputError
-from harness.records.files import read_lines
+from harness.records.readers import read_lines
 from harness.training.lines import Cadence, Lines
 
 

@@ -17,8 +17,8 @@ from harness.datasets.images import ImageDataset
 from harness.datasets.registry import Split, load
 from harness.interface import Likelihood
 from harness.process.watch import Progress
-from harness.records.files import read_lines
 from harness.records.folder import TrialFolder
+from harness.records.readers import read_lines
 from harness.records.status import Status
 from harness.specs.resources import Resources
 from harness.streams.stream import Stream

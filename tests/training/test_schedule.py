@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from fakes import fake_trial, result_of, run_fake, timeless
 
-from harness.records.files import read_lines
 from harness.records.folder import TrialFolder
+from harness.records.readers import read_lines
 from harness.records.status import Status
 from harness.training.checkpoint import Checkpoint
 from harness.training.lines import Cadence

@@ -12,7 +12,7 @@ import numpy as np
 from harness.architecture.arrays import array_specs
 from harness.architecture.layers import ArraySpec
 from harness.errors import BackendError
-from harness.interface import Array, Arrays
+from harness.interface import Array, Arrays, DataInfo
 from harness.trial import ModelSpec
 from harness_jax.runs import runs
 
@@ -21,41 +21,40 @@ __all__ = ["Stack"]
 
 @dataclass(frozen=True)
 class Stack:
-    """Stacks `block<i>/<name>` over the cells of a run to `<run>/<name>` [cells, ...], likewise
+    """Stacks `block<i>/<name>` over the cells of a run to `<run>/<name>` [cells, ...],
     `norm<i>/<name>` to `<run>/norm/<name>`, and back; other arrays keep their names.
 
     Arguments:
         model: The architecture.
-        event_shape: Shape of one example.
+        data: Shape and likelihood of an example.
         dtype: Precision on the device.
         device: Where the stacked arrays live.
-        categorical: See `harness.architecture.arrays.array_specs`.
     """
 
     model: ModelSpec
-    event_shape: tuple[int, ...]
+    data: DataInfo
     dtype: np.dtype[np.floating]
     device: jax.Device
-    categorical: bool = False
 
     @cached_property
     def _specs(self) -> list[ArraySpec]:
-        return array_specs(self.model, self.event_shape, categorical=self.categorical)
+        return array_specs(self.model, self.data)
 
     @cached_property
     def _places(self) -> dict[str, list[str]]:
         """Portable names by name on the device, in the order of the stack."""
-        stages = {}
-        for run in runs(self.model, self.event_shape):
+        runs_by_transform = {}
+        for run in runs(self.model, self.data.event_shape):
             for cell in run.cells:
                 if cell.block:
-                    stages[f"block{cell.block.index}"] = run.name
+                    runs_by_transform[f"block{cell.block.index}"] = run.name
                 if cell.norm:
-                    stages[f"norm{cell.norm.index}"] = f"{run.name}/norm"
+                    runs_by_transform[f"norm{cell.norm.index}"] = f"{run.name}/norm"
         places: dict[str, list[str]] = {}
         for spec in self._specs:
-            stage, _, rest = spec.name.partition("/")
-            name = f"{stages[stage]}/{rest}" if stage in stages else spec.name
+            transform, _, rest = spec.name.partition("/")
+            run_name = runs_by_transform.get(transform)
+            name = spec.name if run_name is None else f"{run_name}/{rest}"
             places.setdefault(name, []).append(spec.name)
         return places
 

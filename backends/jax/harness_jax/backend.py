@@ -1,13 +1,13 @@
-"""The jax backend: what it supports, and how the process is prepared for it."""
+"""The entry point of the backend: what it supports, how a process is prepared, how models open."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Mapping
 from importlib import metadata
-from pathlib import Path
 from typing import Any, final
 
+from harness.caches import made_cache
 from harness.errors import BackendError
 from harness.interface import Backend, DataInfo, Model, Unsupported
 from harness.trial import Trial
@@ -50,7 +50,8 @@ class JaxBackend(Backend):
         products = "tensorfloat32" if trial.precision == "tf32" else "highest"
         settings.update("jax_default_matmul_precision", products)
         # Keeps compiled programs between processes, however quick they were to compile.
-        settings.update("jax_compilation_cache_dir", str(_cache_dir() / "xla"))
+        cache = made_cache("xla")
+        settings.update("jax_compilation_cache_dir", cache and str(cache))
         settings.update("jax_persistent_cache_min_compile_time_secs", 0)
         settings.update("jax_persistent_cache_min_entry_size_bytes", 0)
         devices = jax.devices()
@@ -91,10 +92,3 @@ class JaxBackend(Backend):
 
 
 _DETERMINISTIC = "--xla_gpu_deterministic_ops"
-
-
-def _cache_dir() -> Path:
-    root = os.environ.get("HARNESS_CACHE_DIR")
-    if root:
-        return Path(root)
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "cnf-harness"

@@ -16,10 +16,10 @@ from harness_jax.field import Augmented, Velocity
 from harness_jax.net.spectral import divided
 from harness_jax.norm import denormed, normed
 from harness_jax.runs import Cell
-from harness_jax.solve.blocks import pieces, solve_in_pieces, solve_whole
+from harness_jax.solve.blocks import pieces, solve_pieces, solve_whole
 from harness_jax.solve.counts import Stats
 from harness_jax.solve.engines import FirstSteps, How
-from harness_jax.solve.problem import InitialValue, Inputs, leaves_for, rates_of
+from harness_jax.solve.problem import InitialValue, Inputs, Reversed, leaves_for, rates_of
 from harness_jax.trajectory import distance_to_line
 
 __all__ = ["Carry", "CellInputs", "Cells"]
@@ -35,12 +35,13 @@ class Carry(NamedTuple):
     Arguments:
         z: State, [batch, ...].
         q: Integrals, [rows, batch]: a, then the regularizers; no rows without the density.
-        bent: How far the trajectories were from straight lines, summed over blocks, [batch].
+        distance: Squared distance of the trajectories from straight lines (`tpr`), summed over
+            the blocks, [batch].
     """
 
     z: jax.Array
     q: jax.Array
-    bent: jax.Array
+    distance: jax.Array
 
 
 class CellInputs(NamedTuple):
@@ -65,11 +66,10 @@ class CellInputs(NamedTuple):
 
 @dataclass(frozen=True)
 class Cells:
-    """Equal cells.
+    """Cells, by their kind: one body serves all that are equal.
 
     Arguments:
         model: The architecture.
-        kind: Their shapes.
         how: How blocks are solved.
         trace: How the trace is computed; None for z alone.
         integrals: Regularizers that are integrated.
@@ -79,7 +79,6 @@ class Cells:
     """
 
     model: ModelSpec
-    kind: Cell
     how: How
     trace: TraceName | None = None
     integrals: tuple[RegularizerName, ...] = ()
@@ -87,27 +86,31 @@ class Cells:
     steer: float | None = None
     tpr: bool = False
 
-    def forward(self, carry: Carry, own: CellInputs) -> tuple[Carry, tuple[Stats | None, Buffers]]:
+    def forward(
+        self, kind: Cell, carry: Carry, own: CellInputs
+    ) -> tuple[Carry, tuple[Stats | None, Buffers]]:
         """From data towards base: the state after, what the solves did, the new buffers."""
         stats: Stats | None = None
         buffers: Buffers = {}
-        if self.kind.block:
-            carry, stats, buffers = self._block(self.kind.block, carry, own)
-        if self.model.batch_norm and self.kind.norm:
+        if kind.block:
+            carry, stats, buffers = self._block(kind.block, carry, own)
+        if self.model.batch_norm and kind.norm:
             done = normed(carry.z, own.norm, self.model.batch_norm, training=self.training)
             q = carry.q.at[:1].add(done.a)
             carry = carry._replace(z=done.y, q=q)
             buffers |= {f"norm/{name}": value for name, value in done.buffers.items()}
         return carry, (stats, buffers)
 
-    def backward(self, z: jax.Array, own: CellInputs) -> tuple[jax.Array, Stats | None]:
+    def backward(
+        self, kind: Cell, z: jax.Array, own: CellInputs
+    ) -> tuple[jax.Array, Stats | None]:
         """From base towards data, in evaluation."""
         stats = None
-        if self.kind.norm:
+        if kind.norm:
             z = denormed(z, own.norm)
-        if self.kind.block:
+        if kind.block:
             inputs, fixed, _ = self._inputs(own)
-            field = Velocity(self.model, self.kind.block, inverse=True)
+            field = Reversed(Velocity(self.model, kind.block))
             q = jnp.zeros((0, len(z)), z.dtype)
             start = InitialValue(rates_of(field), (z, q), inputs, fixed)
             z, _, stats = solve_whole(self.how, start, own.first)
@@ -130,11 +133,11 @@ class Cells:
             return carry._replace(z=z, q=_gained(carry.q, q)), stats, buffers
         if own.tpr_times is None:
             raise BackendError("the batch has no tpr_times, but the regularizer tpr needs them")
-        points, q, stats = solve_in_pieces(self.how, start, own.first, own.tpr_times)
+        points, q, stats = solve_pieces(self.how, start, own.first, own.tpr_times)
         starts, _ = pieces(own.tpr_times)
         times = jnp.concatenate([starts, jnp.ones_like(starts[:1])])
-        bent = carry.bent + distance_to_line(times, points)
-        return Carry(points[-1], _gained(carry.q, q), bent), stats, buffers
+        distance = carry.distance + distance_to_line(times, points)
+        return Carry(points[-1], _gained(carry.q, q), distance), stats, buffers
 
     def _inputs(self, own: CellInputs) -> tuple[Inputs, Inputs, Buffers]:
         """Inputs of the field with and without a gradient; new buffers of the power iteration."""

@@ -1,4 +1,5 @@
-"""The fields of a block: what its solves integrate (docs/numerics.md, sections 1 and 4).
+"""What a block's solve integrates: the velocity, and beside it -Tr(df/dz) and the regularizers
+(docs/numerics.md, sections 1 and 4).
 
 A field is a function of its inputs alone and equal blocks have equal fields, so what is compiled
 for one block serves the others.
@@ -15,21 +16,39 @@ from harness.architecture.transforms import Block
 from harness.trial import ModelSpec, RegularizerName, TraceName
 from harness_jax.net.derivatives import Derivatives
 from harness_jax.net.net import Net
-from harness_jax.regularizers import INTEGRANDS, NEEDS_COTANGENT, NEEDS_JACOBIAN
+from harness_jax.regularizers import INTEGRANDS
 from harness_jax.solve.problem import Inputs
 
 __all__ = ["Augmented", "Velocity"]
 
 
 @dataclass(frozen=True)
-class Augmented:
-    """A block with its divergence and regularizers.
+class Velocity:
+    """The velocity of a block alone, without integrals.
 
     Arguments:
         model: The architecture.
         block: Shapes, its index 0.
-        trace: `exact`; `hutchinson`, eps^T J eps (M. Hutchinson, A stochastic estimator of the
-            trace of the influence matrix, 1989); or `bottleneck`.
+    """
+
+    model: ModelSpec
+    block: Block
+
+    def __call__(self, inputs: Inputs, s: jax.Array, z: jax.Array) -> tuple[jax.Array, jax.Array]:
+        """The rates span T f at t = T (start + span s); no rows of integrals."""
+        net, T, s, span = _at(self, inputs, s)
+        t = T * s
+        return span * T * net.value(t, z), jnp.zeros((0, len(z)), z.dtype)
+
+
+@dataclass(frozen=True)
+class Augmented:
+    """The velocity of a block, -Tr(df/dz) and the regularizers.
+
+    Arguments:
+        model: The architecture.
+        block: Shapes, its index 0.
+        trace: How the trace is computed.
         regularizers: Names of the integrals, in the order of the rows of q after a.
     """
 
@@ -39,59 +58,20 @@ class Augmented:
     regularizers: tuple[RegularizerName, ...] = ()
 
     def __call__(self, inputs: Inputs, s: jax.Array, z: jax.Array) -> tuple[jax.Array, jax.Array]:
-        """T (f, (-Tr J, integrands...)) at t = T s; s counted by the solve, times its span."""
-        dynamics, T, s, span = _at(self, inputs, s)
-        at = Derivatives(dynamics, T * s, z, inputs.probe)
+        """The rates span T (f, (-Tr J, integrands...)) at t = T (start + span s)."""
+        net, T, s, span = _at(self, inputs, s)
+        at = Derivatives(net, T * s, z, inputs.probe)
+        # Before the trace, which uses what they needed.
         integrands = [INTEGRANDS[name](at) for name in self.regularizers]
-        rates = jnp.stack([-self._divergence(at), *integrands])
+        rates = jnp.stack([-at.divergence(self.trace), *integrands])
         return span * T * at.f, span * T * rates
-
-    def _divergence(self, at: Derivatives) -> jax.Array:
-        """Tr J or its estimate, [batch], sharing what the regularizers need as well."""
-        if self.trace == "bottleneck":
-            return at.linear.bottleneck_trace(at.probe)
-        if self.trace == "exact":
-            if NEEDS_JACOBIAN.isdisjoint(self.regularizers):
-                return at.linear.trace()
-            return at.jacobian.trace
-        if NEEDS_COTANGENT.isdisjoint(self.regularizers):
-            product = at.linear.tangent(at.probe)
-        else:
-            product = at.probe_cotangent
-        estimate = jnp.sum((product * at.probe).reshape(len(product), -1), axis=1)
-        if not self.model.residual:
-            return estimate
-        # The trace of the net is estimated, that of the identity is known: D, not |eps|^2.
-        squares = jnp.sum((at.probe * at.probe).reshape(len(product), -1), axis=1)
-        return estimate + squares - at.dimensions
-
-
-@dataclass(frozen=True)
-class Velocity:
-    """A block alone.
-
-    Arguments:
-        model: The architecture.
-        block: Shapes, its index 0.
-        inverse: From base to data instead of data to base.
-    """
-
-    model: ModelSpec
-    block: Block
-    inverse: bool = False
-
-    def __call__(self, inputs: Inputs, s: jax.Array, z: jax.Array) -> tuple[jax.Array, jax.Array]:
-        """T f at t = T s, or -T f at t = T (1 - s); no rows of integrals."""
-        dynamics, T, s, span = _at(self, inputs, s)
-        sign, t = (-T, T * (1 - s)) if self.inverse else (T, T * s)
-        return span * sign * dynamics.value(t, z), jnp.zeros((0, len(z)), z.dtype)
 
 
 def _at(
     field: Augmented | Velocity, inputs: Inputs, s: jax.Array
 ) -> tuple[Net, jax.Array, jax.Array, jax.Array]:
-    """The dynamics, T, s as the whole block counts it, and the span of the solve."""
+    """The net, T, start + span s and span."""
     if inputs.arrays is None or inputs.T is None or inputs.start is None or inputs.span is None:
         raise ValueError("a field lacks an input")
-    dynamics = Net(field.model, field.block, inputs.arrays)
-    return dynamics, inputs.T, inputs.start + inputs.span * s, inputs.span
+    net = Net(field.model, field.block, inputs.arrays)
+    return net, inputs.T, inputs.start + inputs.span * s, inputs.span

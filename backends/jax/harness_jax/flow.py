@@ -1,4 +1,4 @@
-"""The flow: its stages in order, of which the blocks are solves over s in [0, 1] of
+"""The flow: its transforms in order, of which the blocks are solves over s in [0, 1] of
 dy/ds = T f(T s, y).
 
 log p(x) = log N(z(1); 0, I) - a(1), a the integral of -Tr(df/dz) carried through the blocks
@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from typing import NamedTuple
 
 import jax
@@ -51,13 +51,13 @@ class Terms(NamedTuple):
 
 
 def log_standard_normal(z: jax.Array) -> jax.Array:
-    """Log N(z; 0, I) of each row, [batch]."""
+    """Log-density of N(0, I) at each row, [batch]."""
     return -0.5 * (jnp.sum(z * z, axis=1) + z.shape[1] * math.log(2 * math.pi))
 
 
 @dataclass(frozen=True)
 class Flow:
-    """All stages of a model, apart from their arrays.
+    """All transforms of a model, apart from their arrays.
 
     Arguments:
         model: The architecture.
@@ -111,22 +111,23 @@ class Flow:
         training: bool = False,
         regularize: bool = False,
     ) -> Terms:
-        """Runs x [batch, *shape] through all stages.
+        """Runs x [batch, *shape] through all transforms.
 
         Arguments:
             arrays: All arrays, stacked by run.
             x: Data.
-            noise: `<run>/probe`, `<run>/end_time`, `<run>/tpr_times`, stacked likewise.
+            noise: `<run>/probe`, `<run>/end_time`, `<run>/tpr_times`, stacked by run.
             trace: How the trace is computed; None for z alone, without the density.
             how: How each block is solved.
             conditions: What each example gives to each block's dynamics (autoencoders).
             first: First steps, [blocks] each, and ledger, [blocks, solves, 3].
             training: Norms use the batch, the power iterations turn, `steer` moves the end times.
-            regularize: Carry the regularizers as well.
+            regularize: Carry the regularizers.
         """
         integrals = tuple(n for n in INTEGRANDS if regularize and n in self.regularizers)
         tpr = regularize and "tpr" in self.regularizers
         steer = self.regularizers.get("steer") if training else None
+        cells = Cells(self.model, how, trace, integrals, training, steer, tpr)
         rows = 0 if trace is None else 1 + len(integrals)
         carry = Carry(x, jnp.zeros((rows, len(x)), x.dtype), jnp.zeros(len(x), x.dtype))
         left: list[jax.Array] = []
@@ -134,9 +135,9 @@ class Flow:
         buffers: dict[str, jax.Array] = {}
         for part in self.parts:
             if isinstance(part, Run):
-                cells = Cells(self.model, part.kind, how, trace, integrals, training, steer, tpr)
                 own = self._inputs(part, arrays, noise, first or FirstSteps(), conditions)
-                carry, (found, new) = lax.scan(cells.forward, carry, own)
+                forward = partial(cells.forward, part.kind)
+                carry, (found, new) = lax.scan(forward, carry, own)
                 stats += [found] if found is not None else []
                 buffers |= {f"{part.name}/{name}": value for name, value in new.items()}
             elif isinstance(part, Squeeze):
@@ -148,8 +149,8 @@ class Flow:
         z = jnp.concatenate([*left, carry.z.reshape(len(x), -1)], axis=1)
         penalties = dict(zip(integrals, carry.q[1:], strict=True)) if rows else {}
         if tpr:
-            penalties["tpr"] = carry.bent
-        a = carry.q[0] if rows else jnp.zeros_like(carry.bent)
+            penalties["tpr"] = carry.distance
+        a = carry.q[0] if rows else jnp.zeros_like(carry.distance)
         return Terms(z, a, penalties, _joined(stats), buffers)
 
     def inverse(self, arrays: Stacked, base: jax.Array, how: How) -> tuple[jax.Array, Stats]:
@@ -164,9 +165,9 @@ class Flow:
         stats: list[Stats] = []
         for part in reversed(self.parts):
             if isinstance(part, Run):
-                cells = Cells(self.model, part.kind, how)
                 own = self._inputs(part, arrays, {}, FirstSteps())
-                x, found = lax.scan(cells.backward, x, own, reverse=True)
+                backward = partial(Cells(self.model, how).backward, part.kind)
+                x, found = lax.scan(backward, x, own, reverse=True)
                 stats = ([found] if found is not None else []) + stats
             elif isinstance(part, Squeeze):
                 x = unsqueeze(x)

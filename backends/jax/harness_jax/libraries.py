@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-from harness.solvers import TABLEAUX
+from harness.solvers import LIBRARY_ADAPTIVE, LIBRARY_FIXED, TABLEAUX
 from harness.trial import AdaptiveSolver, EngineName, LibrarySolver, SolverSpec
 
-__all__ = ["ADAPTIVE", "FIXED", "unsupported_solver"]
+__all__ = ["unsupported_solver"]
 
-ADAPTIVE = frozenset(
-    {
-        *("Bosh3", "Dopri5", "Dopri8", "Heun", "ImplicitEuler", "Kvaerno3", "Kvaerno4"),
-        *("Kvaerno5", "Midpoint", "Ralston", "ReversibleHeun", "Tsit5"),
-    }
-)
-FIXED = frozenset({"Euler", "LeapfrogMidpoint"})
+_ADAPTIVE = frozenset(LIBRARY_ADAPTIVE["diffrax"])
+_FIXED = frozenset(LIBRARY_FIXED["diffrax"])
 
 
-def unsupported_solver(solver: SolverSpec, engine: EngineName = "native") -> str | None:
+def unsupported_solver(solver: SolverSpec, engine: EngineName) -> str | None:
     """Why this backend cannot run `solver` by `engine`; None if it can."""
     if isinstance(solver, LibrarySolver):
         return _not_in_diffrax(solver)
@@ -33,9 +28,9 @@ def _not_in_diffrax(solver: LibrarySolver) -> str | None:
     library, _, name = solver.library.partition(":")
     if library != "diffrax":
         return f"'{solver.library}' is no solver of diffrax, the library of this backend"
-    if name not in ADAPTIVE | FIXED:
-        known = ", ".join(sorted(ADAPTIVE | FIXED))
+    if name not in _ADAPTIVE | _FIXED:
+        known = ", ".join(sorted(_ADAPTIVE | _FIXED))
         return f"diffrax has no solver '{name}' for these equations; it has {known}"
-    if name in FIXED and solver.steps is None:
+    if name in _FIXED and solver.steps is None:
         return f"'{solver.library}' takes equal steps: say how many with 'steps'"
     return None

@@ -9,7 +9,7 @@ import jax
 import numpy as np
 
 from harness.architecture.arrays import initial_arrays
-from harness.architecture.transforms import Block, stages
+from harness.architecture.transforms import blocks_of
 from harness.errors import BackendError
 from harness.interface import (
     Array,
@@ -25,13 +25,17 @@ from harness.interface import (
 from harness.trial import EngineName, Trial
 from harness_jax.arrays import Stack
 from harness_jax.autoencoder import Autoencoder
-from harness_jax.compilation import compiler_options
 from harness_jax.flow import Flow
-from harness_jax.noise import drawn, stacked_noise
+from harness_jax.noise import drawn, noise_of
 from harness_jax.objective import Density, Elbo, Objective
 from harness_jax.optimizers import Moments, initial_moments
 from harness_jax.precision import PrecisionCheck
-from harness_jax.programs import evaluate_program, sample_program, train_program
+from harness_jax.programs import (
+    compiler_options,
+    evaluate_program,
+    sample_program,
+    train_program,
+)
 from harness_jax.reports import PendingStep, evaluation_report
 from harness_jax.solve.engines import How, get_engine
 from harness_jax.warm import WarmSteps
@@ -56,24 +60,17 @@ class JaxModel(Model):
     def __init__(
         self, trial: Trial, data: DataInfo, device: jax.Device, engine: EngineName
     ) -> None:
-        categorical = data.likelihood == "categorical"
-        self._dtype: np.dtype[np.floating] = np.dtype(
-            np.float64 if trial.precision == "float64" else np.float32
-        )
+        self._dtype: np.dtype[np.floating] = np.dtype(trial.dtype)
         self._optimizer = trial.training.optimizer
         self._engine = get_engine(engine)
         weights = dict(sorted(trial.regularizer.items()))
         self._flow = Flow(trial.model, data.event_shape, weights)
         self._objective: Objective = Density(self._flow, data.event_shape)
         if trial.model.posterior is not None:
-            found = stages(trial.model, data.event_shape)
-            blocks = tuple(stage for stage in found if isinstance(stage, Block))
-            nets = Autoencoder(trial.model, blocks, data.event_shape, categorical)
+            nets = Autoencoder(trial.model, blocks_of(trial.model, data.event_shape), data)
             self._objective = Elbo(self._flow, nets)
-        self._stack = Stack(trial.model, data.event_shape, self._dtype, device, categorical)
-        self._arrays = self._stack.put(
-            initial_arrays(trial, data.event_shape, categorical=categorical)
-        )
+        self._stack = Stack(trial.model, data, self._dtype, device)
+        self._arrays = self._stack.put(initial_arrays(trial, data))
         trained = {name: self._arrays[name] for name in self._stack.trainable}
         self._moments = initial_moments(trained, device)
         self._warm_steps = WarmSteps(trial, self._flow.blocks, device)
@@ -95,7 +92,7 @@ class JaxModel(Model):
         moments = self._stack.get(self._moments.m, "adam/m/")
         moments |= self._stack.get(self._moments.v, "adam/v/")
         count = np.asarray(self._moments.steps).astype(np.int64)
-        return moments | {"adam/count": count} | self._warm_steps.get(self._warm)
+        return moments | {"adam/count": count} | self._warm_steps.state(self._warm)
 
     def load_state(self, state: Mapping[str, Array]) -> None:
         """Restores what `state` returned."""
@@ -106,7 +103,7 @@ class JaxModel(Model):
         for prefix in ("adam/m/", "adam/v/"):
             found = {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}
             moments.append(self._stack.put(found, trainable=True))
-        self._warm = self._warm_steps.put(state)
+        self._warm = self._warm_steps.load_state(state)
         self._moments = Moments(jax.device_put(count, self._stack.device), *moments)
 
     def compile(self, batch: Batch, control: Control) -> None:
@@ -130,7 +127,7 @@ class JaxModel(Model):
         regularize = "regularizers" in quantities
         trace = None if set(quantities) <= {"encode", "reconstruct"} else control.trace
         program = self._jit(evaluate_program, self._how(control), trace, regularize)
-        noise = stacked_noise(self._flow, batch, trace, self._dtype, regularize=regularize)
+        noise = noise_of(self._flow, batch, trace, self._dtype, regularize=regularize)
         found, terms = program(self._arrays, self._floats(batch.x), noise)
         self._precision.of_state(terms.z)
         wanted = {name: v for name, v in found.items() if name.partition("/")[0] in quantities}
@@ -160,7 +157,7 @@ class JaxModel(Model):
         return How(self._engine, control.solver, control.gradient if training else None)
 
     def _train_inputs(self, batch: Batch, control: Control) -> Inputs:
-        noise = stacked_noise(
+        noise = noise_of(
             self._flow, batch, control.trace, self._dtype, training=True, regularize=True
         )
         lr, kl_weight = (np.asarray(v, self._dtype) for v in (control.lr, control.kl_weight))

@@ -6,18 +6,17 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from harness.architecture.noise import needs_probe
+from harness.architecture.noise import POSTERIOR, needs_probe
 from harness.errors import BackendError
 from harness.interface import Array, Arrays, Batch
 from harness.trial import TraceName
 from harness_jax.flow import Flow
-from harness_jax.objective import POSTERIOR
 from harness_jax.runs import Run
 
-__all__ = ["drawn", "stacked_noise"]
+__all__ = ["drawn", "noise_of"]
 
 
-def stacked_noise(
+def noise_of(
     flow: Flow,
     batch: Batch,
     trace: TraceName | None,

@@ -1,4 +1,4 @@
-"""Moving batch norm (docs/numerics.md, section 4; FFJORD's released code)."""
+"""Moving batch norm between the blocks (docs/numerics.md, section 4; FFJORD's released code)."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ __all__ = ["Normed", "denormed", "normed"]
 EPS = 1e-4
 
 Arrays = Mapping[str, jax.Array]
-"""`log_scale`, `shift`, `running_mean`, `running_var` [features] and `steps` []."""
+"""`log_scale`, `shift`, `running_mean`, `running_var` [features] and `steps`, 0-dimensional."""
 
 
 class Normed(NamedTuple):
@@ -25,8 +25,8 @@ class Normed(NamedTuple):
 
     Arguments:
         y: The state after it, [batch, features, ...].
-        a: What it adds to a, less the log of the determinant of its Jacobian, [].
-        buffers: The buffers after a training step; in evaluation empty.
+        a: What it adds to a, less the log of the determinant of its Jacobian, 0-dimensional.
+        buffers: Its buffers after a training step; in evaluation none.
     """
 
     y: jax.Array
@@ -35,7 +35,7 @@ class Normed(NamedTuple):
 
 
 def normed(x: jax.Array, arrays: Arrays, spec: BatchNorm, *, training: bool) -> Normed:
-    """(x - m) exp(log_scale) / sqrt(v + 1e-4) + shift.
+    """The state (x - mean) exp(log_scale) / sqrt(variance + 1e-4) + shift.
 
     Arguments:
         x: State, [batch, features, ...].
@@ -46,30 +46,32 @@ def normed(x: jax.Array, arrays: Arrays, spec: BatchNorm, *, training: bool) -> 
     Raises:
         BackendError: A batch in training has no variance, being one value a feature.
     """
-    mean, var, buffers = arrays["running_mean"], arrays["running_var"], {}
+    mean, variance = arrays["running_mean"], arrays["running_var"]
+    buffers: dict[str, jax.Array] = {}
     if training:
         axes = (0, *range(2, x.ndim))
         if x.size == x.shape[1]:
             raise BackendError("batch norm needs a batch of at least 2 in training")
-        batch = {
-            "running_mean": jnp.mean(x, axes),
-            "running_var": jnp.var(x, axes, ddof=1),
-        }
+        of_batch = {"running_mean": jnp.mean(x, axes), "running_var": jnp.var(x, axes, ddof=1)}
         if spec.lag:
-            mean, var = (_lagged(spec.lag, batch[k], arrays[k], arrays["steps"]) for k in batch)
+            mean, variance = (
+                _lagged(spec.lag, batch, arrays[name], arrays["steps"])
+                for name, batch in of_batch.items()
+            )
         buffers = {
-            k: arrays[k] - spec.decay * (arrays[k] - lax.stop_gradient(b))
-            for k, b in batch.items()
+            name: arrays[name] - spec.decay * (arrays[name] - lax.stop_gradient(batch))
+            for name, batch in of_batch.items()
         } | {"steps": arrays["steps"] + 1}
-    log_gain = arrays["log_scale"] - 0.5 * jnp.log(var + EPS)
-    y = (x - _over(mean, x)) * _over(jnp.exp(log_gain), x) + _over(arrays["shift"], x)
+    log_gain = arrays["log_scale"] - 0.5 * jnp.log(variance + EPS)
+    y = (x - _features(mean, x)) * _features(jnp.exp(log_gain), x) + _features(arrays["shift"], x)
     return Normed(y, -x[0, 0].size * jnp.sum(log_gain), buffers)
 
 
-def denormed(z: jax.Array, arrays: Arrays) -> jax.Array:
+def denormed(y: jax.Array, arrays: Arrays) -> jax.Array:
     """The inverse of `normed` in evaluation."""
     gain = jnp.exp(0.5 * jnp.log(arrays["running_var"] + EPS) - arrays["log_scale"])
-    return (z - _over(arrays["shift"], z)) * _over(gain, z) + _over(arrays["running_mean"], z)
+    x = (y - _features(arrays["shift"], y)) * _features(gain, y)
+    return x + _features(arrays["running_mean"], y)
 
 
 def _lagged(lag: float, batch: jax.Array, running: jax.Array, steps: jax.Array) -> jax.Array:
@@ -77,6 +79,6 @@ def _lagged(lag: float, batch: jax.Array, running: jax.Array, steps: jax.Array) 
     return (batch - (1 - lag) * (batch - running)) / (1 - lag ** (steps + 1))
 
 
-def _over(vector: jax.Array, x: jax.Array) -> jax.Array:
-    """[features] -> [features, 1...], to meet x [batch, features, ...]."""
+def _features(vector: jax.Array, x: jax.Array) -> jax.Array:
+    """One value a feature, in a shape that meets x [batch, features, ...]."""
     return vector.reshape(-1, *(1,) * (x.ndim - 2))

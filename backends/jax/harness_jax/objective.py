@@ -12,6 +12,7 @@ from typing import NamedTuple, Protocol
 import jax
 import jax.numpy as jnp
 
+from harness.architecture.noise import POSTERIOR
 from harness.architecture.transforms import Shape
 from harness.trial import TraceName
 from harness_jax.autoencoder import Autoencoder, log_normal
@@ -19,13 +20,10 @@ from harness_jax.flow import Flow, Terms, log_standard_normal
 from harness_jax.solve.counts import Stats
 from harness_jax.solve.engines import FirstSteps, How
 
-__all__ = ["POSTERIOR", "Density", "Elbo", "Objective", "Options"]
+__all__ = ["Density", "Elbo", "Objective", "Options"]
 
 Stacked = Mapping[str, jax.Array]
 Values = dict[str, jax.Array]
-
-POSTERIOR = "posterior"
-"""Name of the noise that draws the z0 of an autoencoder, [batch, latent]."""
 
 
 class Options(NamedTuple):

@@ -1,8 +1,9 @@
-"""The functions that are compiled whole: a training step, an evaluation, a sample."""
+"""What is compiled whole, a training step, an evaluation, a sample, and with which options."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from functools import cache
 from typing import NamedTuple
 
 import jax
@@ -17,9 +18,31 @@ from harness_jax.solve.counts import Stats
 from harness_jax.solve.engines import FirstSteps, How
 from harness_jax.warm import Steps, power_of_two
 
-__all__ = ["Outcome", "Stacked", "evaluate_program", "sample_program", "train_program"]
+__all__ = [
+    "Outcome",
+    "compiler_options",
+    "evaluate_program",
+    "sample_program",
+    "train_program",
+]
 
 Stacked = dict[str, jax.Array]
+
+_EIGEN = {"xla_cpu_experimental_ynn_fusion_type": ""}
+"""Products by Eigen, not by YNNPACK as XLA chooses: faster for large batches and, with the thin
+products of `harness_jax.net.affine`, as fast for the toy nets (docs/benchmarks.md)."""
+
+
+@cache
+def compiler_options(platform: str) -> Mapping[str, str]:
+    """Options for `jax.jit` on a platform; none that this XLA does not know."""
+    if platform != "cpu":
+        return {}
+    try:
+        jax.jit(lambda x: x, compiler_options=_EIGEN).lower(0.0).compile()
+    except jax.errors.JaxRuntimeError:
+        return {}
+    return _EIGEN
 
 
 class Outcome(NamedTuple):

@@ -1,4 +1,4 @@
-"""From device arrays to the plain numbers of the interface."""
+"""From arrays on the device to the plain numbers of a report."""
 
 from __future__ import annotations
 
@@ -18,19 +18,32 @@ from harness_jax.solve.counts import FAILURES, NON_FINITE, Stats
 __all__ = ["PendingStep", "evaluation_report"]
 
 
+def evaluation_report(
+    values: Mapping[str, Array], stats: Stats | None, blocks: int = 0
+) -> EvaluationReport:
+    """The report of an evaluation; no values if a solve failed or one is not finite. Without
+    `stats` none of the blocks was solved.
+    """
+    reason = None if stats is None else _failure(stats.failure)
+    if not all(np.isfinite(value).all() for value in values.values()):
+        reason = reason or FAILURES[NON_FINITE]
+    nfe = Nfe((0,) * blocks) if stats is None else _nfe(stats)
+    return EvaluationReport({} if reason else values, nfe, reason)
+
+
 class PendingStep(Pending):
     """A training step that may still be running.
 
     Arguments:
         outcome: What it leaves on the device.
         names: The regularizers, in the order of the outcome's means.
-        mode: Gradient mode.
+        gradient: Gradient mode.
     """
 
-    def __init__(self, outcome: Outcome, names: Sequence[str], mode: GradientName) -> None:
+    def __init__(self, outcome: Outcome, names: Sequence[str], gradient: GradientName) -> None:
         self._outcome = outcome
         self._names = names
-        self._mode = mode
+        self._gradient = gradient
 
     def fetch(self) -> StepReport:
         """Waits for the step."""
@@ -39,8 +52,8 @@ class PendingStep(Pending):
         codes = [*done.stats.failure, *backward[..., FAILURE].ravel()]
         if not np.isfinite(done.loss):
             codes.append(NON_FINITE)
-        nfe = _counts(done.stats)
-        if self._mode == "adjoint":
+        nfe = _nfe(done.stats)
+        if self._gradient == "adjoint":
             nfe = replace(nfe, backward=_integers(backward[..., EVALUATIONS].sum(1)))
         else:
             vjp, again = _integers(done.stats.vjp), _integers(done.stats.recompute)
@@ -54,20 +67,7 @@ class PendingStep(Pending):
         )
 
 
-def evaluation_report(
-    values: Mapping[str, Array], stats: Stats | None, blocks: int = 0
-) -> EvaluationReport:
-    """The report of an evaluation; no values if a solve failed or one is not finite. Without
-    `stats` none of the blocks was solved.
-    """
-    reason = None if stats is None else _failure(stats.failure)
-    if not all(np.isfinite(value).all() for value in values.values()):
-        reason = reason or FAILURES[NON_FINITE]
-    nfe = Nfe((0,) * blocks) if stats is None else _counts(stats)
-    return EvaluationReport({} if reason else values, nfe, reason)
-
-
-def _counts(stats: Stats) -> Nfe:
+def _nfe(stats: Stats) -> Nfe:
     """The counts of forward solves; `stats` has entries [blocks]."""
     return Nfe(
         forward=_integers(stats.evaluations),

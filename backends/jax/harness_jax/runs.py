@@ -9,7 +9,15 @@ import itertools
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from harness.architecture.transforms import Block, FactorOut, Norm, Shape, Squeeze, Stage, stages
+from harness.architecture.transforms import (
+    Block,
+    FactorOut,
+    Norm,
+    Shape,
+    Squeeze,
+    Transform,
+    transforms,
+)
 from harness.trial import ModelSpec
 
 __all__ = ["Cell", "Part", "Run", "parts", "runs"]
@@ -62,7 +70,7 @@ def parts(model: ModelSpec, event_shape: Shape) -> tuple[Part, ...]:
         BackendError: The model does not fit data of this shape.
     """
     found: list[Part] = []
-    cells = _cells(stages(model, event_shape))
+    cells = _cells(transforms(model, event_shape))
     for kind, group in itertools.groupby(cells, lambda c: c.kind if isinstance(c, Cell) else None):
         if kind is None:
             found += [part for part in group if not isinstance(part, Cell)]
@@ -78,18 +86,18 @@ def runs(model: ModelSpec, event_shape: Shape) -> list[Run]:
     return [part for part in parts(model, event_shape) if isinstance(part, Run)]
 
 
-def _cells(flow: Iterable[Stage]) -> Iterator[Cell | Squeeze | FactorOut]:
+def _cells(flow: Iterable[Transform]) -> Iterator[Cell | Squeeze | FactorOut]:
     block = None
-    for stage in flow:
-        if block and not isinstance(stage, Norm):
+    for transform in flow:
+        if block and not isinstance(transform, Norm):
             yield Cell(block, None)
             block = None
-        if isinstance(stage, Block):
-            block = stage
-        elif isinstance(stage, Norm):
-            yield Cell(block, stage)
+        if isinstance(transform, Block):
+            block = transform
+        elif isinstance(transform, Norm):
+            yield Cell(block, transform)
             block = None
         else:
-            yield stage
+            yield transform
     if block:
         yield Cell(block, None)

@@ -18,7 +18,7 @@ def distance_to_line(times: jax.Array, points: jax.Array) -> jax.Array:
 
     Arguments:
         times: [points].
-        points: States at these times, [points, batch, ...].
+        points: The states at these times, [points, batch, ...].
 
     Returns:
         Summed over dimensions, [batch].

@@ -39,25 +39,26 @@ class WarmSteps:
 
     def initial(self) -> Steps:
         """Zeros."""
-        return self.put(dict.fromkeys(self._slots(), np.zeros(self.blocks)))
+        return self.load_state(dict.fromkeys(self._slots(), np.zeros(self.blocks)))
 
-    def put(self, state: Mapping[str, Array]) -> Steps:
-        """From `warm/<direction>` to the device; powers of two lose nothing in float32.
+    def state(self, steps: Steps) -> Arrays:
+        """Returns `warm/forward` and `warm/backward`, float64 [blocks], where there are any."""
+        return {f"warm/{name}": np.asarray(h).astype(np.float64) for name, h in steps.items()}
+
+    def load_state(self, state: Mapping[str, Array]) -> Steps:
+        """Restores what `state` returned; powers of two lose nothing in float32.
 
         Raises:
             BackendError: They are missing.
         """
         if missing := [slot for slot in self._slots() if slot not in state]:
             raise BackendError(f"the state lacks {', '.join(missing)}")
-        dtype = np.float64 if self.trial.precision == "float64" else np.float32
         return {
-            slot.removeprefix("warm/"): jax.device_put(state[slot].astype(dtype), self.device)
+            slot.removeprefix("warm/"): jax.device_put(
+                state[slot].astype(self.trial.dtype), self.device
+            )
             for slot in self._slots()
         }
-
-    def get(self, steps: Steps) -> Arrays:
-        """Back to the host."""
-        return {f"warm/{name}": np.asarray(h).astype(np.float64) for name, h in steps.items()}
 
     def _slots(self) -> list[str]:
         solver = self.trial.solver

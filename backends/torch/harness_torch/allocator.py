@@ -15,9 +15,9 @@ _LARGEST = 32 * 2**20
 def keep_freed_memory() -> bool:
     """Asks the C library to give no freed memory back to the system; True if it will.
 
-    glibc gives back by default, and every page that is taken again costs a fault: of one training
-    step of POWER's flow in mode `direct` 376,000, and 2.6 of its 6.4 seconds of processor time (2
-    cores). Other C libraries are left alone.
+    glibc gives back by default, and every page that is taken again costs a fault: a large part
+    of a training step that keeps much, as mode `direct` does (docs/benchmarks.md). Other C
+    libraries are left alone.
     """
     try:
         mallopt = ctypes.CDLL(None).mallopt

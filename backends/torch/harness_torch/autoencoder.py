@@ -21,7 +21,8 @@ from harness.architecture.autoencoder import (
     encoder_shapes,
     head_shapes,
 )
-from harness.architecture.transforms import Block, Shape
+from harness.architecture.transforms import Block
+from harness.interface import DataInfo
 from harness.trial import ModelSpec
 
 __all__ = ["Autoencoder", "Encoding", "log_normal"]
@@ -57,14 +58,12 @@ class Autoencoder:
     Arguments:
         model: The architecture, with a posterior.
         blocks: The blocks of its flow.
-        event_shape: (channels, height, width).
-        categorical: Pixels are levels k / 255, not 0 and 1.
+        data: The images, of shape (channels, height, width).
     """
 
     model: ModelSpec
     blocks: tuple[Block, ...]
-    event_shape: Shape
-    categorical: bool
+    data: DataInfo
 
     @property
     def latent(self) -> int:
@@ -76,11 +75,11 @@ class Autoencoder:
     def encode(self, arrays: Arrays, x: Tensor) -> Encoding:
         """Encodes x [batch, channels, height, width]."""
         h = x
-        for index, shape in enumerate(encoder_shapes(self.event_shape)):
+        for index, shape in enumerate(encoder_shapes(self.data.event_shape)):
             h = _gated(arrays, f"encoder/layer{index}", shape, h)
         features = h.flatten(1)
         variance = F.softplus(_linear(arrays, "encoder/variance", features))
-        if self.categorical:
+        if self.data.categorical:
             variance = variance.clamp(0.01, 7.0)
         conditions = [
             _linear(arrays, f"encoder/block{block.index}", features)
@@ -93,15 +92,15 @@ class Autoencoder:
     def decode(self, arrays: Arrays, z: Tensor) -> Tensor:
         """Logits at z [batch, latent]: [batch, C, H, W], or with levels [batch, 256, C, H, W]."""
         h = z[:, :, None, None]
-        for index, shape in enumerate(decoder_shapes(self.latent, self.event_shape)):
+        for index, shape in enumerate(decoder_shapes(self.latent, self.data.event_shape)):
             h = _gated(arrays, f"decoder/layer{index}", shape, h)
-        for index, shape in enumerate(head_shapes(self.event_shape, categorical=self.categorical)):
+        for index, shape in enumerate(head_shapes(self.data)):
             h = _convolve(arrays, f"decoder/head{index}/", shape, h)
-        return h.view(len(h), LEVELS, -1, *h.shape[2:]) if self.categorical else h
+        return h.view(len(h), LEVELS, -1, *h.shape[2:]) if self.data.categorical else h
 
     def reconstruction(self, logits: Tensor, x: Tensor) -> Tensor:
         """-log p(x | z) of each example, nats, summed over pixels; [batch]."""
-        if self.categorical:
+        if self.data.categorical:
             levels = (x * (LEVELS - 1)).round().long()
             return F.cross_entropy(logits, levels, reduction="none").flatten(1).sum(dim=1)
         losses = F.binary_cross_entropy_with_logits(logits, x, reduction="none")
@@ -109,7 +108,7 @@ class Autoencoder:
 
     def picture(self, logits: Tensor) -> Tensor:
         """Bernoulli means, or the likeliest level / 255; [batch, C, H, W]."""
-        if self.categorical:
+        if self.data.categorical:
             return logits.argmax(dim=1).to(logits.dtype) / (LEVELS - 1)
         return torch.sigmoid(logits)
 

@@ -6,9 +6,9 @@ import contextlib
 import os
 from collections.abc import Mapping
 from importlib import metadata
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, final
 
+from harness.caches import made_cache
 from harness.errors import BackendError
 from harness.interface import Backend, DataInfo, Model, Unsupported
 from harness.trial import LibrarySolver, Trial
@@ -117,16 +117,16 @@ def _engine(trial: Trial, execution: str) -> Engine:
         # Here, because importing the compiler takes seconds.
         from harness_torch.solve.compiled import CompiledEngine
 
-        return CompiledEngine({trial.training.batch, trial.evaluation.batch})
+        return CompiledEngine(
+            {trial.training.batch, trial.training.validation_batch, trial.evaluation.batch}
+        )
     from harness_torch.solve.engines import get_engine
 
     return get_engine(trial.engine)
 
 
-def _compilation_cache() -> str:
+def _compilation_cache() -> str | None:
     """Where inductor keeps what it compiles; its own variable goes first."""
-    root = os.environ.get("HARNESS_CACHE_DIR")
-    if not root:
-        user = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-        root = str(Path(user) / "cnf-harness")
-    return os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(Path(root) / "inductor"))
+    if "TORCHINDUCTOR_CACHE_DIR" not in os.environ and (made := made_cache("inductor")):
+        os.environ["TORCHINDUCTOR_CACHE_DIR"] = str(made)
+    return os.environ.get("TORCHINDUCTOR_CACHE_DIR")

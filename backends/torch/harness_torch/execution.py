@@ -9,21 +9,19 @@ import sys
 from collections.abc import Mapping
 from dataclasses import replace
 
-from harness.architecture.transforms import Block, stages
+from harness.architecture.transforms import blocks_of
 from harness.interface import DataInfo
 from harness.trial import FixedSolver, LibrarySolver, Trial
 
 __all__ = ["choose_execution"]
 
 COMPILE_S = 30.0
-"""Processor time of compiling a field and its product with empty caches: 29 s for the toy net of
-three layers of 64, half of it the first time only (one run of g++ a kernel; torch 2.13)."""
+"""Processor time of compiling a field and its product with empty caches (docs/benchmarks.md)."""
 
 SAVED_S = 0.8e-3
 SAVED_PER_UNIT_S = 5e-9
-"""What compiling saves an evaluation and its product, by itself and for every hidden unit of every
-example: 1.2 of 3.2 ms with 512 examples of 192 units, 5.7 of 55 ms with 1000 of 1720, 4.2 of 20 ms
-with 10,000 of 180 (two cores, mode `direct`; the second term is of one)."""
+"""What compiling saves an evaluation and its product: for each of them, and on one core for every
+hidden unit of every example (docs/benchmarks.md)."""
 
 USUAL_EVALUATIONS = 18
 """Of an adaptive solve: three steps of an FSAL pair of order 5."""
@@ -36,8 +34,7 @@ def choose_execution(trial: Trial, data: DataInfo, cores: int) -> Mapping[str, s
     if _compiler() is None:
         return {"execution": "eager", "because": "there is no C++ compiler"}
     # Equal blocks share what is compiled, whatever their place.
-    found = stages(trial.model, data.event_shape)
-    blocks = [replace(stage, index=0) for stage in found if isinstance(stage, Block)]
+    blocks = [replace(block, index=0) for block in blocks_of(trial.model, data.event_shape)]
     evaluations = USUAL_EVALUATIONS
     if isinstance(trial.solver, FixedSolver):
         evaluations = trial.solver.steps

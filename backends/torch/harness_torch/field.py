@@ -1,4 +1,9 @@
-"""What a block's solve integrates: the velocity, and beside it -Tr(df/dz) and the regularizers."""
+"""What a block's solve integrates: the velocity, and beside it -Tr(df/dz) and the regularizers
+(docs/numerics.md, sections 1 and 4).
+
+A field is a function of its inputs alone and equal blocks have equal fields, so what is compiled
+for one block serves the others.
+"""
 
 from __future__ import annotations
 
@@ -20,11 +25,11 @@ __all__ = ["Augmented", "Velocity"]
 
 @dataclass(frozen=True)
 class Velocity(Field):
-    """dz/ds = T span f(T (start + span s), z) alone, without integrals.
+    """The velocity of a block alone, without integrals.
 
     Arguments:
         model: The architecture.
-        block: Its shapes; the index is 0 for every block, so that equal ones compare equal.
+        block: Shapes; the index is 0 for every block, so that equal ones compare equal.
     """
 
     rare: ClassVar[bool] = True
@@ -33,13 +38,12 @@ class Velocity(Field):
     block: Block
 
     def bind(self, inputs: Inputs) -> BoundField:
-        """See `Field.bind`."""
+        """The rates span T f at t = T (start + span s); no rows of integrals."""
         net = Net(self.model, self.block, inputs.arrays)
         scale, origin = inputs.T * inputs.span, inputs.T * inputs.start
 
         def field(s: Tensor, z: Tensor) -> Rates:
             f = net.value(torch.addcmul(origin, scale, s), z)
-            f = f - z if self.model.residual else f
             return scale * f, z.new_zeros((0, len(z)))
 
         return field
@@ -47,14 +51,13 @@ class Velocity(Field):
 
 @dataclass(frozen=True)
 class Augmented(Field):
-    """(s, z) -> T span f, and T span (-Tr(df/dz), integrands...) as rows, at t = T (start + span
-    s).
+    """The velocity of a block, -Tr(df/dz) and the regularizers.
 
     Arguments:
         model: The architecture.
-        block: Its shapes; the index is 0 for every block, so that equal ones compare equal.
+        block: Shapes; the index is 0 for every block, so that equal ones compare equal.
         trace: How the trace is computed.
-        regularizers: Names of further integrands.
+        regularizers: Names of the integrals, in the order of the rows of q after a.
     """
 
     model: ModelSpec
@@ -63,14 +66,14 @@ class Augmented(Field):
     regularizers: tuple[RegularizerName, ...] = ()
 
     def bind(self, inputs: Inputs) -> BoundField:
-        """See `Field.bind`."""
+        """The rates span T (f, (-Tr J, integrands...)) at t = T (start + span s)."""
         net = Net(self.model, self.block, inputs.arrays)
         scale, origin = inputs.T * inputs.span, inputs.T * inputs.start
         order = time_order(self.regularizers)
 
         def field(s: Tensor, z: Tensor) -> Rates:
             t = torch.addcmul(origin, scale, s)
-            at = Derivatives(self.model, self.block, net, t, z, inputs.probe, order)
+            at = Derivatives(net, t, z, inputs.probe, order)
             # Before the trace, which uses what they needed.
             rates = [INTEGRANDS[name](at) for name in self.regularizers]
             return scale * at.f, scale * torch.stack([-at.divergence(self.trace), *rates])

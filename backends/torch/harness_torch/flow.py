@@ -1,4 +1,4 @@
-"""The flow: its stages in order, of which the blocks are solves over s in [0, 1] of
+"""The flow: its transforms in order, of which the blocks are solves over s in [0, 1] of
 dy/ds = T f(T s, y).
 
 log p(x) = log N(z(1); 0, I) - a(1), a the integral of -Tr(df/dz) carried through the blocks
@@ -15,14 +15,14 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from harness.architecture.transforms import Block, FactorOut, Norm, Shape, stages
+from harness.architecture.transforms import Block, FactorOut, Norm, Shape, transforms
 from harness.trial import ModelSpec, RegularizerName, TraceName
 from harness_torch.field import Augmented, Velocity
 from harness_torch.net.spectral import divided, turned
 from harness_torch.noise import Noise, drawn
-from harness_torch.norm import Normed, denormed, normed
+from harness_torch.norm import denormed, normed
 from harness_torch.regularizers import INTEGRANDS
-from harness_torch.solve.blocks import BlockCounts, solve_pieces
+from harness_torch.solve.blocks import BlockCounts, first_failure, solve_pieces
 from harness_torch.solve.engines import FirstSteps, How
 from harness_torch.solve.problem import Field, InitialValue, Inputs, Reversed, leaves_for
 from harness_torch.squeeze import join, split, squeeze, unsqueeze
@@ -31,12 +31,27 @@ from harness_torch.trajectory import distance_to_line
 __all__ = ["Flow", "Terms", "log_standard_normal"]
 
 
+class Carry(NamedTuple):
+    """What goes from transform to transform.
+
+    Arguments:
+        z: State, [batch, ...].
+        q: Integrals, [rows, batch]: a, then the regularizers; no rows without the density.
+        distance: Squared distance of the trajectories from straight lines (`tpr`), summed over
+            the blocks, [batch].
+    """
+
+    z: Tensor
+    q: Tensor
+    distance: Tensor
+
+
 class Terms(NamedTuple):
     """The end of the flow.
 
     Arguments:
         z: Base variables, [batch, D].
-        a: Integral of -Tr(df/dz), [batch].
+        a: Integral of -Tr(df/dz), [batch]; zero if it was not integrated.
         penalties: By regularizer, summed over the blocks, [batch].
         counts: One entry a block.
         buffers: In training, buffers after the step, by portable name.
@@ -51,7 +66,7 @@ class Terms(NamedTuple):
     @property
     def failure(self) -> str | None:
         """Why a solve stopped early; the arrays are then meaningless."""
-        return next((counts.failure for counts in self.counts if counts.failure), None)
+        return first_failure(self.counts)
 
 
 def log_standard_normal(z: Tensor) -> Tensor:
@@ -60,7 +75,7 @@ def log_standard_normal(z: Tensor) -> Tensor:
 
 
 class Flow:
-    """All stages of a model.
+    """All transforms of a model.
 
     Arguments:
         model: The architecture.
@@ -76,19 +91,19 @@ class Flow:
         arrays: Mapping[str, Tensor],
         regularizers: Mapping[RegularizerName, float],
     ) -> None:
-        self.stages = stages(model, event_shape)
-        self.shape = next(stage.shape for stage in self.stages)
+        self.transforms = transforms(model, event_shape)
+        self.shape = self.transforms[0].shape
         self._model, self._arrays = model, arrays
         self._regularizers = regularizers
         self._integrals = tuple(name for name in INTEGRANDS if name in regularizers)
         # Equal blocks have equal fields, whatever their place.
-        self._blocks = [replace(s, index=0) for s in self.stages if isinstance(s, Block)]
+        self._blocks = [replace(s, index=0) for s in self.transforms if isinstance(s, Block)]
         self._names: dict[str, dict[str, str]] = {}
         for name in arrays:
-            stage, _, rest = name.partition("/")
+            transform, _, rest = name.partition("/")
             # The vectors of a power iteration are no arrays of the dynamics.
             if name[-2:] not in ("_u", "_v") or name[:-2] not in arrays:
-                self._names.setdefault(stage, {})[rest] = name
+                self._names.setdefault(transform, {})[rest] = name
 
     @property
     def blocks(self) -> int:
@@ -107,7 +122,7 @@ class Flow:
         training: bool = False,
         regularize: bool = False,
     ) -> Terms:
-        """Runs x [batch, *shape] through all stages.
+        """Runs x [batch, *shape] through all transforms.
 
         Arguments:
             x: Data.
@@ -117,7 +132,7 @@ class Flow:
             conditions: What each example gives to each block's dynamics (autoencoders).
             first: First steps by block; the solver's rule where there are none.
             training: Norms use the batch, the power iterations turn, `steer` moves the end times.
-            regularize: Carry the regularizers as well.
+            regularize: Carry the regularizers.
 
         Raises:
             BackendError: A random number is missing.
@@ -126,46 +141,36 @@ class Flow:
         arrays = self._divided(buffers)
         integrals = self._integrals if regularize else ()
         tpr = regularize and "tpr" in self._regularizers
-        q = x.new_zeros((0 if trace is None else 1 + len(integrals), len(x)))
-        bent = x.new_zeros(len(x))
+        rows = 0 if trace is None else 1 + len(integrals)
+        carry = Carry(x, x.new_zeros((rows, len(x))), x.new_zeros(len(x)))
         counts = [BlockCounts() for _ in self._blocks]
-        z, left = x, []
-        for stage in self.stages:
-            if isinstance(stage, Block):
-                index = stage.index
+        left: list[Tensor] = []
+        for transform in self.transforms:
+            if isinstance(transform, Block):
+                index = transform.index
                 times = sorted(drawn(noise.times, "tpr_times", index)) if tpr else ()
                 condition = conditions[index] if conditions else None
                 inputs = self._inputs(index, arrays, noise, condition, steer=training)
-                start = InitialValue(
-                    self._field(index, trace, integrals),
-                    inputs,
-                    z,
-                    # a goes on; the regularizers of each block are integrated from 0.
-                    torch.cat([q[:1], torch.zeros_like(q[1:])]),
-                    leaves_for(how.solver),
-                )
+                field = self._field(index, trace, integrals)
                 steps = first[index] if first else FirstSteps()
-                states, gained = solve_pieces(how, start, steps, counts[index], times)
-                z, q = states[-1], torch.cat([gained[:1], q[1:] + gained[1:]])
+                carry = _solved(how, field, inputs, carry, steps, counts[index], times)
                 if counts[index].failure:
                     break
-                if tpr:
-                    bent = bent + distance_to_line((0.0, *times, 1.0), states)
-            elif isinstance(stage, Norm):
-                z, a, updates = self._normed(stage, z, training=training)
-                q = torch.cat([q[:1] + a, q[1:]])
+            elif isinstance(transform, Norm):
+                carry, updates = self._normed(transform, carry, training=training)
                 buffers |= updates
-            elif isinstance(stage, FactorOut):
-                z, out = split(z)
+            elif isinstance(transform, FactorOut):
+                z, out = split(carry.z)
+                carry = carry._replace(z=z)
                 left.append(out)
             else:
-                z = squeeze(z)
-        base = torch.cat([*left, z.flatten(1)], dim=1)
-        penalties: dict[RegularizerName, Tensor] = dict(zip(integrals, q[1:], strict=True))
+                carry = carry._replace(z=squeeze(carry.z))
+        z = torch.cat([*left, carry.z.flatten(1)], dim=1)
+        penalties: dict[RegularizerName, Tensor] = dict(zip(integrals, carry.q[1:], strict=True))
         if tpr:
-            penalties["tpr"] = bent
-        a = bent.new_zeros(len(x)) if trace is None else q[0]
-        return Terms(base, a, penalties, counts, buffers)
+            penalties["tpr"] = carry.distance
+        a = carry.q[0] if rows else torch.zeros_like(carry.distance)
+        return Terms(z, a, penalties, counts, buffers)
 
     @torch.no_grad()
     def inverse(self, base: Tensor, how: How) -> tuple[Tensor, list[BlockCounts]]:
@@ -175,12 +180,12 @@ class Flow:
         """
         arrays = self._divided({})
         counts = [BlockCounts() for _ in self._blocks]
-        sizes = [math.prod(s.shape) // 2 for s in self.stages if isinstance(s, FactorOut)]
+        sizes = [math.prod(s.shape) // 2 for s in self.transforms if isinstance(s, FactorOut)]
         *left, last = torch.split(base, [*sizes, base.shape[1] - sum(sizes)], dim=1)
         x, none = last.reshape(len(base), *self._blocks[-1].shape), base.new_zeros((0, len(base)))
-        for stage in reversed(self.stages):
-            if isinstance(stage, Block):
-                index = stage.index
+        for transform in reversed(self.transforms):
+            if isinstance(transform, Block):
+                index = transform.index
                 field = Reversed(self._field(index, None, ()))
                 inputs = self._inputs(index, arrays, Noise(), None, steer=False)
                 start = InitialValue(field, inputs, x, none)
@@ -188,9 +193,9 @@ class Flow:
                 x = states[-1]
                 if counts[index].failure:
                     break
-            elif isinstance(stage, Norm):
-                x = denormed(x, self._of(f"norm{stage.index}", self._arrays))
-            elif isinstance(stage, FactorOut):
+            elif isinstance(transform, Norm):
+                x = denormed(x, self._of(f"norm{transform.index}", self._arrays))
+            elif isinstance(transform, FactorOut):
                 x = join(x, left.pop())
             else:
                 x = unsqueeze(x)
@@ -225,14 +230,17 @@ class Flow:
             own["condition"] = condition
         return Inputs(own, T, noise.probes.get(index), T.new_zeros(()), T.new_ones(()))
 
-    def _normed(self, stage: Norm, z: Tensor, *, training: bool) -> Normed:
-        """What a norm does; its new buffers by portable name."""
+    def _normed(
+        self, norm: Norm, carry: Carry, *, training: bool
+    ) -> tuple[Carry, dict[str, Tensor]]:
+        """The state after a norm, and its new buffers by portable name."""
         if self._model.batch_norm is None:
             raise ValueError("a norm in a model without one")
-        prefix = f"norm{stage.index}"
+        prefix = f"norm{norm.index}"
         own = self._of(prefix, self._arrays)
-        y, a, buffers = normed(z, own, self._model.batch_norm, training=training)
-        return Normed(y, a, {f"{prefix}/{name}": value for name, value in buffers.items()})
+        done = normed(carry.z, own, self._model.batch_norm, training=training)
+        carry = carry._replace(z=done.y, q=torch.cat([carry.q[:1] + done.a, carry.q[1:]]))
+        return carry, {f"{prefix}/{name}": value for name, value in done.buffers.items()}
 
     def _divided(self, buffers: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
         """The arrays that the dynamics see; with `buffers` in place of the stored ones."""
@@ -240,6 +248,27 @@ class Flow:
             return self._arrays
         return divided({**self._arrays, **buffers})
 
-    def _of(self, stage: str, arrays: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """The arrays of one stage, by name without the stage."""
-        return {rest: arrays[name] for rest, name in self._names[stage].items()}
+    def _of(self, transform: str, arrays: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """The arrays of one transform, by name without it."""
+        return {rest: arrays[name] for rest, name in self._names[transform].items()}
+
+
+def _solved(
+    how: How,
+    field: Field,
+    inputs: Inputs,
+    carry: Carry,
+    first: FirstSteps,
+    counts: BlockCounts,
+    times: Sequence[float],
+) -> Carry:
+    """The state after a block. Of `tpr` the trajectory is seen at 0, `times` and 1."""
+    # a goes on; the regularizers of each block are integrated from 0.
+    q0 = torch.cat([carry.q[:1], torch.zeros_like(carry.q[1:])])
+    start = InitialValue(field, inputs, carry.z, q0, leaves_for(how.solver))
+    states, q = solve_pieces(how, start, first, counts, times)
+    carry = carry._replace(z=states[-1], q=torch.cat([q[:1], carry.q[1:] + q[1:]]))
+    if not times or counts.failure:
+        return carry
+    distance = distance_to_line((0.0, *times, 1.0), states)
+    return carry._replace(distance=carry.distance + distance)

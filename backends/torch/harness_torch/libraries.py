@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-from harness.solvers import TABLEAUX
+from harness.solvers import LIBRARY_ADAPTIVE, LIBRARY_FIXED, TABLEAUX
 from harness.trial import AdaptiveSolver, EngineName, LibrarySolver, SolverSpec
 
 __all__ = ["unsupported_solver"]
 
 _INTERPOLATING = frozenset({"bosh3", "dopri5", "dopri8"})
-_ADAPTIVE = frozenset({"adaptive_heun", "bosh3", "dopri5", "dopri8", "fehlberg2", "scipy_solver"})
-_FIXED = frozenset(
-    {
-        *("euler", "explicit_adams", "fixed_adams", "heun2", "heun3", "implicit_adams"),
-        *("midpoint", "rk4"),
-    }
-)
+_ADAPTIVE = frozenset(LIBRARY_ADAPTIVE["torchdiffeq"])
+_FIXED = frozenset(LIBRARY_FIXED["torchdiffeq"])
 
 
-def unsupported_solver(solver: SolverSpec, engine: EngineName = "native") -> str | None:
+def unsupported_solver(solver: SolverSpec, engine: EngineName) -> str | None:
     """Why this backend cannot run `solver` by `engine`; None if it can."""
     if isinstance(solver, LibrarySolver):
         return _not_in_torchdiffeq(solver)

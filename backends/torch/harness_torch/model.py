@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import final
+from typing import NamedTuple, final
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from harness.architecture.arrays import array_specs, initial_arrays
-from harness.architecture.transforms import Block
+from harness.architecture.transforms import blocks_of
 from harness.errors import BackendError
 from harness.interface import (
     Array,
@@ -23,10 +23,10 @@ from harness.interface import (
     Pending,
     Quantity,
 )
-from harness.trial import Trial
+from harness.trial import RegularizerName, Trial
 from harness_torch.autoencoder import Autoencoder
 from harness_torch.flow import Flow, Terms
-from harness_torch.noise import Noise
+from harness_torch.noise import Noise, noise_of
 from harness_torch.objective import Density, Elbo, Objective, Options
 from harness_torch.optimizers import Adam
 from harness_torch.precision import PrecisionCheck
@@ -38,6 +38,22 @@ from harness_torch.warm import WarmSteps
 __all__ = ["TorchModel"]
 
 DEVICES = {"cpu": "cpu", "gpu": "cuda"}
+
+
+class _Loss(NamedTuple):
+    """The loss of a training step, on the device.
+
+    Arguments:
+        total: The nll plus the weighted regularizers.
+        nll: Mean negative log-likelihood.
+        means: Unweighted batch means of the regularizers, by name.
+        terms: The end of the flow.
+    """
+
+    total: Tensor
+    nll: Tensor
+    means: dict[RegularizerName, Tensor]
+    terms: Terms
 
 
 @final
@@ -55,29 +71,24 @@ class TorchModel(Model):
         self, trial: Trial, data: DataInfo, device: str, engine: Engine | None = None
     ) -> None:
         self._engine = engine or Native()
-        categorical = data.likelihood == "categorical"
-        self._dtype = torch.float64 if trial.precision == "float64" else torch.float32
+        self._dtype: torch.dtype = getattr(torch, trial.dtype)
         self._device = torch.device(DEVICES[device])
         self._precision = PrecisionCheck(trial.precision)
         self._weights = dict(sorted(trial.regularizer.items()))
         self._arrays: dict[str, Tensor] = {
-            name: self._tensor(value)
-            for name, value in initial_arrays(
-                trial, data.event_shape, categorical=categorical
-            ).items()
+            name: self._tensor(value) for name, value in initial_arrays(trial, data).items()
         }
         trained = {}
-        for spec in array_specs(trial.model, data.event_shape, categorical=categorical):
+        for spec in array_specs(trial.model, data):
             if spec.trainable:
                 trained[spec.name] = self._arrays[spec.name].requires_grad_()
         self._optimizer = Adam(trained, trial.training.optimizer)
         self._flow = Flow(trial.model, data.event_shape, self._arrays, self._weights)
         self._objective: Objective = Density(self._flow, data.event_shape)
         if trial.model.posterior is not None:
-            blocks = tuple(s for s in self._flow.stages if isinstance(s, Block))
-            nets = Autoencoder(trial.model, blocks, data.event_shape, categorical)
+            nets = Autoencoder(trial.model, blocks_of(trial.model, data.event_shape), data)
             self._objective = Elbo(self._flow, nets, self._arrays)
-        self._warm = WarmSteps(trial.solver, trial.gradient, self._flow.blocks)
+        self._warm = WarmSteps(trial, self._flow.blocks)
 
     def arrays(self) -> Arrays:
         """Copies of all arrays."""
@@ -108,19 +119,20 @@ class TorchModel(Model):
 
     def compile(self, batch: Batch, control: Control) -> None:
         """Takes the gradient of one step and forgets it, where anything is compiled."""
-        if not (isinstance(self._engine, Native) and self._engine.compiles):
+        if not self._engine.compiles:
             return
-        loss, _, terms = self._loss(batch, control)
-        if terms.failure is None:
-            loss.backward()  # type: ignore[no-untyped-call]
+        loss = self._loss(batch, control)
+        if loss.terms.failure is None:
+            loss.total.backward()  # type: ignore[no-untyped-call]
         for array in self._arrays.values():
             array.grad = None
 
     def train_step(self, batch: Batch, control: Control) -> Pending:
         """Forward, gradient, update; a solve that fails updates nothing."""
-        loss, parts, terms = self._loss(batch, control)
+        loss = self._loss(batch, control)
+        terms = loss.terms
         if terms.failure is None:
-            loss.backward()  # type: ignore[no-untyped-call]
+            loss.total.backward()  # type: ignore[no-untyped-call]
             # The adjoint solve runs within backward() and may fail there.
             if terms.failure is None:
                 self._optimizer.step(control.lr)
@@ -128,28 +140,18 @@ class TorchModel(Model):
                 for buffer, value in terms.buffers.items():
                     self._arrays[buffer].copy_(value)
         self._precision.of_state(terms.z)
-        return PendingStep(
-            torch.stack([x.detach() for x in (loss, *parts.values())]),
-            tuple(parts)[1:],
-            terms.counts,
-            control.gradient,
-        )
+        values = torch.stack([x.detach() for x in (loss.total, loss.nll, *loss.means.values())])
+        return PendingStep(values, tuple(loss.means), terms.counts, control.gradient)
 
-    def _loss(self, batch: Batch, control: Control) -> tuple[Tensor, dict[str, Tensor], Terms]:
-        """The loss, its parts (the negative log-likelihood and each regularizer's mean), and the
-        end of the flow.
-        """
+    def _loss(self, batch: Batch, control: Control) -> _Loss:
         how, first = How(self._engine, control.solver, control.gradient), self._warm.steps()
         options = Options(control.trace, how, first, training=True, regularize=True)
-        rows, terms = self._objective.nll(
-            self._tensor(batch.x), self._noise(batch), options, control.kl_weight
-        )
+        rows, terms = self._objective.nll(*self._inputs(batch), options, control.kl_weight)
         loss = nll = rows.mean()
-        parts = {"nll": nll}
-        for name, penalty in terms.penalties.items():
-            parts[name] = penalty.mean()
-            loss = loss + self._weights[name] * parts[name]
-        return loss, parts, terms
+        means = {name: penalty.mean() for name, penalty in terms.penalties.items()}
+        for name, mean in means.items():
+            loss = loss + self._weights[name] * mean
+        return _Loss(loss, nll, means, terms)
 
     @torch.no_grad()
     def evaluate(
@@ -158,9 +160,7 @@ class TorchModel(Model):
         """Per-example quantities; what needs no density is integrated without it."""
         how, regularize = How(self._engine, control.solver), "regularizers" in quantities
         options = Options(control.trace, how, regularize=regularize)
-        values, terms = self._objective.values(
-            self._tensor(batch.x), self._noise(batch), options, quantities
-        )
+        values, terms = self._objective.values(*self._inputs(batch), options, quantities)
         self._precision.of_state(terms.z)
         values |= {f"regularizers/{name}": row for name, row in terms.penalties.items()}
         return evaluation_report(values, terms.counts)
@@ -178,21 +178,8 @@ class TorchModel(Model):
         if self._device.type == "cuda":
             torch.cuda.synchronize(self._device)
 
+    def _inputs(self, batch: Batch) -> tuple[Tensor, Noise]:
+        return self._tensor(batch.x), noise_of(batch, self._flow.shape, self._tensor)
+
     def _tensor(self, value: Array) -> Tensor:
         return torch.tensor(np.asarray(value), dtype=self._dtype, device=self._device)
-
-    def _noise(self, batch: Batch) -> Noise:
-        """The random numbers of a call; probes may arrive as int8."""
-        probes, end_times, times, posterior = {}, {}, {}, None
-        for slot, value in batch.noise.items():
-            kind, _, block = slot.partition("/")
-            if kind == "probe":
-                shape = value.shape[1:] if len(self._flow.shape) > 1 else (-1,)
-                probes[int(block)] = self._tensor(value).view(len(value), *shape)
-            elif kind == "end_time":
-                end_times[int(block)] = float(value)
-            elif kind == "tpr_times":
-                times[int(block)] = value.tolist()
-            elif kind == "posterior":
-                posterior = self._tensor(value)
-        return Noise(probes, end_times, times, posterior)

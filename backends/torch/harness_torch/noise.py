@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from torch import Tensor
 
+from harness.architecture.noise import POSTERIOR
+from harness.architecture.transforms import Shape
 from harness.errors import BackendError
+from harness.interface import Array, Batch
 
-__all__ = ["Noise", "drawn"]
+__all__ = ["Noise", "drawn", "noise_of"]
 
 
 class Noise(NamedTuple):
@@ -26,6 +29,29 @@ class Noise(NamedTuple):
     end_times: Mapping[int, float] = {}
     times: Mapping[int, Sequence[float]] = {}
     posterior: Tensor | None = None
+
+
+def noise_of(batch: Batch, shape: Shape, tensor: Callable[[Array], Tensor]) -> Noise:
+    """The random numbers of a batch.
+
+    Arguments:
+        batch: The batch; its probes may be int8.
+        shape: Of the flow's state, which says whether probes are images.
+        tensor: Puts an array on the device in the model's precision.
+    """
+    probes, end_times, times, posterior = {}, {}, {}, None
+    for slot, value in batch.noise.items():
+        kind, _, block = slot.partition("/")
+        if kind == "probe":
+            own = value.shape[1:] if len(shape) > 1 else (-1,)
+            probes[int(block)] = tensor(value).view(len(value), *own)
+        elif kind == "end_time":
+            end_times[int(block)] = float(value)
+        elif kind == "tpr_times":
+            times[int(block)] = value.tolist()
+        elif kind == POSTERIOR:
+            posterior = tensor(value)
+    return Noise(probes, end_times, times, posterior)
 
 
 def drawn(draws: Mapping[int, Any], slot: str, block: int) -> Any:  # noqa: ANN401

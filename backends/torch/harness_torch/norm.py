@@ -1,4 +1,4 @@
-"""Moving batch norm between the blocks (FFJORD's released code; docs/numerics.md, section 4)."""
+"""Moving batch norm between the blocks (docs/numerics.md, section 4; FFJORD's released code)."""
 
 from __future__ import annotations
 
@@ -16,13 +16,17 @@ __all__ = ["Normed", "denormed", "normed"]
 EPS = 1e-4
 
 
+Arrays = Mapping[str, Tensor]
+"""`log_scale`, `shift`, `running_mean`, `running_var` [features] and `steps`, 0-dimensional."""
+
+
 class Normed(NamedTuple):
-    """What a norm did.
+    """What a norm makes of a state.
 
     Arguments:
-        y: The state after it.
-        a: What it adds to a, 0-dimensional.
-        buffers: In training, its buffers after the step.
+        y: The state after it, [batch, features, ...].
+        a: What it adds to a, less the log of the determinant of its Jacobian, 0-dimensional.
+        buffers: Its buffers after a training step; in evaluation none.
     """
 
     y: Tensor
@@ -30,14 +34,14 @@ class Normed(NamedTuple):
     buffers: dict[str, Tensor]
 
 
-def normed(x: Tensor, arrays: Mapping[str, Tensor], spec: BatchNorm, *, training: bool) -> Normed:
-    """Data towards base.
+def normed(x: Tensor, arrays: Arrays, spec: BatchNorm, *, training: bool) -> Normed:
+    """The state (x - mean) exp(log_scale) / sqrt(variance + 1e-4) + shift.
 
     Arguments:
-        x: State, [batch, features] or [batch, channels, H, W].
-        arrays: `log_scale`, `shift`, `running_mean`, `running_var` [features] and `steps`.
+        x: State, [batch, features, ...].
+        arrays: Those of the norm.
         spec: Its settings.
-        training: Use the batch statistics as `spec.lag` says, and return new buffers.
+        training: Use the batch's statistics as `spec.lag` says, and return new buffers.
 
     Raises:
         BackendError: A batch in training has no variance, being one value a feature.
@@ -56,23 +60,27 @@ def normed(x: Tensor, arrays: Mapping[str, Tensor], spec: BatchNorm, *, training
                 "steps": arrays["steps"] + 1,
             }
         if spec.lag:
-            correction = 1 - spec.lag ** buffers["steps"]
             mean, variance = (
-                (batch - (1 - spec.lag) * (batch - running)) / correction
+                _lagged(spec.lag, batch, running, arrays["steps"])
                 for batch, running in zip(of_batch, (mean, variance), strict=True)
             )
-    log_scale = arrays["log_scale"] - 0.5 * torch.log(variance + EPS)
-    y = (x - _features(mean, x)) * _features(log_scale.exp(), x) + _features(arrays["shift"], x)
-    return Normed(y, -x[0, 0].numel() * log_scale.sum(), buffers)
+    log_gain = arrays["log_scale"] - 0.5 * torch.log(variance + EPS)
+    y = (x - _features(mean, x)) * _features(log_gain.exp(), x) + _features(arrays["shift"], x)
+    return Normed(y, -x[0, 0].numel() * log_gain.sum(), buffers)
 
 
-def denormed(y: Tensor, arrays: Mapping[str, Tensor]) -> Tensor:
-    """Base towards data, with the running statistics."""
-    log_scale = arrays["log_scale"] - 0.5 * torch.log(arrays["running_var"] + EPS)
-    x = (y - _features(arrays["shift"], y)) * _features(torch.exp(-log_scale), y)
+def denormed(y: Tensor, arrays: Arrays) -> Tensor:
+    """The inverse of `normed` in evaluation."""
+    log_gain = arrays["log_scale"] - 0.5 * torch.log(arrays["running_var"] + EPS)
+    x = (y - _features(arrays["shift"], y)) * _features(torch.exp(-log_gain), y)
     return x + _features(arrays["running_mean"], y)
 
 
+def _lagged(lag: float, batch: Tensor, running: Tensor, steps: Tensor) -> Tensor:
+    """The batch's statistic, held back towards the running one."""
+    return (batch - (1 - lag) * (batch - running)) / (1 - lag ** (steps + 1))
+
+
 def _features(vector: Tensor, x: Tensor) -> Tensor:
-    """One value a feature, in a shape that meets [batch, features, ...]."""
+    """One value a feature, in a shape that meets x [batch, features, ...]."""
     return vector.view(-1, *[1] * (x.dim() - 2))

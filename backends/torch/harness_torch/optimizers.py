@@ -14,7 +14,7 @@ from harness.trial import Optimizer
 
 __all__ = ["Adam"]
 
-BETA1, BETA2 = 0.9, 0.999
+BETAS = (0.9, 0.999)
 
 
 class Adam:
@@ -65,8 +65,8 @@ class Adam:
                 [],
                 steps,
                 lr=lr,
-                beta1=BETA1,
-                beta2=BETA2,
+                beta1=BETAS[0],
+                beta2=BETAS[1],
                 weight_decay=spec.weight_decay,
                 eps=spec.eps,
                 amsgrad=False,
@@ -75,16 +75,17 @@ class Adam:
             return
         if spec.weight_decay and spec.name == "adamax":
             torch._foreach_add_(gradients, arrays, alpha=spec.weight_decay)
-        unbias1, unbias2 = 1 - BETA1**self._count, 1 - BETA2**self._count
-        torch._foreach_lerp_(m, gradients, 1 - BETA1)
-        torch._foreach_mul_(v, BETA2)
+        b1, b2 = BETAS
+        c1, c2 = 1 - b1**self._count, 1 - b2**self._count
+        torch._foreach_lerp_(m, gradients, 1 - b1)
+        torch._foreach_mul_(v, b2)
         if spec.name == "adamax":
             torch._foreach_maximum_(v, torch._foreach_add(torch._foreach_abs(gradients), spec.eps))
-            torch._foreach_addcdiv_(arrays, m, v, -lr / unbias1)
+            torch._foreach_addcdiv_(arrays, m, v, -lr / c1)
         else:
-            torch._foreach_addcmul_(v, gradients, gradients, 1 - BETA2)
+            torch._foreach_addcmul_(v, gradients, gradients, 1 - b2)
             sizes = torch._foreach_add(torch._foreach_sqrt(v), spec.eps)
-            torch._foreach_addcdiv_(arrays, m, sizes, -lr * math.sqrt(unbias2) / unbias1)
+            torch._foreach_addcdiv_(arrays, m, sizes, -lr * math.sqrt(c2) / c1)
 
     def state(self) -> Arrays:
         """Returns `adam/m/<name>`, `adam/v/<name>` and `adam/count`."""

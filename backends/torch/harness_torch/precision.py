@@ -22,7 +22,7 @@ class PrecisionCheck:
         self._expected, self._done = expected, False
 
     def of_state(self, z: Tensor) -> None:
-        """Checks once, by the state at the end of the first solve.
+        """Checks once, by an array that a solve returned.
 
         Raises:
             BackendError: It is not what the trial asks for.

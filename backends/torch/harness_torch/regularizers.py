@@ -1,10 +1,13 @@
 """Integrands of the regularizers, by name; each is integrated along the path of every example.
 
+The formulas are those of docs/numerics.md, section 5, with the means over dimensions of the
+released codes where the papers have sums; J = df/dz, D the number of dimensions.
+
 References:
+    W. Grathwohl et al.: FFJORD, 2018, https://arxiv.org/abs/1810.01367 (`ffjord.*`, its code).
     C. Finlay, J.-H. Jacobsen, L. Nurbekyan, A. Oberman: How to train your neural ODE: the world
     of Jacobian and kinetic regularization, 2020, https://arxiv.org/abs/2002.02798 (`rnode.*` as in
-    its code, which takes means over dimensions; `*_sum` as in its text).
-    W. Grathwohl et al.: FFJORD, 2018, https://arxiv.org/abs/1810.01367 (`ffjord.*`, its code).
+    its code, `*_sum` as in its text).
     J. Kelly, J. Bettencourt, M. Johnson, D. Duvenaud: Learning differential equations that are
     easy to solve, 2020, https://arxiv.org/abs/2007.04504 (`taylor_*`).
 """
@@ -27,6 +30,10 @@ def time_order(names: tuple[RegularizerName, ...]) -> int:
     """The highest Taylor coefficient in time of f that these regularizers read."""
     orders = {"rnode.total": 1, "taylor_2": 1, "taylor_3": 2, "taylor_4": 3}
     return max([0, *(orders.get(name, 0) for name in names)])
+
+
+def _mean(x: Tensor) -> Tensor:
+    return x.flatten(1).mean(dim=1)
 
 
 def _mean_square(x: Tensor) -> Tensor:
@@ -60,9 +67,11 @@ def _released_off_diagonal(at: Derivatives) -> Tensor:
 
 
 def _taylor(order: int) -> Callable[[Derivatives], Tensor]:
-    """d^K z / dt^K = (K - 1)! f_{K-1}, f_k the Taylor coefficients of f along the solution."""
+    """The square of d^K z / dt^K = (K - 1)! f_{K-1}, f_k the Taylor coefficients of f along the
+    solution.
+    """
     factor = math.factorial(order - 1) ** 2
-    return lambda at: factor * _mean_square(at.along_path(order - 1))
+    return lambda at: factor * _mean_square(at.path_coefficient(order - 1))
 
 
 INTEGRANDS: Mapping[RegularizerName, Callable[[Derivatives], Tensor]] = {
@@ -71,7 +80,7 @@ INTEGRANDS: Mapping[RegularizerName, Callable[[Derivatives], Tensor]] = {
     "ffjord.jdiag": lambda at: _rms(at.diagonal),
     "ffjord.jfrob": lambda at: _rms(at.jacobian),
     "ffjord.joffdiag": _off_diagonal,
-    "ffjord.l1": lambda at: at.f.flatten(1).abs().mean(dim=1),
+    "ffjord.l1": lambda at: _mean(at.f.abs()),
     "ffjord.l2": lambda at: _rms(at.f),
     "jacobian_sum": lambda at: _sum_square(at.probe_jacobian),
     "kinetic_sum": lambda at: _sum_square(at.f),
@@ -85,4 +94,4 @@ INTEGRANDS: Mapping[RegularizerName, Callable[[Derivatives], Tensor]] = {
     "taylor_3": _taylor(3),
     "taylor_4": _taylor(4),
 }
-"""By name: derivatives at one time -> integrand [batch]. `steer` and `tpr` have none."""
+"""By name: derivatives at one time -> integrand, [batch]. `steer` and `tpr` have none."""

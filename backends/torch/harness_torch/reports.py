@@ -7,15 +7,9 @@ from collections.abc import Mapping, Sequence
 
 from torch import Tensor
 
-from harness.interface import (
-    Array,
-    EvaluationReport,
-    Nfe,
-    Pending,
-    StepReport,
-)
+from harness.interface import Array, EvaluationReport, Nfe, Pending, StepReport
 from harness.trial import GradientName
-from harness_torch.solve.blocks import BlockCounts
+from harness_torch.solve.blocks import BlockCounts, first_failure
 
 __all__ = ["PendingStep", "evaluation_report", "to_numpy"]
 
@@ -24,7 +18,7 @@ def evaluation_report(
     values: Mapping[str, Tensor], counts: Sequence[BlockCounts]
 ) -> EvaluationReport:
     """Fetches the values; a solve that stopped early has none."""
-    failure = next((c.failure for c in counts if c.failure), None)
+    failure = first_failure(counts)
     if failure is None and not all(bool(x.isfinite().all()) for x in values.values()):
         failure = "non-finite"
     arrays = {} if failure else {name: to_numpy(value) for name, value in values.items()}
@@ -46,7 +40,7 @@ class PendingStep(Pending):
 
     def fetch(self) -> StepReport:
         """A step whose solve stopped early has no loss: NaN."""
-        failure = next((c.failure for c in self._counts if c.failure), None)
+        failure = first_failure(self._counts)
         values = self._values.tolist()
         if failure is not None:
             values = [math.nan] * len(values)

@@ -1,6 +1,8 @@
-"""Trajectory polynomial regularization (H.-H. Huang, M.-Y. Yeh: Accelerating continuous
-normalizing flow with trajectory polynomial regularization, 2020,
-https://arxiv.org/abs/2012.04228), of degree 1.
+"""Trajectory polynomial regularization: how far a trajectory is from a straight line.
+
+References:
+    H.-H. Huang, M.-Y. Yeh: Accelerating continuous normalizing flow with trajectory polynomial
+    regularization, 2020, https://arxiv.org/abs/2012.04228.
 """
 
 from __future__ import annotations
@@ -13,18 +15,17 @@ from torch import Tensor
 __all__ = ["distance_to_line"]
 
 
-def distance_to_line(times: Sequence[float], states: Sequence[Tensor]) -> Tensor:
-    """Squared distance of a trajectory to its least-squares line in time, over the number of
-    times.
+def distance_to_line(times: Sequence[float], points: Sequence[Tensor]) -> Tensor:
+    """Squared distance of points from their least-squares line in time, over their number.
 
     Arguments:
         times: The times, increasing.
-        states: The states then, [batch, ...] each.
+        points: The states at these times, [batch, ...] each.
 
     Returns:
-        [batch]
+        Summed over dimensions, [batch].
     """
-    z = torch.stack([state.flatten(1) for state in states])
+    z = torch.stack([point.flatten(1) for point in points])
     t = torch.tensor(times, dtype=torch.float64, device="cpu")
     t = (t - t.mean()).to(z)[:, None, None]
     z = z - z.mean(dim=0)

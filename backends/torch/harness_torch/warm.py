@@ -9,26 +9,27 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from harness.errors import BackendError
 from harness.interface import Array, Arrays
-from harness.trial import AdaptiveSolver, GradientName, SolverSpec
+from harness.trial import AdaptiveSolver, Trial
 from harness_torch.solve.blocks import BlockCounts
 from harness_torch.solve.engines import FirstSteps
 
-__all__ = ["WarmSteps"]
+__all__ = ["WarmSteps", "power_of_two"]
 
 
 class WarmSteps:
     """The warm first steps of a model, in units of each block's s; 0 before the first.
 
     Arguments:
-        solver: The training solver.
-        gradient: Gradient mode; the adjoint solve has steps of its own.
+        trial: The trial; in mode `adjoint` the backward solve has steps of its own.
         blocks: How many blocks there are.
     """
 
-    def __init__(self, solver: SolverSpec, gradient: GradientName, blocks: int) -> None:
+    def __init__(self, trial: Trial, blocks: int) -> None:
+        solver = trial.solver
         warm = isinstance(solver, AdaptiveSolver) and solver.first_step == "warm"
-        directions = ["forward", "backward"] if gradient == "adjoint" else ["forward"]
+        directions = ["forward"] + ["backward"] * (trial.gradient == "adjoint")
         self._blocks = blocks
         self._steps = {name: np.zeros(blocks) for name in directions if warm}
 
@@ -45,18 +46,24 @@ class WarmSteps:
         """Keeps what the solves of a training step accepted."""
         for direction, steps in self._steps.items():
             name = "largest" if direction == "forward" else "largest_backward"
-            steps[:] = [_power_of_two(block.largest(name)) for block in counts]
+            steps[:] = [power_of_two(block.largest(name)) for block in counts]
 
     def state(self) -> Arrays:
         """Returns `warm/forward` and `warm/backward`, float64 [blocks], where there are any."""
         return {f"warm/{direction}": steps.copy() for direction, steps in self._steps.items()}
 
     def load_state(self, state: Mapping[str, Array]) -> None:
-        """Restores what `state` returned."""
+        """Restores what `state` returned.
+
+        Raises:
+            BackendError: They are missing.
+        """
+        if missing := [name for name in self.state() if name not in state]:
+            raise BackendError(f"the state lacks {', '.join(missing)}")
         for direction, steps in self._steps.items():
             steps[:] = state[f"warm/{direction}"]
 
 
-def _power_of_two(step: float) -> float:
+def power_of_two(step: float) -> float:
     """The largest power of two that is at most `step`; 0 for 0."""
     return math.ldexp(0.5, math.frexp(step)[1]) if step else 0.0

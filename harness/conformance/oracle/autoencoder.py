@@ -4,7 +4,7 @@ expects.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -81,12 +81,7 @@ class Nets:
     posterior: Posterior
     data: DataInfo
 
-    @property
-    def categorical(self) -> bool:
-        """Pixels are levels k / 255, not 0 and 1."""
-        return self.data.likelihood == "categorical"
-
-    def encode(self, arrays: Arrays, x: Float, blocks: list[Block]) -> Encoding:
+    def encode(self, arrays: Arrays, x: Float, blocks: Sequence[Block]) -> Encoding:
         """Encodes images [batch, channels, height, width]."""
         h = x
         for index, shape in enumerate(encoder_shapes(self.data.event_shape)):
@@ -97,7 +92,7 @@ class Nets:
             return h @ arrays[f"encoder/{name}/weight"].T + arrays[f"encoder/{name}/bias"]
 
         variance = np.log1p(np.exp(head("variance")))
-        if self.categorical:
+        if self.data.categorical:
             variance = np.clip(variance, 0.01, 7)
         conditions = {
             block.index: head(f"block{block.index}")
@@ -119,10 +114,9 @@ class Nets:
         h = z[:, :, None, None]
         for index, shape in enumerate(decoder_shapes(z.shape[1], self.data.event_shape)):
             h = _gated(arrays, f"decoder/layer{index}", shape, h)
-        heads = head_shapes(self.data.event_shape, categorical=self.categorical)
-        for index, shape in enumerate(heads):
+        for index, shape in enumerate(head_shapes(self.data)):
             h = _convolve(arrays, f"decoder/head{index}/", shape, h)
-        if not self.categorical:
+        if not self.data.categorical:
             mean = 1 / (1 + np.exp(-h))
             log_p = np.where(x == 1, np.log(mean), np.log(1 - mean))
             return -log_p.reshape(len(x), -1).sum(axis=1), mean

@@ -10,11 +10,19 @@ from __future__ import annotations
 import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
 
 from harness.architecture.arrays import SPECTRAL
-from harness.architecture.transforms import Block, FactorOut, Norm, Squeeze, stages
+from harness.architecture.transforms import (
+    Block,
+    FactorOut,
+    Norm,
+    Squeeze,
+    blocks_of,
+    transforms,
+)
 from harness.conformance.oracle.autoencoder import Nets, log_normal
 from harness.conformance.oracle.field import Change, Field, Float
 from harness.conformance.oracle.regularizers import integrand
@@ -56,6 +64,20 @@ class Run:
     buffers: dict[str, Array] = field(default_factory=dict)
 
 
+class _Start(NamedTuple):
+    """What enters the flow.
+
+    Arguments:
+        z: The rows or images themselves; of an autoencoder z0.
+        log_q: Of an autoencoder the log-density of z0, [batch].
+        changes: Of an autoencoder what each example gives to each block's dynamics.
+    """
+
+    z: Float
+    log_q: Float | float = 0.0
+    changes: Mapping[int, Change | None] = {}
+
+
 @dataclass(frozen=True)
 class Oracle:
     """Computes what a model of this trial is to compute.
@@ -94,49 +116,27 @@ class Oracle:
             name: np.zeros(batch.size) for name in weights if name != "steer"
         }
         arrays = self._normalised(arrays, train=train, found=found, like=like)
-        z = batch.x.astype(np.float64)
-        a, left = np.zeros(batch.size), []
-        log_q, changes = np.zeros(batch.size), {}
-        plan = stages(self.trial.model, self.data.event_shape)
-        if self._nets is not None:
-            blocks = [stage for stage in plan if isinstance(stage, Block)]
-            encoding = self._nets.encode(arrays, z, blocks)
-            z = encoding.mean + np.sqrt(encoding.variance) * batch.noise["posterior"]
-            log_q = log_normal(z, encoding.mean, encoding.variance)
-            changes = {
-                block.index: self._nets.changes(block, encoding.conditions.get(block.index))
-                for block in blocks
-            }
-        elif self.trial.model.strides is None:
-            z = z.reshape(batch.size, -1)
-        for stage in plan:
-            if isinstance(stage, Block):
-                first = warm[stage.index] if warm else 0.0
-                f = self._field(stage, arrays, batch, control, changes.get(stage.index))
+        start = self._start(arrays, batch)
+        z, a, left = start.z, np.zeros(batch.size), []
+        for transform in transforms(self.trial.model, self.data.event_shape):
+            if isinstance(transform, Block):
+                index = transform.index
+                first = warm[index] if warm else 0.0
+                f = self._field(transform, arrays, batch, control, start.changes.get(index))
                 z, a = self._block(f, batch, control, (z, a), totals, found, first or None, like)
-            elif isinstance(stage, Norm):
-                z, gained = self._norm(stage, arrays, z, train=train, found=found)
+            elif isinstance(transform, Norm):
+                z, gained = self._norm(transform, arrays, z, train=train, found=found)
                 a = a - gained
-            elif isinstance(stage, Squeeze):
-                n, c, height, width = z.shape
-                z = z.reshape(n, c, height // 2, 2, width // 2, 2).transpose(0, 1, 3, 5, 2, 4)
-                z = z.reshape(n, 4 * c, height // 2, width // 2)
-            elif isinstance(stage, FactorOut):
+            elif isinstance(transform, Squeeze):
+                z = _squeezed(z)
+            elif isinstance(transform, FactorOut):
                 half = z.shape[1] // 2
                 left.append(z[:, half:].reshape(batch.size, -1))
                 z = z[:, :half]
         found.z = np.concatenate([*left, z.reshape(batch.size, -1)], axis=1)
         found.log_prob = log_standard_normal(found.z) - a
         found.regularizers = totals
-        nll = -found.log_prob
-        if self._nets is not None:
-            kl = log_q - found.log_prob
-            reconstruction, found.picture = self._nets.reconstruction(arrays, found.z, batch.x)
-            found.elbo_terms = {
-                "elbo_terms/reconstruction": reconstruction,
-                "elbo_terms/kl": kl,
-            }
-            nll = reconstruction + control.kl_weight * kl
+        nll = self._nll(arrays, batch, control.kl_weight, start.log_q, found)
         found.loss = float(np.mean(nll)) + sum(
             weights[name] * float(np.mean(value)) for name, value in totals.items()
         )
@@ -164,6 +164,36 @@ class Oracle:
     def _nets(self) -> Nets | None:
         posterior = self.trial.model.posterior
         return None if posterior is None else Nets(posterior, self.data)
+
+    def _start(self, arrays: Mapping[str, Float], batch: Batch) -> _Start:
+        x = batch.x.astype(np.float64)
+        if self._nets is None:
+            flat = self.trial.model.strides is None
+            return _Start(x.reshape(batch.size, -1) if flat else x)
+        blocks = blocks_of(self.trial.model, self.data.event_shape)
+        encoding = self._nets.encode(arrays, x, blocks)
+        z = encoding.mean + np.sqrt(encoding.variance) * batch.noise["posterior"]
+        changes = {
+            block.index: self._nets.changes(block, encoding.conditions.get(block.index))
+            for block in blocks
+        }
+        return _Start(z, log_normal(z, encoding.mean, encoding.variance), changes)
+
+    def _nll(
+        self,
+        arrays: Mapping[str, Float],
+        batch: Batch,
+        kl_weight: float,
+        log_q: Float | float,
+        found: Run,
+    ) -> Float:
+        """What training lowers, regularizers apart, [batch]; of an autoencoder its terms, too."""
+        if self._nets is None:
+            return -found.log_prob
+        kl = log_q - found.log_prob
+        reconstruction, found.picture = self._nets.reconstruction(arrays, found.z, batch.x)
+        found.elbo_terms = {"elbo_terms/reconstruction": reconstruction, "elbo_terms/kl": kl}
+        return reconstruction + kl_weight * kl
 
     def _field(
         self,
@@ -282,6 +312,13 @@ class Oracle:
         gained = pixels * float(np.sum(scale - np.log(var + 1e-4) / 2))
         out = (z - mean.reshape(sides)) * factor.reshape(sides) + shift.reshape(sides)
         return out, gained
+
+
+def _squeezed(z: Float) -> Float:
+    """[batch, C, H, W] -> [batch, 4C, H/2, W/2]; see `harness.architecture.transforms.Squeeze`."""
+    n, c, height, width = z.shape
+    patches = z.reshape(n, c, height // 2, 2, width // 2, 2).transpose(0, 1, 3, 5, 2, 4)
+    return patches.reshape(n, 4 * c, height // 2, width // 2)
 
 
 def _distance_from_line(times: Float, path: Sequence[Float]) -> Float:

@@ -8,8 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from harness.datasets.arrays import shuffle_and_split
-from harness.datasets.base import Float, Split
-from harness.datasets.derived import Array
+from harness.datasets.base import Array, Float, Split
 from harness.streams.stream import Stream
 
 __all__ = ["as_they_are", "frey_splits", "omniglot_splits", "shrunk", "split_off"]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,36 +11,16 @@ import numpy as np
 import numpy.typing as npt
 
 from harness.datasets.arrays import ArrayDataset, shuffle_and_split
-from harness.datasets.base import Dataset, Declaration, Loader, Parts, Split
+from harness.datasets.base import SPLITS, Dataset, Declaration, Loader, Parts, Split
 from harness.datasets.folders import content_checksum, declared_digest
+from harness.datasets.formats.npz import names_in, read_npz
 from harness.errors import DataError
 
-__all__ = ["NpzFile", "parts", "read_arrays"]
+__all__ = ["NpzFile", "parts"]
 
 LOADER_VERSION = 1
-SPLITS: tuple[Split, ...] = ("train", "val", "test")
 
 Array = npt.NDArray[np.generic]
-
-
-def read_arrays(dataset: str, path: Path) -> dict[str, Array]:
-    """Reads all plain arrays of an npz file; pickled objects are refused.
-
-    Raises:
-        DataError: The file is not an npz file of plain arrays.
-    """
-    try:
-        file = np.load(path, allow_pickle=False)
-        if not isinstance(file, np.lib.npyio.NpzFile):
-            raise ValueError("it is a single array")
-        with file:
-            return {key: file[key] for key in file.files}
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-        raise DataError(
-            f"dataset '{dataset}': {path.name} cannot be read as an npz file of plain arrays "
-            f"({str(error).splitlines()[0] if str(error) else type(error).__name__}); "
-            f"write it with numpy.savez({path.name!r}, train=..., val=..., test=...)"
-        ) from error
 
 
 def parts(dataset: str, paths: Sequence[Path], rows: Mapping[str, int]) -> Parts:
@@ -51,7 +30,7 @@ def parts(dataset: str, paths: Sequence[Path], rows: Mapping[str, int]) -> Parts
         DataError: The file is not an npz file of plain arrays, or lacks one.
     """
     (path,) = paths
-    arrays = read_arrays(dataset, path)
+    arrays = read_npz(dataset, path, rows)
     missing = [part for part in rows if part not in arrays]
     if missing:
         raise DataError(f"dataset '{dataset}': {path.name} has no array '{missing[0]}'")
@@ -83,7 +62,7 @@ class NpzFile(Loader):
         Raises:
             DataError: Arrays are missing, disagree, are empty, not numeric or not finite.
         """
-        arrays = read_arrays(self.name, self.path)
+        arrays = read_npz(self.name, self.path, (*SPLITS, "data"))
         splits = self._splits(arrays)
         event_shape = splits["train"].shape[1:]
         for key, rows in splits.items():
@@ -106,7 +85,7 @@ class NpzFile(Loader):
         if "data" in arrays:
             self._fail(f"has both 'data' and '{present[0]}'; keep one of the two forms")
         if len(present) < len(SPLITS):
-            found = ", ".join(sorted(arrays)) or "nothing"
+            found = ", ".join(sorted(names_in(self.name, self.path))) or "nothing"
             self._fail(f"needs the arrays train, val and test, or data; it has {found}")
         return {key: self._checked(key, arrays[key]) for key in SPLITS}
 

@@ -7,7 +7,6 @@ operations only, so the rows are the same bits everywhere.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -18,6 +17,7 @@ import numpy.typing as npt
 from harness.datasets.arrays import ArrayDataset
 from harness.datasets.base import Dataset, Declaration, Float, Loader, Split
 from harness.datasets.encodings import Levels
+from harness.datasets.folders import declared_digest
 from harness.datasets.images import ImageDataset
 from harness.interface import Likelihood
 from harness.streams.stream import Stream
@@ -96,7 +96,7 @@ class StandIn(Loader):
 
     def declare(self) -> Declaration:
         """There is no raw file: the digest is of the name and the version of the formula."""
-        digest = hashlib.sha256(f"{self.name}/{LOADER_VERSION}".encode()).hexdigest()[:16]
+        digest = declared_digest(self.name, LOADER_VERSION)
         return Declaration(
             self.name,
             digest,

@@ -8,8 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from harness.datasets.base import Loader, Split
-from harness.datasets.derived import Array
+from harness.datasets.base import Array, Loader, Split
 from harness.datasets.families import own as npz
 from harness.datasets.families import tabular_splits as tabular
 from harness.datasets.formats import maf as maf_files

@@ -9,7 +9,6 @@ it spaces points evenly along a curve we draw the place uniformly, which is the 
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Literal
@@ -17,6 +16,7 @@ from typing import Literal
 import numpy as np
 
 from harness.datasets.base import Batching, Dataset, Declaration, Float, Loader, Rows, Split
+from harness.datasets.folders import declared_digest
 from harness.interface import DataInfo
 from harness.streams.elementary import cos_sin, exp
 from harness.streams.stream import Stream, inverse_normal_cdf
@@ -153,8 +153,7 @@ class Toy(Loader):
 
     def declare(self) -> Declaration:
         """There is no raw file: the digest is of the name and the version of the formula."""
-        text = f"toy2d/{self.name}/{LOADER_VERSION}"
-        digest = hashlib.sha256(text.encode()).hexdigest()[:16]
+        digest = declared_digest(f"toy2d/{self.name}", LOADER_VERSION)
         summary = f"{self.summary}; 2-D, drawn from a formula"
         return Declaration(
             self.name, digest, summary, event_shape=(2,), test_rows=FIXED_ROWS["test"]

@@ -147,6 +147,13 @@ def _upright(images: Array) -> Array:
 
 def _mat(dataset: str, path: Path, names: Sequence[str]) -> dict[str, Array]:
     """Arrays of a MATLAB file; the format cannot hold code."""
+    with path.open("rb") as file:
+        head = file.read(520)
+    if head.startswith(b"MATLAB 7.3") or b"\x89HDF\r\n" in (head[:6], head[512:518]):
+        raise DataError(
+            f"dataset '{dataset}': {path.name} is a file of MATLAB 7.3, which is HDF5; take the "
+            "published file, or save it in MATLAB with the option '-v7'"
+        )
     with _scipy(dataset, path) as loadmat:
         found = loadmat(path, variable_names=list(names))
     arrays = {}
@@ -171,7 +178,6 @@ def _scipy(dataset: str, path: Path) -> Iterator[Any]:
     try:
         with reading(dataset, path, "a MATLAB file"):
             yield loadmat
-    # Newer files are HDF5, which no published one is.
     except (MatReadError, NotImplementedError) as error:
         raise DataError(
             f"dataset '{dataset}': {path.name} cannot be read as a MATLAB file; it is damaged or "

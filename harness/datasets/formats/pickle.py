@@ -70,8 +70,14 @@ def read_pickle(dataset: str, path: Path) -> object:
             raise RefusedPickle(f"has more than {LARGEST >> 20} MB")
         return Reader(KNOWN).read(_Machine(io.BytesIO(path.read_bytes())).run())
     except RefusedPickle as error:
+        remedy = ""
+        if "pandas" in str(error):
+            remedy = (
+                ". It was pickled by a pandas whose tables are not known here: take the published "
+                "file, or write it with an older pandas"
+            )
         raise DataError(
-            f"dataset '{dataset}': {path.name} {error}; nothing in it was executed"
+            f"dataset '{dataset}': {path.name} {error}; nothing in it was executed{remedy}"
         ) from error
     # The machine pops what a damaged program never pushed, and indexes what is no container.
     except (

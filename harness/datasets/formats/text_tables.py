@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from harness.datasets.base import Float
+from harness.datasets.formats.npz import TEXT, not_data
 from harness.errors import DataError
 
 __all__ = ["blocks", "first_rows", "opened", "reading", "without_repeated_minimum"]
@@ -31,6 +32,9 @@ def reading(dataset: str, path: Path, what: str) -> Iterator[None]:
     try:
         yield
     except (OSError, EOFError, ValueError, LookupError, TypeError, zlib.error) as error:
+        other = not_data(path) if path.is_file() else None
+        if other and other != TEXT:
+            raise DataError(f"dataset '{dataset}': {path.name} is {other}") from error
         # Messages of OSError name folders, which records must not hold.
         lines = str(error).splitlines() if isinstance(error, ValueError) else []
         cause = f" ({lines[0]})" if lines else ""

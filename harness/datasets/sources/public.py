@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import BinaryIO
 
 from harness.datasets.arrays import ArrayDataset
-from harness.datasets.base import Dataset, Declaration, Loader, Parts, Split
-from harness.datasets.derived import Array, Prepare, derived, is_derived, split_writers
+from harness.datasets.base import Array, Dataset, Declaration, Loader, Parts, Split
+from harness.datasets.derived import Prepare, derived, is_derived, split_writers
 from harness.datasets.encodings import Encoding
 from harness.datasets.folders import absence, cache_dir, declared_digest
 from harness.datasets.images import ImageDataset

@@ -1,6 +1,6 @@
 """Prints what `--original-table` wrote, by kind of model: the largest difference of each quantity.
 
-python table.py TORCH.json JAX.json
+python original_table.py TORCH.json JAX.json
 """
 
 from __future__ import annotations

@@ -19,13 +19,13 @@ class Map(Protocol):
     """What the dynamics need of a layer at one time, however it is made."""
 
     def apply(self, h: jax.Array) -> jax.Array:
-        """A h + c."""
+        """The map A h + c."""
 
     def tangent(self, v: jax.Array) -> jax.Array:
-        """A v."""
+        """The product A v."""
 
     def cotangent(self, u: jax.Array) -> jax.Array:
-        """A^T u."""
+        """The product A^T u."""
 
 
 @dataclass(frozen=True)
@@ -44,19 +44,19 @@ class Affine:
     stride: int | None = None
 
     def apply(self, h: jax.Array) -> jax.Array:
-        """A h + c for each h, [..., *inputs] -> [..., *outputs]."""
+        """The map A h + c for each h, [..., *inputs] -> [..., *outputs]."""
         if self.stride is None or self.shift.ndim > 1:
             return self.tangent(h) + self.shift
         return self.tangent(h) + self.shift[:, None, None]
 
     def tangent(self, v: jax.Array) -> jax.Array:
-        """A v for each v, [..., *inputs] -> [..., *outputs]."""
+        """The product A v for each v, [..., *inputs] -> [..., *outputs]."""
         if self.stride is None:
             return _product(v, self.weight.T)
         return convolve(v, self.weight, self.stride)
 
     def cotangent(self, u: jax.Array) -> jax.Array:
-        """A^T u for each u, [..., *outputs] -> [..., *inputs]."""
+        """The product A^T u for each u, [..., *outputs] -> [..., *inputs]."""
         if self.stride is None:
             return _product(u, self.weight)
         kernel = jnp.swapaxes(self.weight, 0, 1)
@@ -69,8 +69,8 @@ _THIN = 4
 
 
 def _product(rows: jax.Array, matrix: jax.Array) -> jax.Array:
-    """The product rows @ matrix. A thin one is a sum that XLA fuses with what follows; of a whole
-    training step on 2-D data, Eigen's took an eighth (2 cores of an Intel Xeon).
+    """The product rows @ matrix. A thin one is a sum that XLA fuses with what follows; by Eigen it
+    takes long (docs/benchmarks.md).
     """
     if len(matrix) > _THIN:
         return rows @ matrix

@@ -3,19 +3,18 @@
 XLA convolves fast there if channels come last in the images and the kernel lies as
 [k, k, in, out]. Autodiff writes derivatives with other orders, which take several times as long.
 So on a processor a convolution is a primitive of its own: bilinear, with both transposes given.
+Where jax no longer lets one be added, a convolution is jax's own, with the same values.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jax import lax
-from jax.extend.core import Primitive
-from jax.interpreters import ad, batching, mlir
 
 __all__ = ["convolve"]
 
@@ -51,11 +50,6 @@ def _convolve(images: jax.Array, kernel: jax.Array, *, stride: int) -> jax.Array
         dimension_numbers=("NHWC", "HWIO", "NHWC"),
     )
     return out.transpose(0, 3, 1, 2)
-
-
-def _on_processor(images: jax.Array, kernel: jax.Array, *, stride: int) -> jax.Array:
-    out: jax.Array = _CONVOLUTION.bind(images, kernel, stride=stride)
-    return out
 
 
 def _images_bar(
@@ -116,11 +110,30 @@ def _batched(
     return jax.vmap(partial(_convolve, stride=stride), tuple(axes))(*arguments), 0
 
 
-_CONVOLUTION: Any = Primitive("convolution_on_processor")
-_CONVOLUTION.def_impl(jax.jit(_convolve, static_argnames="stride"))
-_CONVOLUTION.def_abstract_eval(_shape)
-_rules: Any = ad
-_rules.defbilinear(_CONVOLUTION, _images_bar, _kernel_bar)
-batching.primitive_batchers[_CONVOLUTION] = _batched
-_lowering: Any = mlir
-_lowering.register_lowering(_CONVOLUTION, _lowering.lower_fun(_convolve, multiple_results=False))
+def _primitive() -> Callable[..., jax.Array]:
+    """The primitive, which jax differentiates, batches and compiles after the rules above."""
+    from jax.extend.core import Primitive
+    from jax.interpreters import ad, batching, mlir
+
+    # Untyped in jax.
+    convolution: Any = Primitive("convolution_on_processor")
+    autodiff: Any = ad
+    lowering: Any = mlir
+    convolution.def_impl(jax.jit(_convolve, static_argnames="stride"))
+    convolution.def_abstract_eval(_shape)
+    autodiff.defbilinear(convolution, _images_bar, _kernel_bar)
+    batching.primitive_batchers[convolution] = _batched
+    lowering.register_lowering(convolution, lowering.lower_fun(_convolve, multiple_results=False))
+    bind: Callable[..., jax.Array] = convolution.bind
+    return bind
+
+
+def _primitive_or(function: Callable[..., jax.Array]) -> Callable[..., jax.Array]:
+    """The primitive, or `function` where a version of jax has no such interface."""
+    try:
+        return _primitive()
+    except (AttributeError, ImportError, TypeError):
+        return function
+
+
+_on_processor = _primitive_or(_convolve)

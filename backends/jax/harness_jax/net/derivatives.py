@@ -1,5 +1,5 @@
-"""What one evaluation of the augmented dynamics needs of f = net, or net - z: each derivative is
-computed when it is first asked for, and once.
+"""What one evaluation of the augmented dynamics needs of the field f: each derivative is computed
+when it is first asked for, and once.
 """
 
 from __future__ import annotations
@@ -8,8 +8,10 @@ import math
 from functools import cached_property
 
 import jax
+import jax.numpy as jnp
 
 from harness.errors import BackendError
+from harness.trial import TraceName
 from harness_jax.net.linearization import JacobianSums
 from harness_jax.net.net import Net
 
@@ -17,23 +19,51 @@ __all__ = ["Derivatives"]
 
 
 class Derivatives:
-    """The dynamics at (t, z); what several integrands share is computed once.
+    """The field f, J = df/dz and derivatives in time at one time and one batch of states.
 
     Arguments:
-        dynamics: f.
-        t: Time, shape ().
-        z: State, [batch, *shape].
-        probe: eps, [batch, *shape]; None if nothing needs one.
+        net: The field.
+        t: Time, 0-dimensional.
+        z: States, [batch, *shape].
+        probe: The probe eps, in the shape of z, or of the bottleneck for the trace of that name;
+            None if nothing needs one.
     """
 
-    def __init__(self, dynamics: Net, t: jax.Array, z: jax.Array, probe: jax.Array | None) -> None:
-        self._dynamics, self._t, self._z, self._probe = dynamics, t, z, probe
-        self.linear = dynamics.linearize(t, z)
-        self.f = self.linear.f
+    def __init__(self, net: Net, t: jax.Array, z: jax.Array, probe: jax.Array | None) -> None:
+        self._net, self._t, self._z, self._probe = net, t, z, probe
+        self._linear = net.at(t, z)
+        self.f = self._linear.f
+
+    def divergence(self, trace: TraceName) -> jax.Array:
+        """Tr J or its estimate, [batch], sharing what the regularizers needed before.
+
+        Arguments:
+            trace: `exact`; `hutchinson`, eps^T J eps (M. Hutchinson, A stochastic estimator of the
+                trace of the influence matrix, 1989); or `bottleneck`.
+        """
+        if trace == "exact":
+            return self.jacobian.trace if "jacobian" in vars(self) else self._linear.trace()
+        if trace == "bottleneck":
+            return self._linear.bottleneck(self.probe, self._net.block.bottleneck)
+        if "probe_jacobian" in vars(self):
+            product = self.probe_jacobian
+        else:  # forward mode is cheaper
+            product = self._linear.tangent(self.probe)
+        estimate = jnp.sum((product * self.probe).reshape(len(product), -1), axis=1)
+        if not self._net.residual:
+            return estimate
+        # The trace of the net is estimated, that of the identity is known: D, not |eps|^2.
+        squares = jnp.sum((self.probe * self.probe).reshape(len(product), -1), axis=1)
+        return estimate + squares - self.dimensions
+
+    @property
+    def dimensions(self) -> int:
+        """The number of dimensions D."""
+        return math.prod(self.f.shape[1:])
 
     @property
     def probe(self) -> jax.Array:
-        """Eps.
+        """The probe eps.
 
         Raises:
             BackendError: The batch has none.
@@ -43,8 +73,8 @@ class Derivatives:
         return self._probe
 
     @cached_property
-    def probe_cotangent(self) -> jax.Array:
-        """eps^T J, [batch, *shape].
+    def probe_jacobian(self) -> jax.Array:
+        """The product eps^T J, [batch, *shape].
 
         Raises:
             BackendError: The probe is that of a bottleneck.
@@ -53,31 +83,28 @@ class Derivatives:
             raise BackendError(
                 f"eps^T J needs a probe of shape {self.f.shape}, found {self.probe.shape}"
             )
-        return self.linear.cotangent(self.probe)
+        return self._linear.cotangent(self.probe)
 
     @cached_property
-    def f_cotangent(self) -> jax.Array:
-        """f^T J, [batch, *shape]."""
-        return self.linear.cotangent(self.f)
+    def f_jacobian(self) -> jax.Array:
+        """The product f^T J, [batch, *shape]."""
+        return self._linear.cotangent(self.f)
+
+    @cached_property
+    def jacobian_f(self) -> jax.Array:
+        """The product J f, [batch, *shape]."""
+        return self._linear.tangent(self.f)
 
     @cached_property
     def jacobian(self) -> JacobianSums:
-        """Sums over the full Jacobian."""
-        return self.linear.jacobian_sums()
+        """Sums over the entries of J, of which it never holds all."""
+        return self._linear.jacobian_sums()
 
-    @property
-    def dimensions(self) -> int:
-        """D."""
-        return math.prod(self.f.shape[1:])
+    @cached_property
+    def in_time(self) -> jax.Array:
+        """The derivative df/dt at the fixed state, [batch, *shape]."""
+        return self._net.time_derivative(self._t, self._z)
 
-    def directional(self) -> jax.Array:
-        """J f, [batch, *shape]."""
-        return self.linear.tangent(self.f)
-
-    def total(self) -> jax.Array:
-        """J^T f + df/dt, [batch, *shape]."""
-        return self.f_cotangent + self._dynamics.time_derivative(self._t, self._z)
-
-    def derivative(self, order: int) -> jax.Array:
-        """d^order z / dt^order, [batch, *shape]."""
-        return self._dynamics.solution_derivative(self._t, self._z, order)
+    def path_derivative(self, order: int) -> jax.Array:
+        """The derivative d^order z / dt^order along the solution of dz/dt = f, [batch, *shape]."""
+        return self._net.solution_derivative(self._t, self._z, order)

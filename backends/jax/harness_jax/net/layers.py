@@ -92,8 +92,8 @@ def _fold_channels(kind: LayerName, arrays: Arrays, shape: LayerShape) -> Arrays
 
 
 def _gated(arrays: Sequence[Arrays], strides: Sequence[int | None]) -> Layers:
-    """A = g W, c = g b + time_weight t, g = sigmoid(gate_weight t + gate_bias), or as much of it
-    as there are arrays for. What depends on t alone is computed for all layers in one go.
+    """Layers A = g W, c = g b + time_weight t, g = sigmoid(gate_weight t + gate_bias), or as much
+    of it as there are arrays for. What depends on t alone is computed for all layers in one go.
     """
     shapes = [a["bias"].shape for a in arrays]
     ends = list(accumulate(a["bias"].size for a in arrays[:-1]))

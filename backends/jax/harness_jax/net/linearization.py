@@ -1,4 +1,4 @@
-"""The dynamics of a block at a point: value, Jacobian as products, trace."""
+"""The field of a block at a point: its value, products with its Jacobian, its trace."""
 
 from __future__ import annotations
 
@@ -39,14 +39,15 @@ class JacobianSums(NamedTuple):
 
 
 class Linearization:
-    """f at a point and its Jacobian J.
+    """The field f at one time and one batch of states and its Jacobian J: every derivative is a
+    pass through the layers and the slopes of the nonlinearities between them.
 
     Arguments:
         f: The value, [batch, *shape].
-        layers: All layers at this time.
+        layers: All layers at that time.
         slopes: Derivatives of the nonlinearities between them.
         block: Shapes.
-        residual: J is that of the layers less the identity.
+        residual: f is the net less z, and J that of the net less the identity.
     """
 
     def __init__(
@@ -55,6 +56,7 @@ class Linearization:
         layers: Sequence[Map],
         slopes: Sequence[jax.Array],
         block: Block,
+        *,
         residual: bool,
     ) -> None:
         self.f = f
@@ -62,12 +64,14 @@ class Linearization:
         self._block, self._residual = block, residual
 
     def tangent(self, v: jax.Array) -> jax.Array:
-        """J v of tangents v, [..., batch, *shape]; in a batch of 1 all examples share it."""
-        out = self._layers[-1].tangent(self._through(v))
+        """The product J v, [..., batch, *shape] for v of that shape; all examples share a v whose
+        batch is 1.
+        """
+        out = self._layers[-1].tangent(self._push(v))
         return out - v if self._residual else out
 
     def cotangent(self, u: jax.Array) -> jax.Array:
-        """u^T J of u [batch, *shape]."""
+        """The product u^T J, [batch, *shape] for u of that shape; reverse mode written out."""
         out = self._layers[-1].cotangent(u)
         for layer, slope in zip(reversed(self._layers[:-1]), reversed(self._slopes), strict=True):
             out = layer.cotangent(out * slope)
@@ -79,7 +83,7 @@ class Linearization:
         def sums(basis: jax.Array) -> jax.Array:
             # The sum of <A^T e_i, v_i>, v_i the tangent before the last layer, A its matrix: all
             # examples share the first factor, unless weights are their own.
-            tangents = self._flat(self._through(basis))
+            tangents = self._flat(self._push(basis))
             rows = self._flat(self._layers[-1].cotangent(basis))
             if rows.shape[1] == 1:
                 traces = jnp.einsum("kbh,kh->b", tangents, rows[:, 0])
@@ -89,18 +93,18 @@ class Linearization:
 
         return self._whole(self._over_basis(sums))
 
-    def bottleneck_trace(self, eps: jax.Array) -> jax.Array:
-        """eps^T dh/dz dg/dh eps, [batch], with f = g(h(z)) split where the net is narrowest.
+    def bottleneck(self, eps: jax.Array, split: int) -> jax.Array:
+        """The estimate eps^T (dh/dz dg/dh) eps of Tr J, [batch], for the net g(h(z)).
 
         Arguments:
-            eps: Probe, [batch, *block.bottleneck_shape].
+            eps: Probe in the shape of h, [batch, ...].
+            split: h is the state after so many layers.
 
         References:
             W. Grathwohl et al., FFJORD, 2018, https://arxiv.org/abs/1810.01367, section 3.1.1.
         """
-        split = self._block.bottleneck
-        v = self._layers[-1].tangent(self._through(eps, first=split))
-        v = self._through(v, last=split)
+        v = self._layers[-1].tangent(self._push(eps, first=split))
+        v = self._push(v, last=split)
         return self._whole(jnp.sum(self._flat(eps * v), axis=-1))
 
     def jacobian_sums(self) -> JacobianSums:
@@ -123,7 +127,7 @@ class Linearization:
         found: JacobianSums = self._over_basis(sums)
         return found
 
-    def _through(self, v: jax.Array, first: int = 0, last: int | None = None) -> jax.Array:
+    def _push(self, v: jax.Array, first: int = 0, last: int | None = None) -> jax.Array:
         """Tangents v through the hidden layers from `first` to before `last`."""
         hidden = list(zip(self._layers[:-1], self._slopes, strict=True))
         for layer, slope in hidden[first:last]:
@@ -131,7 +135,7 @@ class Linearization:
         return v
 
     def _whole(self, trace: jax.Array) -> jax.Array:
-        """The trace of J from that of the layers."""
+        """The trace of J from that of the net: where f is the net less z, D less."""
         return trace - math.prod(self._block.shape) if self._residual else trace
 
     def _flat(self, x: jax.Array) -> jax.Array:

@@ -1,4 +1,4 @@
-"""The net f(t, z) of one block.
+"""The field f(t, z) of one block: a net whose layers see the time.
 
 All passes are plain differentiable operations, so one autodiff pass gives the gradient of anything
 built from them. The released FFJORD code differentiates an autodiff pass instead.
@@ -28,7 +28,7 @@ CONDITION = "condition"
 
 
 class Net:
-    """f(t, z) = net(t, z), less z if the model is residual.
+    """The field f(t, z) = net(t, z), less z if the model is residual.
 
     Arguments:
         model: The architecture.
@@ -38,9 +38,9 @@ class Net:
     """
 
     def __init__(self, model: ModelSpec, block: Block, arrays: Mapping[str, jax.Array]) -> None:
-        self._act = NONLINEARITIES[model.nonlinearity]
+        self.act = NONLINEARITIES[model.nonlinearity]
         self._beta = arrays.get(BETA)
-        self._block, self._residual = block, model.residual
+        self.block, self.residual = block, model.residual
         by_layer: list[dict[str, jax.Array]] = [{} for _ in block.layers]
         for name, array in arrays.items():
             place, _, kind = name.partition("/")
@@ -49,44 +49,46 @@ class Net:
         self._constant_weights = model.layer not in TIMED_WEIGHTS
         # Layers whose every weight is an example's have no arrays.
         shared = layers_of(model.layer, by_layer, block.layers) if by_layer[0] else _no_layers
-        self._at: Callable[[jax.Array], Sequence[Map]] = shared
+        self.layers: Callable[[jax.Array], Sequence[Map]] = shared
         self._shared: Layers | None = shared
         if model.posterior is not None and model.posterior.amortization != "plain":
-            self._at = amortized(model.posterior, block, shared, arrays.get(CONDITION))
+            self.layers = amortized(model.posterior, block, shared, arrays.get(CONDITION))
             self._shared = None
 
     def value(self, t: jax.Array, z: jax.Array) -> jax.Array:
-        """f(t, z), [batch, *shape]."""
-        return self.linearize(t, z).f
+        """The field f at t, 0-dimensional, and z [batch, *shape]; [batch, *shape]."""
+        return self.at(t, z).f
 
-    def linearize(self, t: jax.Array, z: jax.Array) -> Linearization:
-        """F and its Jacobian in z at (t, z), t of shape (), z [batch, *shape]."""
-        layers = self._at(t)
+    def at(self, t: jax.Array, z: jax.Array) -> Linearization:
+        """The field f and its Jacobian in z at t, 0-dimensional, and z [batch, *shape]."""
+        layers = self.layers(t)
         h, slopes = z, []
         for layer in layers[:-1]:
-            h, slope = self._act(layer.apply(h), self._beta)
+            h, slope = self.act(layer.apply(h), self._beta)
             slopes.append(slope)
         f = layers[-1].apply(h)
-        if self._residual:
+        if self.residual:
             f = f - z
-        return Linearization(f, layers, slopes, self._block, self._residual)
+        return Linearization(f, layers, slopes, self.block, residual=self.residual)
 
     def time_derivative(self, t: jax.Array, z: jax.Array) -> jax.Array:
-        """df/dt at fixed z, [batch, *shape]."""
+        """The derivative df/dt at the fixed state, [batch, *shape]."""
         rate: jax.Array = jax.jvp(lambda t: self.value(t, z), (t,), (jnp.ones_like(t),))[1]
         return rate
 
     def solution_derivative(self, t: jax.Array, z: jax.Array, order: int) -> jax.Array:
-        """d^order z / dt^order along the solution of dz/dt = f, [batch, *shape]; order to 4."""
+        """The derivative d^order z / dt^order along the solution of dz/dt = f, [batch, *shape];
+        order from 1 to 4.
+        """
         if self._shared is None:
             return nested_derivative(self.value, t, z, order)
         return solution_derivative(
             self._shared,
-            lambda x: self._act(x, self._beta),
+            lambda x: self.act(x, self._beta),
             t,
             z,
             order,
-            residual=self._residual,
+            residual=self.residual,
             constant_weights=self._constant_weights,
         )
 

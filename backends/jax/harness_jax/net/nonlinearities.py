@@ -79,17 +79,17 @@ def _square(x: jax.Array, _: jax.Array | None) -> _Jet:
 
 
 def _swish(x: jax.Array, beta: jax.Array | None) -> _Jet:
-    """X sigmoid(beta x); with g the sigmoid, g' = g (1 - g) and g'' = g' (1 - 2 g)."""
+    """The function x sigmoid(beta x). For the sigmoid g, g' = g (1 - g), g'' = g' (1 - 2 g)."""
     if beta is None:
         raise ValueError("swish needs its beta")
     g = jax.nn.sigmoid(beta * x)
     slope = g * (1 - g)
-    bend = x * (2 * slope + beta * x * slope * (1 - 2 * g))
+    by_beta = x * (2 * slope + beta * x * slope * (1 - 2 * g))
     return _Jet(
         x * g,
         g + beta * x * slope,
         beta * (2 * slope + beta * x * slope * (1 - 2 * g)),
-        (x * x * slope, bend),
+        (x * x * slope, by_beta),
     )
 
 

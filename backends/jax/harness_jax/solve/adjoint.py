@@ -2,7 +2,8 @@
 starting with the first step that the forward solve started with:
     state      z, a recomputed; their adjoints a_z, a_a; an adjoint for each array that is trained,
                and a_T if the end time is
-    rates      dz/ds = T f;  d a_z/ds = -(a_z, a_q)^T d(T f, dq/ds)/dz;  likewise arrays and T
+    rates      dz/ds = T f;  d a_z/ds = -(a_z, a_q)^T d(T f, dq/ds)/dz; of arrays and T with those
+               in the place of z
     error norm over z, a, a_z, a_a, every array's adjoint and a_T: the largest RMS (`mixed`), or
                one RMS over all of their entries (`rms_all`). Regularizer integrals and their
                adjoints (constants) are no part of it.
@@ -10,7 +11,7 @@ starting with the first step that the forward solve started with:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import jax
@@ -20,7 +21,7 @@ from harness.trial import AdaptiveSolver, SolverSpec
 from harness_jax.solve.counts import Stats
 from harness_jax.solve.engines import Engine, FirstSteps
 from harness_jax.solve.packing import Packing, packing_of
-from harness_jax.solve.problem import InitialValue, Inputs, Rates, Tree, sums_of_squares
+from harness_jax.solve.problem import InitialValue, Inputs, Leaves, Rates, Tree, sums_of_squares
 
 __all__ = ["EVALUATIONS", "FAILURE", "LARGEST", "new_ledger", "solve_adjoint"]
 
@@ -53,9 +54,6 @@ def solve_adjoint(
     # Whether the backward solve applies the rule where no first step is given.
     anew = isinstance(solver, AdaptiveSolver) and solver.backward_first_step == "heuristic"
 
-    def seen_means(q: jax.Array) -> jax.Array:
-        return jnp.mean(q[1:], axis=1) if problem.leaves.means else q[:0, 0]
-
     @jax.custom_vjp
     def run(
         y0: Tree, inputs: Inputs, fixed: Inputs, h0: Tree, first: FirstSteps
@@ -71,7 +69,7 @@ def solve_adjoint(
             backward_h0 = jnp.zeros_like(stats.first_step)
         if not anew:
             backward_h0 = jnp.where(backward_h0 == 0, stats.first_step, backward_h0)
-        return ((z, q), stats), ((z, q[:1], seen_means(q)), backward_h0, inputs, fixed)
+        return ((z, q), stats), (problem.leaves.seen((z, q)), backward_h0, inputs, fixed)
 
     def backward(saved: Tree, cotangents: Tree) -> tuple[Tree, ...]:
         (z, a, means), h0, inputs, fixed = saved
@@ -79,7 +77,7 @@ def solve_adjoint(
         packing = packing_of(inputs)
         rows = packing.pack(jax.tree.map(jnp.zeros_like, inputs))
         adjoint = InitialValue(
-            _adjoint_rates(rates, packing, seen_means),
+            _adjoint_rates(rates, packing, problem.leaves),
             ((z, a_z), (a, a_q[:1], means, rows)),
             inputs,
             (fixed, a_q),
@@ -98,11 +96,10 @@ def solve_adjoint(
     return run(problem.y0, problem.inputs, problem.fixed, problem.h0, first)
 
 
-def _adjoint_rates(
-    rates: Rates, packing: Packing, seen_means: Callable[[jax.Array], jax.Array]
-) -> Rates:
+def _adjoint_rates(rates: Rates, packing: Packing, leaves: Leaves) -> Rates:
     """The adjoint ODE over u = 1 - s; its state is ((z, a_z), (a, a_a, means of the regularizers
-    if the error norm sees them, adjoints of inputs)).
+    if `leaves`, what the error norm sees of the state of the forward solve, has them, adjoints of
+    inputs)).
     """
 
     def augmented(u: jax.Array, state: Tree, inputs: Inputs, rest: Tree) -> tuple[Tree, Tree]:
@@ -110,8 +107,9 @@ def _adjoint_rates(
         z, a_z = state
         (dz, dq), vjp = jax.vjp(lambda z, inputs: rates(1 - u, z, inputs, fixed), z, inputs)
         vjp_z, vjp_inputs = vjp((a_z, a_q))
-        da = -dq[:1], jnp.zeros_like(a_q[:1])
-        return (-dz, vjp_z), (*da, -seen_means(dq), packing.pack(vjp_inputs))
+        _, da, dmeans = leaves.seen((dz, dq))
+        dq_seen = -da, jnp.zeros_like(a_q[:1]), -dmeans
+        return (-dz, vjp_z), (*dq_seen, packing.pack(vjp_inputs))
 
     return augmented
 
@@ -123,11 +121,9 @@ class AdjointLeaves:
 
     Arguments:
         packing: How the adjoints of the inputs lie in rows.
-        means: See `Leaves`; no further solve comes from this one.
     """
 
     packing: Packing
-    means: bool = False
 
     def seen(self, y: Tree) -> Tree:
         """See `harness_jax.solve.problem.Leaves`."""

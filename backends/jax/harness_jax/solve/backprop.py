@@ -28,7 +28,7 @@ from harness_jax.solve.step import (
     rates_where,
     stage_slopes,
 )
-from harness_jax.solve.tape import Room, Tangents, empty_room
+from harness_jax.solve.tape import Room, TapedField, empty_room
 
 __all__ = ["solve_checkpoint", "solve_direct"]
 
@@ -54,8 +54,8 @@ def solve_checkpoint(
         return solve(at(*leaves), solver)
 
     def forward(y0: Tree, inputs: Tree, fixed: Tree, h0: Tree) -> tuple[Tree, Tree]:
-        tangents = Tangents(problem.rates, inputs, fixed)
-        recorder = _recorder(tangents, y0, solver, keep)
+        field = TapedField(problem.rates, inputs, fixed)
+        recorder = _recorder(field, y0, solver, keep)
         y, stats, tape = run(recorder, at(y0, inputs, fixed, h0), solver)
         needed = TABLEAUX[solver.name].evaluations_per_step
         recompute = needed * _again(tape, stats.accepted, needed)
@@ -64,8 +64,8 @@ def solve_checkpoint(
 
     def backward(saved: Tree, cotangents: Tree) -> tuple[Tree, ...]:
         tape, steps, inputs, fixed = saved
-        tangents = Tangents(problem.rates, inputs, fixed)
-        return *_back_through(tangents, solver, tape, steps, cotangents[0]), None, None
+        field = TapedField(problem.rates, inputs, fixed)
+        return *_back_through(field, solver, tape, steps, cotangents[0]), None, None
 
     solved.defvjp(forward, backward)
     return solved(problem.y0, problem.inputs, problem.fixed, problem.h0)
@@ -75,27 +75,25 @@ solve_direct = partial(solve_checkpoint, keep=True)
 """As `solve_checkpoint`, with evaluations kept."""
 
 
-def _recorder(tangents: Tangents, y0: Tree, solver: NativeSolver, keep: bool) -> Recorder:
+def _recorder(field: TapedField, y0: Tree, solver: NativeSolver, keep: bool) -> Recorder:
     tableau, z0 = TABLEAUX[solver.name], y0[0]
     max_steps = solver.max_steps if isinstance(solver, AdaptiveSolver) else solver.steps
     record = empty_record(z0, tableau, max_steps)
     needed = tableau.evaluations_per_step
     room = (
-        empty_room(tangents, jnp.zeros_like(record.starts[0]), z0, needed, max_steps)
-        if keep
-        else []
+        empty_room(field, jnp.zeros_like(record.starts[0]), z0, needed, max_steps) if keep else []
     )
 
     def evaluate(
         tape: Tape, index: jax.Array, integrated: Integrated, s: jax.Array, z: Tree
     ) -> tuple[Tree, Tree, Tape]:
         if not keep:
-            inputs, fixed = tangents.inputs, tangents.fixed
-            rates = rates_where(integrated, tangents.rates, s, z, inputs, fixed)
+            inputs, fixed = field.inputs, field.fixed
+            rates = rates_where(integrated, field.rates, s, z, inputs, fixed)
             return *rates, tape
         record, room = tape
         slots = _slots(room)
-        (dz, dq), kept = tangents.evaluate(s, z)
+        (dz, dq), kept = field.taped(s, z)
         slot = jnp.where((index < 0) | (index > slots), slots, index)
         return dz, dq, (record, put(room, slot, kept))
 
@@ -107,7 +105,7 @@ def _recorder(tangents: Tangents, y0: Tree, solver: NativeSolver, keep: bool) ->
 
 
 def _back_through(
-    tangents: Tangents, solver: NativeSolver, tape: Tape, steps: jax.Array, bars: tuple[Tree, Tree]
+    field: TapedField, solver: NativeSolver, tape: Tape, steps: jax.Array, bars: tuple[Tree, Tree]
 ) -> tuple[Tree, Tree]:
     """Cotangents of the initial state and of the inputs."""
     tableau = TABLEAUX[solver.name]
@@ -116,7 +114,7 @@ def _back_through(
     z_bar, q_bar = bars
 
     def slope(s: jax.Array, z: Tree) -> Tree:
-        return tangents.rates(s, z, tangents.inputs, tangents.fixed)[0]
+        return field.rates(s, z, field.inputs, field.fixed)[0]
 
     def advance(i: jax.Array, z: Tree, k: Tree) -> tuple[Tree, Tree]:
         z = add(z, record.sizes[i], tableau.b, k)
@@ -131,36 +129,36 @@ def _back_through(
             i: jax.Array, integrated: Integrated, s: jax.Array, z: Tree, bars: Tree
         ) -> tuple[Tree, Tree]:
             if not room:
-                return _pull_back_again(tangents, integrated, s, z, bars)
+                return _pull_back_again(field, integrated, s, z, bars)
             leaves = lax.cond(
                 kept,
                 lambda: [rows[index * needed + i] for rows in room],
-                lambda: tangents.evaluate(s, z)[1],
+                lambda: field.taped(s, z)[1],
             )
-            return tangents.pull_back(s, z)(leaves)(bars)
+            return field.pull_back(s, z)(leaves)(bars)
 
         taken = Taken(record.starts[index], record.sizes[index], z, k)
         return pull_back(through, tableau, taken, bars, q_bar)
 
-    start = z_bar, jax.tree.map(jnp.zeros_like, tangents.inputs)
+    start = z_bar, jax.tree.map(jnp.zeros_like, field.inputs)
     z_bar, inputs_bar = lax.fori_loop(0, steps, step, start)
     return (z_bar, q_bar), inputs_bar
 
 
 def _pull_back_again(
-    tangents: Tangents, integrated: Integrated, s: jax.Array, z: Tree, bars: tuple[Tree, Tree]
+    field: TapedField, integrated: Integrated, s: jax.Array, z: Tree, bars: tuple[Tree, Tree]
 ) -> tuple[Tree, Tree]:
     """Cotangents of z and of the inputs, the rates evaluated once more."""
 
     def rates(z: Tree, inputs: Tree) -> tuple[Tree, Tree]:
-        return tangents.rates(s, z, inputs, tangents.fixed)
+        return field.rates(s, z, inputs, field.fixed)
 
     def of_rates() -> tuple[Tree, Tree]:
-        found: tuple[Tree, Tree] = jax.vjp(rates, z, tangents.inputs)[1](bars)
+        found: tuple[Tree, Tree] = jax.vjp(rates, z, field.inputs)[1](bars)
         return found
 
     def of_slope() -> tuple[Tree, Tree]:
-        _, vjp = jax.vjp(lambda *at: rates(*at)[0], z, tangents.inputs)
+        _, vjp = jax.vjp(lambda *at: rates(*at)[0], z, field.inputs)
         found: tuple[Tree, Tree] = vjp(bars[0])
         return found
 

@@ -12,7 +12,7 @@ from harness_jax.solve.engines import FirstSteps, How
 from harness_jax.solve.gradients import solve_block
 from harness_jax.solve.problem import InitialValue, length_of
 
-__all__ = ["pieces", "solve_in_pieces", "solve_whole"]
+__all__ = ["pieces", "solve_pieces", "solve_whole"]
 
 
 def solve_whole(
@@ -23,7 +23,7 @@ def solve_whole(
     return _solve_piece(how, problem, first, zero, zero + 1)
 
 
-def solve_in_pieces(
+def solve_pieces(
     how: How, problem: InitialValue, first: FirstSteps, times: jax.Array
 ) -> tuple[jax.Array, jax.Array, Stats]:
     """Solves a block in pieces that end at `times` [k] within (0, 1), in any order, and 1.

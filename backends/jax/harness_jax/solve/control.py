@@ -79,7 +79,7 @@ def first_step(
     evaluate: Callable[[Tree, jax.Array, jax.Array, Tree], tuple[Tree, Tree]],
     problem: InitialValue,
     solver: AdaptiveSolver,
-    count: jax.Array | int,
+    wanted: jax.Array,
     tape: Tree,
 ) -> tuple[jax.Array, Tree, Tree]:
     """The heuristic of Hairer, Norsett & Wanner, Solving Ordinary Differential Equations I, II.4,
@@ -93,13 +93,14 @@ def first_step(
         evaluate: (tape, 0 or 1, s, y) -> (rates, tape).
         problem: What is integrated.
         solver: Tolerances and order.
-        count: 2; or 0 for nothing.
+        wanted: 1, or 0 to spare both evaluations; what is returned is then meaningless.
         tape: What goes round with the evaluations.
 
     Returns:
         The step, f(y0), and the tape.
     """
     y0, size = problem.y0, scaled_norm(solver, problem.leaves)
+    count = 2 * wanted
     zeros, zero = jax.tree.map(jnp.zeros_like, y0), jnp.zeros((), time_dtype(y0))
     length = problem.length(problem.inputs, problem.fixed).astype(zero.dtype)
 

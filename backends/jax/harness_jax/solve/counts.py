@@ -8,9 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from harness.solvers import TABLEAUX
-from harness_jax.solve.problem import (
-    NativeSolver,
-)
+from harness_jax.solve.problem import NativeSolver
 
 __all__ = ["FAILURES", "MAX_STEPS", "NON_FINITE", "UNDERFLOW", "Stats", "evaluations"]
 
@@ -52,7 +50,7 @@ def evaluations(
     solver: NativeSolver, attempted: jax.Array, heuristic: bool | jax.Array
 ) -> jax.Array:
     """Evaluations of the field in so many attempted steps."""
-    # The tableau's count is linear in the steps, so it holds for traced numbers as well.
+    # The tableau's count is linear in the steps, so it holds for traced numbers, too.
     steps: Any = attempted
     counted: jax.Array = jnp.asarray(TABLEAUX[solver.name].evaluations(steps, heuristic=False))
     return counted + jnp.asarray(heuristic, counted.dtype)

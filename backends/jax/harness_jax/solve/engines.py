@@ -73,7 +73,7 @@ class FirstSteps(NamedTuple):
 def get_engine(name: EngineName) -> Engine:
     """`native` is the production engine; `library`, diffrax, takes the same steps in more time."""
     if name == "library":
-        from harness_jax.solve import library_engine  # it takes half a second to import
+        from harness_jax.solve import library_engine  # most trials never need diffrax
 
         return Engine(
             library_engine.solve, library_engine.solve_checkpoint, library_engine.solve_direct

@@ -27,12 +27,10 @@ from harness_jax.solve.problem import InitialValue, Leaves, Tree, time_dtype
 from harness_jax.solve.record import SLOTS
 
 __all__ = [
-    "evaluations_of",
     "library_solver",
     "solve",
     "solve_checkpoint",
     "solve_direct",
-    "tabulated",
 ]
 
 
@@ -124,7 +122,7 @@ def _solve(
         else:
             h = jnp.asarray(1 / solver.steps, dtype)
     else:
-        method = tabulated(solver.name)
+        method = _tabulated(solver.name)
         if isinstance(solver, FixedSolver):
             h = jnp.asarray(1 / solver.steps, dtype)
         else:
@@ -154,8 +152,8 @@ def _solve(
     accepted = jnp.asarray(solution.stats["num_accepted_steps"], jnp.int32)
     rejected = jnp.asarray(solution.stats["num_rejected_steps"], jnp.int32)
     if isinstance(solver, LibrarySolver):
-        count = evaluations_of(method, accepted + rejected, adaptive=solver.steps is None)
-        vjp = evaluations_of(method, accepted, adaptive=False)
+        count = _evaluations_of(method, accepted + rejected, adaptive=solver.steps is None)
+        vjp = _evaluations_of(method, accepted, adaptive=False)
     else:
         count = evaluations(solver, accepted + rejected, known)
         vjp = evaluations(solver, accepted, False)
@@ -175,7 +173,7 @@ def _solve(
 
 def _first(problem: InitialValue, solver: AdaptiveSolver) -> tuple[jax.Array, jax.Array]:
     """The first step, and whether the heuristic found it. Its f(y0) has no gradient, so that which
-    diffrax starts with is evaluated by itself, once more than is counted.
+    diffrax starts with is evaluated anew, once more than is counted.
     """
     y0, inputs = lax.stop_gradient((problem.y0, problem.inputs))
 
@@ -187,14 +185,14 @@ def _first(problem: InitialValue, solver: AdaptiveSolver) -> tuple[jax.Array, ja
     given = jnp.zeros((), time_dtype(y0)) if problem.h0 is None else problem.h0
     known = (given == 0) & heuristic
     problem = problem._replace(y0=y0, inputs=inputs)
-    h, _, _ = first_step(evaluate, problem, solver, 2 * known.astype(jnp.int32), None)
+    h, _, _ = first_step(evaluate, problem, solver, known.astype(jnp.int32), None)
     if solver.first_step not in ("heuristic", "warm"):
         h = jnp.asarray(1.0 if solver.first_step == "whole" else solver.first_step, h.dtype)
     return jnp.where(given == 0, h, given), known
 
 
 @cache
-def tabulated(name: str) -> diffrax.AbstractSolver[Any]:
+def _tabulated(name: str) -> diffrax.AbstractSolver[Any]:
     """The diffrax solver of a tableau of harness.solvers."""
     ours = TABLEAUX[name]
     if ours.stages == 1:
@@ -230,7 +228,7 @@ def library_solver(spec: LibrarySolver) -> diffrax.AbstractSolver[Any]:
     return solver
 
 
-def evaluations_of(
+def _evaluations_of(
     solver: diffrax.AbstractSolver[Any], steps: jax.Array, *, adaptive: bool
 ) -> jax.Array:
     """Evaluations of a solver of diffrax in so many steps: its stages, and with `adaptive` two for

@@ -162,7 +162,7 @@ def _first_step(
         dz, dq, tape = recorder.evaluate(tape, jnp.where(i == 0, 0, -1), True, s, y[0])
         return (dz, dq), tape
 
-    h, (dz, dq), tape = first_step(evaluate, problem, solver, 2 * known, start.tape)
+    h, (dz, dq), tape = first_step(evaluate, problem, solver, known, start.tape)
     k, ends = put((start.k, start.ends), 0, (dz, dq))
     h = jnp.where(given == 0, h, given)
     return start._replace(h=h, k=k, ends=ends, known=known, tape=tape)

@@ -23,6 +23,7 @@ __all__ = [
     "Leaves",
     "NativeSolver",
     "Rates",
+    "Reversed",
     "StateLeaves",
     "Tree",
     "join",
@@ -78,15 +79,11 @@ alone; differentiable in z and inputs, never in fixed."""
 class Leaves(Protocol):
     """What the error norm sees of a state."""
 
-    @property
-    def means(self) -> bool:
-        """Whether it sees batch means of the regularizers' integrals."""
-
     def seen(self, y: Tree) -> Tree:
         """The part that it sees, before it is scaled by the tolerances; linear."""
 
     def squares(self, y: Tree) -> tuple[jax.Array, Sequence[int]]:
-        """Of that part: sum of squares and number of entries of each array."""
+        """Of that part or a whole state: sum of squares and number of entries of each array."""
 
 
 @dataclass(frozen=True)
@@ -157,6 +154,18 @@ class InitialValue(NamedTuple):
     leaves: Leaves = StateLeaves()
     h0: jax.Array | None = None
     length: Callable[[Tree, Tree], jax.Array] = unit_length
+
+
+@dataclass(frozen=True)
+class Reversed:
+    """The field that runs from s = 1 to 0, over its own time 0 to 1."""
+
+    field: Field
+
+    def __call__(self, inputs: Inputs, s: jax.Array, z: jax.Array) -> tuple[jax.Array, jax.Array]:
+        """See `Field`."""
+        dz, dq = self.field(inputs, 1 - s, z)
+        return -dz, -dq
 
 
 NativeSolver = AdaptiveSolver | FixedSolver

@@ -1,9 +1,9 @@
 """A record of the accepted steps of a solve, from which the backward pass differentiates them.
 
 Of each step it keeps the state z at its start and dz/ds of its stages: with these every stage can
-be evaluated again by itself. The record has a fixed number of slots. When it is full, every other
-step is dropped and from then on only every second (fourth, ...) is kept: memory stays bounded
-however many steps a solve takes, and what is dropped is recomputed from the step before.
+be evaluated again without the others. The record has a fixed number of slots. When it is full,
+every other step is dropped and from then on only every second (fourth, ...) is kept: memory stays
+bounded however many steps a solve takes, and what is dropped is recomputed from the step before.
 """
 
 from __future__ import annotations

@@ -31,7 +31,6 @@ __all__ = [
     "rates_where",
     "stage_slopes",
     "take_step",
-    "weighted",
 ]
 
 Weights = tuple[float, ...] | jax.Array

@@ -15,7 +15,7 @@ from jax.extend.core import Literal
 
 from harness_jax.solve.problem import Rates, Tree
 
-__all__ = ["Room", "Tangents", "empty_room"]
+__all__ = ["Room", "TapedField", "empty_room"]
 
 BYTES = {"cpu": 2**24, "gpu": 2**31}
 """Room for the evaluations of a solve, by platform; but one step always fits. XLA fills it with
@@ -29,8 +29,8 @@ Room = list[jax.Array]
 """Kept arrays of evaluations, [slots + 1, ...] each; the last slot takes what is not kept."""
 
 
-class Tangents(NamedTuple):
-    """The rates of a solve, differentiable in two halves.
+class TapedField(NamedTuple):
+    """A field with its inputs, whose evaluations can be kept on a tape and differentiated.
 
     Arguments:
         rates: The right-hand side.
@@ -42,8 +42,8 @@ class Tangents(NamedTuple):
     inputs: Tree
     fixed: Tree
 
-    def evaluate(self, s: jax.Array, z: Tree) -> tuple[tuple[Tree, Tree], list[jax.Array]]:
-        """The rates, and what is to be kept."""
+    def taped(self, s: jax.Array, z: Tree) -> tuple[tuple[Tree, Tree], list[jax.Array]]:
+        """The rates, and what is to be kept of this evaluation."""
         found, vjp = self._vjp(s, z, self.inputs, self.fixed)
         leaves = jax.tree.leaves(vjp)
         varies = self._varies(s, z)
@@ -84,9 +84,9 @@ class Tangents(NamedTuple):
         return [not isinstance(v, Literal) and v in varying for v in jaxpr.outvars]
 
 
-def empty_room(tangents: Tangents, s: jax.Array, z: Tree, needed: int, max_steps: int) -> Room:
+def empty_room(field: TapedField, s: jax.Array, z: Tree, needed: int, max_steps: int) -> Room:
     """Room for evaluations of steps with so many needed stages."""
-    kept = jax.eval_shape(lambda: tangents.evaluate(s, z)[1])
+    kept = jax.eval_shape(lambda: field.taped(s, z)[1])
     size = sum(leaf.size * leaf.dtype.itemsize for leaf in kept)
     steps = min(BYTES.get(jax.default_backend(), BYTES["cpu"]) // (needed * size), max_steps)
     slots = max(steps, 1) * needed

@@ -38,15 +38,15 @@ class Linear(NamedTuple):
     shift: Tensor
 
     def apply(self, h: Tensor) -> Tensor:
-        """A h + c for each row of h, [..., in] -> [..., out]."""
+        """The map A h + c for each row of h, [..., in] -> [..., out]."""
         return F.linear(h, self.matrix, self.shift)
 
     def tangent(self, v: Tensor) -> Tensor:
-        """A v for each row of v, [..., in] -> [..., out]."""
+        """The product A v for each row of v, [..., in] -> [..., out]."""
         return F.linear(v, self.matrix)
 
     def cotangent(self, u: Tensor) -> Tensor:
-        """A^T u for each row of u, [..., out] -> [..., in]."""
+        """The product A^T u for each row of u, [..., out] -> [..., in]."""
         return u @ self.matrix
 
 
@@ -64,7 +64,7 @@ class Conv(NamedTuple):
     stride: int
 
     def apply(self, h: Tensor) -> Tensor:
-        """A * h + c, [..., in, H, W] -> [..., out, H', W']."""
+        """The map A * h + c, [..., in, H, W] -> [..., out, H', W']."""
         if self.shift.shape[1:] == (1, 1):
             return _images(
                 lambda x: convolve(x, self.kernel, self.stride, self.shift.flatten()), h
@@ -72,11 +72,11 @@ class Conv(NamedTuple):
         return self.tangent(h) + self.shift
 
     def tangent(self, v: Tensor) -> Tensor:
-        """A * v, [..., in, H, W] -> [..., out, H', W']."""
+        """The product A * v, [..., in, H, W] -> [..., out, H', W']."""
         return _images(lambda x: convolve(x, self.kernel, self.stride), v)
 
     def cotangent(self, u: Tensor) -> Tensor:
-        """A^T * u, [..., out, H', W'] -> [..., in, H, W]."""
+        """The product A^T * u, [..., out, H', W'] -> [..., in, H, W]."""
         kernel, stride = self.kernel.transpose(0, 1), self.stride
         # A convolution of stride 1 is its own kind transposed, with the kernel turned about.
         if stride == 1:
@@ -91,13 +91,13 @@ class Map(Protocol):
     """What the dynamics need of a layer at one time, however it is made."""
 
     def apply(self, h: Tensor) -> Tensor:
-        """A h + c."""
+        """The map A h + c."""
 
     def tangent(self, v: Tensor) -> Tensor:
-        """A v."""
+        """The product A v."""
 
     def cotangent(self, u: Tensor) -> Tensor:
-        """A^T u."""
+        """The product A^T u."""
 
 
 Term = tuple[Affine | None, Tensor | None]
@@ -110,8 +110,8 @@ def affine(matrix: Tensor, shift: Tensor, stride: int | None) -> Affine:
 
 
 def laid_out(weight: Tensor, stride: int | None) -> Tensor:
-    """A kernel with its channels last in memory, to which convolutions then keep: a tenth less
-    time for a vjp of the dynamics of MNIST on one core, a fifth for a value. A matrix as it is.
+    """A kernel with its channels last in memory, to which convolutions, faster so on a processor,
+    then keep. A matrix as it is.
     """
     if stride is None:
         return weight

@@ -32,15 +32,15 @@ class PerExample(NamedTuple):
     shift: Tensor
 
     def apply(self, h: Tensor) -> Tensor:
-        """A h + c, [batch, in] -> [batch, out]."""
+        """The layer A h + c, [batch, in] -> [batch, out]."""
         return _times(h, self.matrix) + self.shift
 
     def tangent(self, v: Tensor) -> Tensor:
-        """A v, [..., batch, in] -> [..., batch, out]."""
+        """The product A v, [..., batch, in] -> [..., batch, out]."""
         return _times(v, self.matrix)
 
     def cotangent(self, u: Tensor) -> Tensor:
-        """A^T u, [..., batch, out] -> [..., batch, in]."""
+        """The product A^T u, [..., batch, out] -> [..., batch, in]."""
         return _times(u, self.matrix.mT)
 
 
@@ -80,11 +80,11 @@ class LowRank(NamedTuple):
         return self.shared.apply(h) + self._change(h) + self.shift
 
     def tangent(self, v: Tensor) -> Tensor:
-        """A v, [..., batch, in] -> [..., batch, out]."""
+        """The product A v, [..., batch, in] -> [..., batch, out]."""
         return self.shared.tangent(v) + self._change(v)
 
     def cotangent(self, u: Tensor) -> Tensor:
-        """A^T u, [..., batch, out] -> [..., batch, in]."""
+        """The product A^T u, [..., batch, out] -> [..., batch, in]."""
         product = self.shared.cotangent(u)
         if self.U is None or self.V is None:
             return product

@@ -16,7 +16,7 @@ from harness.trial import LayerName
 from harness_torch.net.affine import Affine, Map, Term, affine, convolve, laid_out, per_output
 from harness_torch.net.nonlinearities import series_of_line, sigmoid_series, tanh_series
 
-__all__ = ["GatedLayers", "Layers", "make_layers"]
+__all__ = ["Layers", "make_layers"]
 
 Arrays = Sequence[Mapping[str, Tensor]]
 
@@ -43,7 +43,7 @@ def make_layers(kind: LayerName, shapes: Sequence[LayerShape], arrays: Arrays) -
         return _Blend(shapes, arrays)
     if kind == "hyper":
         return _Hyper(shapes, arrays)
-    return GatedLayers(kind, shapes, arrays)
+    return _Gated(kind, shapes, arrays)
 
 
 class _Blend:
@@ -120,8 +120,8 @@ def _unpacked(shape: LayerShape, out: Tensor) -> Affine:
     return affine(laid_out(matrix, shape.stride), per_output(bias, shape.stride), shape.stride)
 
 
-class GatedLayers:
-    """A = g W, c = g base + t slope; see `harness_torch.net.layers.make_layers`."""
+class _Gated:
+    """Layers A = g W, c = g base + t slope; see `harness_torch.net.layers.make_layers`."""
 
     def __init__(
         self, kind: LayerName, shapes: Sequence[LayerShape], arrays: Sequence[Mapping[str, Tensor]]
@@ -185,8 +185,8 @@ class GatedLayers:
 
 
 class _Joined:
-    """Tensors of all layers end to end: what depends on t alone is computed in one go, which saves
-    a tenth of the training step of small nets.
+    """Tensors of all layers end to end: what depends on t alone is computed in one go, of which
+    small nets profit.
     """
 
     def __init__(self, parts: Sequence[Tensor]) -> None:

@@ -1,4 +1,4 @@
-"""The net at one point: its value, and its products with the Jacobian."""
+"""The field of a block at a point: its value, products with its Jacobian, its trace."""
 
 from __future__ import annotations
 
@@ -19,17 +19,20 @@ BASIS_ENTRIES = 2**24
 
 
 class Linearization:
-    """The net at one time and one batch of states, linearised: every derivative is a pass through
-    its layers and the slopes of its nonlinearities.
+    """The field f at one time and one batch of states and its Jacobian J: every derivative is a
+    pass through the layers and the slopes of the nonlinearities between them.
 
     Arguments:
-        layers: The layers at that time.
-        act: The function between them.
-        z: The states, [batch, ...].
+        layers: All layers at that time.
+        act: The nonlinearity between them.
+        z: The states, [batch, *shape].
+        residual: f is the net less z, and J that of the net less the identity.
     """
 
-    def __init__(self, layers: Sequence[Map], act: Nonlinearity, z: Tensor) -> None:
-        self.layers, self.act = layers, act
+    def __init__(
+        self, layers: Sequence[Map], act: Nonlinearity, z: Tensor, *, residual: bool
+    ) -> None:
+        self.layers, self.act, self.residual = layers, act, residual
         *self._hidden, self._last = layers
         self.inputs, self.outputs, self._slopes = [z], [], []
         for layer in self._hidden:
@@ -39,25 +42,34 @@ class Linearization:
             self.outputs.append(x)
             self.inputs.append(z)
         self.outputs.append(self._last.apply(z))
+        self.f = self.less(self.outputs[-1], self.inputs[0])
 
-    @property
-    def value(self) -> Tensor:
-        """The net itself, [batch, ...]."""
-        return self.outputs[-1]
+    def less(self, of_net: Tensor, of_identity: Tensor) -> Tensor:
+        """What the net gives, less what z gives where f is the net less z."""
+        return of_net - of_identity if self.residual else of_net
 
     def tangent(self, v: Tensor) -> Tensor:
-        """J v, [..., batch, *shape] for v of that shape."""
+        """The product J v, [..., batch, *shape] for v of that shape."""
+        return self.less(self.net_tangent(v), v)
+
+    def net_tangent(self, v: Tensor) -> Tensor:
+        """The product J v for the Jacobian of the net alone."""
         return self._last.tangent(self._push(v, 0))
 
     def cotangent(self, u: Tensor) -> Tensor:
-        """u^T J, [..., batch, *shape] for u of that shape; reverse mode written out."""
+        """The product u^T J, [..., batch, *shape] for u of that shape."""
+        return self.less(self.net_cotangent(u), u)
+
+    def net_cotangent(self, u: Tensor) -> Tensor:
+        """The product u^T J for the Jacobian of the net alone; reverse mode written out."""
         return self._pull(self._last.cotangent(u), len(self._hidden))
 
     def jacobian(self) -> Tensor:
-        """J of each example, [batch, D, D]."""
+        """The Jacobian J of each example, [batch, D, D]."""
         columns = [self._last.tangent(self._push(basis, 0)) for basis in self._bases()]
         flat = torch.cat(columns).flatten(2)
-        return flat.expand(-1, len(self.inputs[0]), -1).permute(1, 2, 0)
+        net = flat.expand(-1, len(self.inputs[0]), -1).permute(1, 2, 0)
+        return self.less(net, torch.eye(net.shape[1], dtype=net.dtype, device=net.device))
 
     def diagonal(self) -> Tensor:
         """The diagonal of J of each example, [batch, D], with one tangent a dimension."""
@@ -72,17 +84,25 @@ class Linearization:
             else:
                 found.append((columns * rows).sum(dim=2))
         diagonal = found[0] if len(found) == 1 else torch.cat(found)
-        return diagonal.T.expand(len(self.inputs[0]), -1)
+        net = diagonal.T.expand(len(self.inputs[0]), -1)
+        return net - 1 if self.residual else net
 
     def bottleneck(self, eps: Tensor, split: int) -> Tensor:
-        """eps^T (dh/dz dg/dh) eps for the net g(h(z)) (FFJORD, section 3.1.1), [batch].
+        """The estimate eps^T (dh/dz dg/dh) eps of Tr J, [batch], for the net g(h(z)).
 
         Arguments:
             eps: Probe in the shape of h, [batch, ...].
             split: h is the state after so many layers.
+
+        References:
+            W. Grathwohl et al., FFJORD, 2018, https://arxiv.org/abs/1810.01367, section 3.1.1.
         """
         through_g = self._last.tangent(self._push(eps, split))
-        return (self._pull(eps, split) * through_g).flatten(1).sum(dim=1)
+        return self.whole((self._pull(eps, split) * through_g).flatten(1).sum(dim=1))
+
+    def whole(self, trace: Tensor) -> Tensor:
+        """The trace of J from that of the net: where f is the net less z, D less."""
+        return trace - self.inputs[0][0].numel() if self.residual else trace
 
     def _push(self, v: Tensor, start: int) -> Tensor:
         """Tangents before layer `start` -> tangents after the last nonlinearity."""

@@ -1,7 +1,7 @@
-"""The net of one block, whose layers see the time, and its derivatives at a point.
+"""The field f(t, z) of one block: a net whose layers see the time.
 
-All passes are plain differentiable operations, so one autodiff pass gives the gradient of
-anything built from them. The released FFJORD code differentiates an autodiff pass instead.
+All passes are plain differentiable operations, so one autodiff pass gives the gradient of anything
+built from them. The released FFJORD code differentiates an autodiff pass instead.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from torch import Tensor
 from harness.architecture.transforms import Block
 from harness.errors import BackendError
 from harness.trial import ModelSpec
+from harness_torch.net.affine import Term
 from harness_torch.net.amortized import amortized
 from harness_torch.net.layers import Layers, make_layers
 from harness_torch.net.linearization import Linearization
@@ -22,21 +23,22 @@ __all__ = ["Net"]
 
 
 class Net:
-    """A net as a function of t and z. With `residual` the dynamics are the net less z.
+    """The field f(t, z) = net(t, z), less z if the model is residual.
 
     Arguments:
         model: The architecture.
-        block: Its shapes.
+        block: Shapes of the state and of the layers.
         arrays: Arrays of the block by portable name without the block, e.g. `layer0/weight`, and
             `swish_beta` and `condition` [batch, numbers] where the model has them.
     """
 
     def __init__(self, model: ModelSpec, block: Block, arrays: Mapping[str, Tensor]) -> None:
+        self.block, self.residual = block, model.residual
         self.act = nonlinearity(model.nonlinearity, arrays.get("swish_beta"))
-        self.layers = self._layers(model, block, arrays)
+        self.layers = self._made_layers(model, block, arrays)
 
     @staticmethod
-    def _layers(model: ModelSpec, block: Block, arrays: Mapping[str, Tensor]) -> Layers:
+    def _made_layers(model: ModelSpec, block: Block, arrays: Mapping[str, Tensor]) -> Layers:
         by_layer: list[dict[str, Tensor]] = [{} for _ in block.layers]
         for name, array in arrays.items():
             place, _, kind = name.partition("/")
@@ -50,12 +52,18 @@ class Net:
         return shared
 
     def value(self, t: Tensor, z: Tensor) -> Tensor:
-        """The net at t and z [batch, ...]."""
+        """The field f at t, 0-dimensional, and z [batch, *shape]; [batch, *shape]."""
         *hidden, last = self.layers.at(t)
+        h = z
         for layer in hidden:
-            z = self.act.value(layer.apply(z))
-        return last.apply(z)
+            h = self.act.value(layer.apply(h))
+        f = last.apply(h)
+        return f - z if self.residual else f
 
     def at(self, t: Tensor, z: Tensor) -> Linearization:
-        """The net and its derivatives there."""
-        return Linearization(self.layers.at(t), self.act, z)
+        """The field f and its Jacobian in z at t, 0-dimensional, and z [batch, *shape]."""
+        return Linearization(self.layers.at(t), self.act, z, residual=self.residual)
+
+    def series(self, t: Tensor, order: int) -> list[list[Term]]:
+        """The Taylor coefficients 1..order of every layer in time, by order."""
+        return self.layers.series(t, order)

@@ -1,5 +1,8 @@
-"""Spectral norm: every weight divided by its largest singular value (docs/numerics.md, section 4;
-T. Miyato et al., Spectral normalization for generative adversarial networks, 2018).
+"""Spectral norm: weights divided by their largest singular value (docs/numerics.md, section 4).
+
+References:
+    T. Miyato, T. Kataoka, M. Koyama, Y. Yoshida: Spectral normalization for generative
+    adversarial networks, 2018, https://arxiv.org/abs/1802.05957.
 """
 
 from __future__ import annotations

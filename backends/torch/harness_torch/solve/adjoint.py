@@ -4,7 +4,8 @@ Chen et al., Neural Ordinary Differential Equations, 2018, https://arxiv.org/abs
 algorithm 1; solved backwards from s = 1 to 0 under the solver of the forward solve:
     state      z, a recomputed; their adjoints a_z, a_a; an adjoint for each array that is trained,
                and a_T if the end time is
-    rates      dz/ds = T f;  d a_z/ds = -(a_z, a_q)^T d(T f, dq/ds)/dz;  likewise arrays and T
+    rates      dz/ds = T f;  d a_z/ds = -(a_z, a_q)^T d(T f, dq/ds)/dz; of arrays and T with those
+               in the place of z
     error norm over z, a, a_z, a_a, every array's adjoint and a_T: the largest RMS (`mixed`), or
                one RMS over all of their entries (`rms_all`). Regularizer integrals and their
                adjoints (constants) are no part of it.
@@ -14,7 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import torch
 from torch import Tensor
@@ -45,6 +46,8 @@ class AdjointField(Field):
         means: The batch means of the regularizers' integrals follow a_a in q: the error norm is to
             see them.
     """
+
+    batch_axis: ClassVar[int] = 1
 
     field: Field
     wanted: Wanted
@@ -86,11 +89,9 @@ class AdjointLeaves:
 
     Arguments:
         sizes: Entries of each part of q.
-        means: See `Leaves`; no further solve comes from this one.
     """
 
     sizes: tuple[int, ...]
-    means: bool = False
 
     def seen(self, u: Tensor, q: Tensor) -> Rates:
         """See `harness_torch.solve.problem.Leaves`."""

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from harness.solvers import Tableau
 from harness_torch.solve.step import RungeKutta, Step, matrix
-from harness_torch.solve.tape import Evaluator, Tape
+from harness_torch.solve.tape import Tape, TapedField
 
 __all__ = ["Gradient", "back_through"]
 
@@ -45,7 +45,7 @@ class Gradient(NamedTuple):
 def back_through(
     steps: list[Step],
     tableau: Tableau,
-    evaluator: Evaluator,
+    field: TapedField,
     a_u: Tensor,
     a_q: Tensor,
     sums: list[Tensor],
@@ -56,7 +56,7 @@ def back_through(
         steps: The accepted steps; consumed, so that what they keep is freed on the way. Without
             tapes their evaluations are done again.
         tableau: The method.
-        evaluator: Who evaluates the field.
+        field: The field with its inputs.
         a_u: Adjoint of u at the end.
         a_q: Adjoint of q, the same at the start.
         sums: Zeros in the shapes of the wanted inputs.
@@ -67,7 +67,7 @@ def back_through(
         step = steps.pop()
         tapes = step.tapes
         if not tapes:
-            tapes = _again(step, tableau, evaluator, a_q)
+            tapes = _again(step, tableau, field, a_q)
             recompute += len(tapes)
         count = len(tapes)
         weights = torch.tensor([step.weights], dtype=torch.float64, device=a_u.device)
@@ -78,16 +78,16 @@ def back_through(
         for i in reversed(range(count)):
             a_k = torch.mv(adjoints[i + 1 :].t(), rows[i + 1 :, i]).view_as(a_u)
             a_l = rows[count, i] * a_q
-            found, sums = evaluator.vjp(tapes.pop(), a_k, a_l, sums)
+            found, sums = field.vjp(tapes.pop(), a_k, a_l, sums)
             adjoints[i] = found.reshape(-1)
         a_u = adjoints.sum(dim=0).view_as(a_u)
         vjp += count
     return Gradient(a_u, sums, vjp, recompute)
 
 
-def _again(step: Step, tableau: Tableau, evaluator: Evaluator, a_q: Tensor) -> list[Tape]:
+def _again(step: Step, tableau: Tableau, field: TapedField, a_q: Tensor) -> list[Tape]:
     """The evaluations of a step once more, with their tapes."""
-    method = RungeKutta(tableau, evaluator, step.u, a_q, tape=True)
+    method = RungeKutta(tableau, field, step.u, a_q, tape=True)
     method.start(step.s, step.u)
     method.attempt(step.s, step.h, step.end, step.u, len(step.weights))
     return method.step(step.s, step.h, step.end, step.u, step.weights).tapes

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from torch import Tensor
@@ -13,7 +13,7 @@ from harness_torch.solve.engines import FirstSteps, How
 from harness_torch.solve.gradients import solve_block
 from harness_torch.solve.problem import InitialValue
 
-__all__ = ["BlockCounts", "solve_pieces"]
+__all__ = ["BlockCounts", "first_failure", "solve_pieces"]
 
 
 @dataclass(frozen=True)
@@ -47,6 +47,11 @@ class BlockCounts:
     def failure(self) -> str | None:
         """Why a solve did not finish."""
         return next((counts.failure for counts in self.pieces if counts.failure), None)
+
+
+def first_failure(blocks: Iterable[BlockCounts]) -> str | None:
+    """Why the first solve that stopped early did so."""
+    return next((counts.failure for counts in blocks if counts.failure), None)
 
 
 def solve_pieces(

@@ -1,9 +1,8 @@
 """Compiled evaluations: a field and its vector-Jacobian product, traced to tensor operations and
 compiled by inductor once for all equal fields and shapes.
 
-One evaluation is the unit. A whole step of dopri5 compiled as one is no faster, forward 2.9 ms
-against 6 x 0.40, backward 4.0 against 6 x 0.47 (processor time, 512 examples in 2-64-64-64-2,
-one core), has five times the operations to compile, and serves one tableau alone.
+One evaluation is the unit. A whole step compiled as one is no faster, has as many times the
+operations to compile as the method has stages, and serves one tableau alone.
 """
 
 from __future__ import annotations
@@ -11,7 +10,7 @@ from __future__ import annotations
 import functools
 import warnings
 from collections.abc import Callable, Collection, Sequence
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 import torch._inductor
@@ -19,19 +18,18 @@ from torch import Tensor
 from torch.fx import GraphModule
 from torch.utils import _pytree as pytree
 
-from harness_torch.solve.adjoint import AdjointField
 from harness_torch.solve.native_engine import Native
 from harness_torch.solve.partition import cut, traced
 from harness_torch.solve.problem import Field, InitialValue, Rates, time_like
-from harness_torch.solve.tape import Eager, Evaluator, Tape, Wanted
+from harness_torch.solve.tape import Eager, Tape, TapedField, Wanted
 
 __all__ = ["Compiled", "CompiledEngine"]
 
 Program = Callable[..., Sequence[Tensor]]
 
 MOST_OPERATIONS = 3000
-"""Of one program: ten times those of the toy net's product. Exact traces of images take one pass a
-chunk of dimensions, each written out.
+"""Of one program: ten times as many as a toy net's product has. Exact traces of images take one
+pass a chunk of dimensions, each written out.
 """
 
 
@@ -42,15 +40,15 @@ class CompiledEngine(Native):
         sizes: The batch sizes.
     """
 
-    compiles = True
+    compiles: ClassVar[bool] = True
 
     def __init__(self, sizes: Collection[int]) -> None:
         self._sizes = frozenset(sizes)
 
-    def evaluator(self, problem: InitialValue, wanted: Wanted | None) -> Evaluator:
-        """See `Native.evaluator`. Samples and codes are too rare to compile for."""
+    def taped_field(self, problem: InitialValue, wanted: Wanted | None) -> TapedField:
+        """See `Native.taped_field`. Samples and codes are too rare to compile for."""
         field, inputs, u, *_ = problem
-        size = u.shape[1] if isinstance(field, AdjointField) else u.shape[0]
+        size = u.shape[field.batch_axis]
         if size not in self._sizes or field.rare:
             return Eager(field, inputs, wanted)
         leaves, tree = pytree.tree_flatten(inputs)
@@ -60,7 +58,7 @@ class CompiledEngine(Native):
         return Eager(field, inputs, wanted) if programs is None else Compiled(programs, flat)
 
 
-class Compiled(Evaluator):
+class Compiled(TapedField):
     """Runs compiled programs, which take and return contiguous tensors.
 
     Arguments:
@@ -73,13 +71,13 @@ class Compiled(Evaluator):
 
     @torch.no_grad()
     def value(self, s: float, u: Tensor) -> Rates:
-        """See `Evaluator`."""
+        """See `TapedField`."""
         du, dq, *_ = self._programs.forward(time_like(s, u), u.contiguous(), *self._flat)
         return du, dq
 
     @torch.no_grad()
     def taped(self, s: float, u: Tensor) -> tuple[Rates, Tape]:
-        """See `Evaluator`."""
+        """See `TapedField`."""
         at, u = time_like(s, u), u.contiguous()
         du, dq, *saved = self._programs.forward(at, u, *self._flat)
         return (du, dq), (at, u, saved)
@@ -88,7 +86,7 @@ class Compiled(Evaluator):
     def vjp(
         self, tape: Tape, a_du: Tensor, a_dq: Tensor, sums: list[Tensor]
     ) -> tuple[Tensor, list[Tensor]]:
-        """See `Evaluator`."""
+        """See `TapedField`."""
         at, u, saved = tape
         adjoints = (a_du.contiguous(), a_dq.contiguous())
         a_u, *sums = self._programs.backward(at, u, *self._flat, *adjoints, *sums, *saved)
@@ -192,7 +190,7 @@ def _compile(graph: GraphModule, arguments: Sequence[Tensor]) -> Program:
     size = len(graph.graph.nodes)
     if size > MOST_OPERATIONS:
         raise ValueError(f"{size} operations; compiling them would take too long")
-    # Written into the kernels, but not by itself into the key of inductor's cache.
+    # Written into the kernels, but not into the key of inductor's cache.
     options = {"cpp.threads": torch.get_num_threads()}
     compiled: Program = torch._inductor.compile(graph, list(arguments), options=options)
     return compiled

@@ -20,7 +20,7 @@ from harness.solvers import TABLEAUX, Tableau
 from harness.trial import AdaptiveSolver
 from harness_torch.solve.problem import InitialValue, Leaves, Rates
 
-__all__ = ["Norm", "end_weights", "error_norm", "first_step", "next_step", "scaled"]
+__all__ = ["Norm", "end_weights", "error_norm", "first_step", "next_step", "scaled_norm"]
 
 
 Norm = Callable[[Tensor, Tensor], float]

@@ -1,4 +1,4 @@
-"""What the solves of one block took."""
+"""What a solve took, and how it ended."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ __all__ = ["Counts", "Solution", "Watched"]
 
 @dataclass
 class Counts:
-    """What the solves of one block took; those of the backward pass arrive with it.
+    """What one solve took; what its backward pass took arrives with that.
 
     Arguments:
         forward: Evaluations of the forward solve.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
@@ -9,6 +10,7 @@ from harness.trial import EngineName, GradientName, LibrarySolver, SolverSpec
 from harness_torch.solve.counts import Solution
 from harness_torch.solve.native_engine import Native
 from harness_torch.solve.problem import InitialValue
+from harness_torch.solve.tape import TapedField, Wanted
 
 __all__ = ["Engine", "FirstSteps", "How", "get_engine"]
 
@@ -16,8 +18,18 @@ __all__ = ["Engine", "FirstSteps", "How", "get_engine"]
 class Engine(Protocol):
     """Who takes the steps."""
 
-    def __call__(self, problem: InitialValue, solver: SolverSpec) -> Solution:
-        """Solves without a gradient; the library's engine is differentiable as it is.
+    @property
+    def compiles(self) -> bool:
+        """Whether a first solve takes its time to compile."""
+
+    @property
+    def taped_field(self) -> Callable[[InitialValue, Wanted | None], TapedField] | None:
+        """Makes what the gradient of a discrete solution differentiates, evaluation by evaluation;
+        None if autograd goes through `solve` as it is.
+        """
+
+    def solve(self, problem: InitialValue, solver: SolverSpec) -> Solution:
+        """Solves.
 
         Arguments:
             problem: What is integrated.
@@ -66,7 +78,7 @@ def get_engine(name: EngineName) -> Engine:
     time.
     """
     if name == "library":
-        from harness_torch.solve import library_engine  # it takes a second to import
+        from harness_torch.solve import library_engine  # most trials never need torchdiffeq
 
-        return library_engine.solve
+        return library_engine.Library()
     return Native()

@@ -16,13 +16,14 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from harness.errors import BackendError
 from harness.solvers import TABLEAUX
 from harness.trial import AdaptiveSolver, SolverSpec
 from harness_torch.solve.adjoint import AdjointField, AdjointInputs, AdjointLeaves
 from harness_torch.solve.backprop import back_through
 from harness_torch.solve.counts import Counts, Watched
 from harness_torch.solve.engines import FirstSteps, How
-from harness_torch.solve.native_engine import Native, integrate
+from harness_torch.solve.native_engine import integrate
 from harness_torch.solve.problem import Field, InitialValue, Inputs, Leaves
 from harness_torch.solve.tape import Wanted
 
@@ -46,13 +47,12 @@ def solve_block(
     """
     inputs: Inputs = problem.inputs
     problem = problem._replace(h0=first.forward, length=inputs.length)
-    native = isinstance(how.stepper, Native)
-    if how.mode is None or (how.mode == "direct" and not native):
+    if how.mode is None or (how.mode == "direct" and how.stepper.taped_field is None):
         # A library's solve is differentiable as it is.
         with torch.set_grad_enabled(how.mode is not None):
             if how.mode is not None:
                 problem = problem._replace(field=Watched(problem.field, counts))
-            solution = how.stepper(problem, how.solver)
+            solution = how.stepper.solve(problem, how.solver)
         counts.add_forward(solution)
         return solution.u, solution.q
     function = _Adjoint if how.mode == "adjoint" else _Discrete
@@ -127,14 +127,13 @@ class _Discrete(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, settings: _Settings, *tensors: Any) -> tuple[Tensor, Tensor]:  # noqa: ANN401
         how, wanted = settings.how, settings.wanted(ctx)
-        assert isinstance(how.engine, Native)  # noqa: S101
+        if how.stepper.taped_field is None:
+            raise BackendError(f"gradient '{how.mode}' needs the steps of the native engine")
         problem = settings.problem(tensors)
-        evaluator = how.engine.evaluator(problem, wanted)
-        solution = integrate(
-            evaluator, problem, how.solver, record=True, tape=how.mode == "direct"
-        )
+        field = how.stepper.taped_field(problem, wanted)
+        solution = integrate(field, problem, how.solver, record=True, tape=how.mode == "direct")
         settings.counts.add_forward(solution)
-        ctx.settings, ctx.evaluator, ctx.steps = settings, evaluator, solution.steps
+        ctx.settings, ctx.field, ctx.steps = settings, field, solution.steps
         ctx.like = [x.detach() for x in wanted.of(problem.inputs)]
         return solution.u, solution.q
 
@@ -144,7 +143,7 @@ class _Discrete(torch.autograd.Function):
         settings: _Settings = ctx.settings
         tableau = TABLEAUX[settings.how.solver.name]
         sums = [torch.zeros_like(x) for x in ctx.like]
-        found = back_through(ctx.steps, tableau, ctx.evaluator, a_z, a_q, sums)
+        found = back_through(ctx.steps, tableau, ctx.field, a_z, a_q, sums)
         settings.counts.vjp = found.vjp
         settings.counts.recompute = found.recompute
         return settings.gradients(ctx, found.u, a_q, found.sums)
@@ -155,7 +154,7 @@ class _Adjoint(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, settings: _Settings, *tensors: Any) -> tuple[Tensor, Tensor]:  # noqa: ANN401
-        solution = settings.how.stepper(settings.problem(tensors), settings.how.solver)
+        solution = settings.how.stepper.solve(settings.problem(tensors), settings.how.solver)
         settings.counts.add_forward(solution)
         ctx.settings, ctx.first_step = settings, solution.first_step
         at, arrays = _Crossing.split(tensors)
@@ -170,15 +169,15 @@ class _Adjoint(torch.autograd.Function):
         field, inputs, z, q, *_ = settings.problem(ctx.saved_tensors)
         wanted, first = settings.wanted(ctx), settings.first.backward
         leaves = wanted.of(inputs)
-        means = q[1:].mean(dim=1) if settings.leaves.means else q.new_zeros(0)
+        a, means = q[0], settings.leaves.seen(z, q)[1].reshape(-1)[q.shape[1] :]
         state = (q.shape[1], q.shape[1], *[1] * len(means))
         sizes = (*state, *(x.numel() for x in leaves))
-        solution = settings.how.stepper(
+        solution = settings.how.stepper.solve(
             InitialValue(
-                AdjointField(field, wanted, settings.leaves.means),
+                AdjointField(field, wanted, len(means) > 0),
                 AdjointInputs(inputs, a_q),
                 torch.stack([z, a_z]),
-                torch.cat([q[0], a_q[0], means, q.new_zeros(sum(sizes[len(state) :]))]),
+                torch.cat([a, a_q[0], means, q.new_zeros(sum(sizes[len(state) :]))]),
                 AdjointLeaves(sizes),
                 _backward_h0(settings.how.solver, ctx.first_step, first),
                 inputs.length,

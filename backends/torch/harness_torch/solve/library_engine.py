@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -25,14 +25,26 @@ from harness_torch.solve.control import Norm, error_norm, first_step
 from harness_torch.solve.counts import Solution
 from harness_torch.solve.problem import BoundField, InitialValue, Rates, time_like
 
-__all__ = ["solve"]
+__all__ = ["Library"]
 
 PREFIX = "harness:"
 _CALLBACKS = ("callback_step", "callback_accept_step", "callback_reject_step")
 
 
-def solve(problem: InitialValue, solver: SolverSpec) -> Solution:
-    """See `harness_torch.solve.engines.Engine`; differentiable in u, q and the inputs."""
+class Library:
+    """The engine of torchdiffeq; differentiable in u, q and the inputs. See
+    `harness_torch.solve.engines.Engine`.
+    """
+
+    compiles: ClassVar[bool] = False
+    taped_field: ClassVar[None] = None
+
+    def solve(self, problem: InitialValue, solver: SolverSpec) -> Solution:
+        """Solves, by the library's own steps."""
+        return _solve(problem, solver)
+
+
+def _solve(problem: InitialValue, solver: SolverSpec) -> Solution:
     field, inputs, u, q, leaves, h0, _ = problem
     watched = _Watched(field.bind(inputs))
     options: dict[str, Any] = {}

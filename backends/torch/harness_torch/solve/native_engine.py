@@ -16,6 +16,7 @@ back through the steps that a solve recorded.
 from __future__ import annotations
 
 import math
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -32,29 +33,28 @@ from harness_torch.solve.control import (
 from harness_torch.solve.counts import Solution
 from harness_torch.solve.problem import InitialValue
 from harness_torch.solve.step import RungeKutta, Step
-from harness_torch.solve.tape import Eager, Evaluator, Wanted
+from harness_torch.solve.tape import Eager, TapedField, Wanted
 
 __all__ = ["Native", "integrate"]
 
 
 class Native:
-    """The production engine; every operation on its own."""
+    """The production engine, operation by operation; see `harness_torch.solve.engines.Engine`."""
 
-    compiles = False
-    """Whether a first solve takes its time to compile."""
+    compiles: ClassVar[bool] = False
 
-    def evaluator(self, problem: InitialValue, wanted: Wanted | None) -> Evaluator:
-        """Who evaluates the field at states like the first; `wanted` gets a gradient."""
+    def taped_field(self, problem: InitialValue, wanted: Wanted | None) -> TapedField:
+        """The field with its inputs, for states like the first; `wanted` gets a gradient."""
         return Eager(problem.field, problem.inputs, wanted)
 
-    def __call__(self, problem: InitialValue, solver: SolverSpec) -> Solution:
-        """See `harness_torch.solve.engines.Engine`."""
-        return integrate(self.evaluator(problem, None), problem, solver)
+    def solve(self, problem: InitialValue, solver: SolverSpec) -> Solution:
+        """Solves without a gradient."""
+        return integrate(self.taped_field(problem, None), problem, solver)
 
 
 @torch.no_grad()
 def integrate(
-    evaluator: Evaluator,
+    field: TapedField,
     problem: InitialValue,
     solver: SolverSpec,
     *,
@@ -64,20 +64,20 @@ def integrate(
     """Takes the steps.
 
     Arguments:
-        evaluator: Who evaluates the field.
+        field: The field with its inputs.
         problem: What is integrated.
         solver: Method and tolerances.
         record: Keep the accepted steps.
         tape: Keep in them what the products of their evaluations need.
     """
     u, q = problem.u.detach().contiguous(), problem.q.detach().contiguous()
-    method = RungeKutta(TABLEAUX[solver.name], evaluator, u, q, tape=tape)
+    method = RungeKutta(TABLEAUX[solver.name], field, u, q, tape=tape)
     steps: list[Step] | None = [] if record else None
     if isinstance(solver, FixedSolver):
         return _fixed(method, u, q, solver.steps, steps)
     if not isinstance(solver, AdaptiveSolver):
         raise BackendError(f"solver '{solver.name}' has no tableau")
-    return _adaptive(method, evaluator, problem._replace(u=u, q=q), solver, steps)
+    return _adaptive(method, field, problem._replace(u=u, q=q), solver, steps)
 
 
 def _fixed(
@@ -97,7 +97,7 @@ def _fixed(
 
 def _adaptive(
     method: RungeKutta,
-    evaluator: Evaluator,
+    field: TapedField,
     problem: InitialValue,
     solver: AdaptiveSolver,
     steps: list[Step] | None,
@@ -109,7 +109,7 @@ def _adaptive(
     rates = method.start(0.0, u)
     heuristic = h0 is None and solver.first_step in ("heuristic", "warm")
     if h0 is None:
-        h0 = first_step(evaluator.value, problem, rates, solver)
+        h0 = first_step(field.value, problem, rates, solver)
     s, h, proposed, largest, accepted, rejected = 0.0, h0, h0, 0.0, 0, 0
     failure = None if math.isfinite(h) else "non-finite"
     while s < 1 and failure is None:

@@ -50,29 +50,25 @@ def cut(whole: GraphModule, inputs: int, outputs: int) -> tuple[GraphModule, Gra
     """Returns the halves.
 
     Arguments:
-        whole: From `inputs` placeholders of the first half, then those of the second, to
-            `outputs` of the first, then those of the second.
-        inputs: See there.
-        outputs: See there.
+        whole: Its placeholders are those of the first half, then those of the second; so are its
+            results.
+        inputs: How many placeholders are those of the first half.
+        outputs: How many results are those of the first half.
 
     Returns:
         The first half, inputs -> (outputs..., saved...); the second, (all inputs..., saved...) ->
         its outputs.
     """
-    graph = whole.graph
-    places = [node for node in graph.nodes if node.op == "placeholder"]
-    results: Sequence[Node] = next(n for n in graph.nodes if n.op == "output").args[0]
-    late = set(places[inputs:])
-    for node in graph.nodes:
-        if any(source in late for source in node.all_input_nodes) and node.op != "output":
-            late.add(node)
-    needed = [n for node in graph.nodes if node in late for n in node.all_input_nodes]
-    needed += [node for node in results[outputs:] if node not in late]
+    places = [node for node in whole.graph.nodes if node.op == "placeholder"]
+    results: Sequence[Node] = next(n for n in whole.graph.nodes if n.op == "output").args[0]
+    late = _downstream(whole.graph, places[inputs:])
+    # What the second half takes from the first, and how far up its cheap operations go.
+    taken = [source for node in late for source in node.all_input_nodes]
     frontier = _upstream(
-        [node for node in needed if node not in late],
+        [node for node in (*taken, *results[outputs:]) if node not in late],
         lambda node: node.op == "placeholder" or not _is_cheap(node),
     )
-    saved = [node for node in graph.nodes if node in frontier and node.op != "placeholder"]
+    saved = [n for n in whole.graph.nodes if n in frontier and n.op != "placeholder"]
     first = _part(whole, places[:inputs], [*results[:outputs], *saved])
     second = _part(whole, [*places, *saved], results[outputs:])
     return first, second
@@ -86,6 +82,15 @@ def _is_cheap(node: Node) -> bool:
     if node.target is operator.getitem:
         return _is_cheap(node.args[0])  # type: ignore[arg-type]
     return getattr(node.target, "overloadpacket", None) in _CHEAP
+
+
+def _downstream(graph: Graph, starts: Iterable[Node]) -> set[Node]:
+    """`starts` and all that is computed from them; the graph's nodes stand in order."""
+    found = set(starts)
+    for node in graph.nodes:
+        if node.op != "output" and not found.isdisjoint(node.all_input_nodes):
+            found.add(node)
+    return found
 
 
 def _upstream(nodes: Iterable[Node], stop: Callable[[Node], bool]) -> set[Node]:
@@ -109,14 +114,20 @@ def _part(whole: GraphModule, places: Sequence[Node], results: Sequence[Node]) -
     for node in places:
         copies[node] = graph.placeholder(node.name)
         copies[node].meta = dict(node.meta)
-    wanted, todo = set(), list(results)
-    while todo:
-        node = todo.pop()
-        if node not in copies and node not in wanted:
-            wanted.add(node)
-            todo += node.all_input_nodes
+    between = _between(places, results)
     for node in whole.graph.nodes:
-        if node in wanted:
+        if node in between:
             copies[node] = graph.node_copy(node, copies.__getitem__)
     graph.output(tuple(copies[node] for node in results))
     return GraphModule(whole, graph)
+
+
+def _between(places: Iterable[Node], results: Iterable[Node]) -> set[Node]:
+    """What must be computed to get from `places` to `results`."""
+    known, found, todo = set(places), set(), list(results)
+    while todo:
+        node = todo.pop()
+        if node not in known and node not in found:
+            found.add(node)
+            todo += node.all_input_nodes
+    return found

@@ -65,6 +65,8 @@ class Field(abc.ABC):
     every equal one. `inputs` is a tuple of tensors, for the dynamics of a block `Inputs`.
     """
 
+    batch_axis: ClassVar[int] = 0
+    """Axis of u along which the examples lie."""
     rare: ClassVar[bool] = False
     """Evaluated too rarely to be worth compiling."""
 
@@ -80,15 +82,11 @@ class Field(abc.ABC):
 class Leaves(Protocol):
     """What the error norm sees of a state (u, q)."""
 
-    @property
-    def means(self) -> bool:
-        """Whether it sees batch means of the regularizers' integrals."""
-
     def seen(self, u: Tensor, q: Tensor) -> Rates:
         """The part that it sees, before it is scaled by the tolerances; linear."""
 
     def __call__(self, u: Tensor, q: Tensor) -> Sequence[Tensor]:
-        """The leaves of that part."""
+        """The leaves of that part, or of a state whole."""
 
 
 def time_like(s: float, u: Tensor) -> Tensor:

@@ -1,7 +1,6 @@
 """The stages of a Runge-Kutta step, in buffers that a whole solve reuses.
 
-Sums over stages are one matrix-vector product each: on [512, 2] to [10000, 6] it takes 40 to 70 %
-of the time of a chain of additions.
+Sums over stages are one matrix-vector product each, faster than a chain of additions.
 """
 
 from __future__ import annotations
@@ -14,7 +13,7 @@ from torch import Tensor
 
 from harness.solvers import Tableau
 from harness_torch.solve.problem import Rates
-from harness_torch.solve.tape import Evaluator, Tape
+from harness_torch.solve.tape import Tape, TapedField
 
 __all__ = ["RungeKutta", "Step", "matrix"]
 
@@ -45,16 +44,16 @@ class RungeKutta:
 
     Arguments:
         tableau: The method.
-        evaluator: Who evaluates the field.
+        field: The field with its inputs.
         u: A state.
         q: Its integrals.
         tape: Keep what the products of the evaluations need.
     """
 
     def __init__(
-        self, tableau: Tableau, evaluator: Evaluator, u: Tensor, q: Tensor, *, tape: bool
+        self, tableau: Tableau, field: TapedField, u: Tensor, q: Tensor, *, tape: bool
     ) -> None:
-        self.tableau, self._evaluator = tableau, evaluator
+        self.tableau, self._field = tableau, field
         self._tapes: list[Tape] | None = [None] * tableau.stages if tape else None
         self._du = u.new_empty((tableau.stages, u.numel()))
         self._dq = q.new_empty((tableau.stages, q.numel()))
@@ -108,9 +107,9 @@ class RungeKutta:
 
     def _evaluate(self, i: int, s: float, u: Tensor) -> Rates:
         if self._tapes is None:
-            rates = self._evaluator.value(s, u)
+            rates = self._field.value(s, u)
         else:
-            rates, self._tapes[i] = self._evaluator.taped(s, u)
+            rates, self._tapes[i] = self._field.taped(s, u)
         self._du[i].copy_(rates[0].reshape(-1))
         self._dq[i].copy_(rates[1].reshape(-1))
         return rates

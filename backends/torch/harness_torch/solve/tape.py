@@ -16,7 +16,7 @@ from torch import Tensor
 
 from harness_torch.solve.problem import Field, Inputs, Rates, time_like
 
-__all__ = ["Eager", "Evaluator", "Tape", "Wanted"]
+__all__ = ["Eager", "Tape", "TapedField", "Wanted"]
 
 Tape = Any
 """What an evaluation keeps for its vector-Jacobian product."""
@@ -45,8 +45,8 @@ class Wanted:
         return inputs._replace(arrays=arrays, T=values[-1] if self.T else inputs.T)
 
 
-class Evaluator(abc.ABC):
-    """A field with its inputs."""
+class TapedField(abc.ABC):
+    """A field with its inputs, whose evaluations can be kept on a tape and differentiated."""
 
     @abc.abstractmethod
     def value(self, s: float, u: Tensor) -> Rates:
@@ -65,7 +65,7 @@ class Evaluator(abc.ABC):
         """
 
 
-class Eager(Evaluator):
+class Eager(TapedField):
     """Runs the field operation by operation.
 
     Arguments:
@@ -86,11 +86,11 @@ class Eager(Evaluator):
 
     @torch.no_grad()
     def value(self, s: float, u: Tensor) -> Rates:
-        """See `Evaluator`."""
+        """See `TapedField`."""
         return self._bound(time_like(s, u), u)
 
     def taped(self, s: float, u: Tensor) -> tuple[Rates, Tape]:
-        """See `Evaluator`."""
+        """See `TapedField`."""
         u = u.detach().requires_grad_()
         with torch.enable_grad():
             du, dq = self._bound(time_like(s, u), u)
@@ -99,7 +99,7 @@ class Eager(Evaluator):
     def vjp(
         self, tape: Tape, a_du: Tensor, a_dq: Tensor, sums: list[Tensor]
     ) -> tuple[Tensor, list[Tensor]]:
-        """See `Evaluator`."""
+        """See `TapedField`."""
         u, *rates = tape
         # The evaluations share the graph of what depends on the inputs alone: it must survive.
         a_u, *found = torch.autograd.grad(

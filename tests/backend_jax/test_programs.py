@@ -7,8 +7,8 @@ from collections.abc import Iterator, Mapping
 import jax
 import jax.numpy as jnp
 import pytest
-from harness_jax import compilation
-from harness_jax.compilation import compiler_options
+from harness_jax import programs
+from harness_jax.programs import compiler_options
 
 
 @pytest.fixture(autouse=True)
@@ -35,5 +35,5 @@ def test_a_gpu_has_no_options_of_a_processor() -> None:
 
 
 def test_an_option_that_xla_does_not_know_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(compilation, "_EIGEN", {"xla_cpu_no_such_option": "1"})
+    monkeypatch.setattr(programs, "_EIGEN", {"xla_cpu_no_such_option": "1"})
     assert compiler_options("cpu") == {}
