@@ -79,6 +79,7 @@ __all__ = [
     "decode",
     "encode",
     "identity_of",
+    "is_unsaid",
 ]
 
 SEMANTICS_VERSION = 2
@@ -157,8 +158,12 @@ def encode(value: Any, kind: Any = None) -> Any:  # noqa: ANN401
         kind: Annotation of the field it stands in; None where there is none.
     """
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        kinds = annotations_of(type(value))
-        return {name: encode(getattr(value, name), kind) for name, kind in kinds.items()}
+        said = {
+            name: kind
+            for name, kind in annotations_of(type(value)).items()
+            if not is_unsaid(type(value), name, getattr(value, name))
+        }
+        return {name: encode(getattr(value, name), kind) for name, kind in said.items()}
     if isinstance(value, Mapping):
         item_kind = (typing.get_args(kind) or (None, None))[1]
         return {str(key): encode(item, item_kind) for key, item in value.items()}
@@ -166,6 +171,25 @@ def encode(value: Any, kind: Any = None) -> Any:  # noqa: ANN401
         item_kind = (typing.get_args(kind) or (None,))[0]
         return [encode(item, item_kind) for item in value]
     return _number(kind, value)
+
+
+def is_unsaid(kind: type, name: str, value: Any) -> bool:  # noqa: ANN401
+    """True of a field of a dataclass that came later and has its default: a spec leaves it out."""
+    defaults = _later_defaults(kind)
+    return name in defaults and bool(value == defaults[name])
+
+
+@functools.cache
+def _later_defaults(kind: type) -> Mapping[str, Any]:
+    """Defaults of the fields marked `LATER`."""
+    fields = [each for each in dataclasses.fields(kind) if "later" in each.metadata]
+    return {each.name: _default(each) for each in fields}
+
+
+def _default(field: dataclasses.Field[Any]) -> Any:  # noqa: ANN401
+    if field.default_factory is not dataclasses.MISSING:
+        return field.default_factory()
+    return field.default
 
 
 def canonical(trial: Trial) -> str:

@@ -83,6 +83,28 @@ def test_interpolated_ends(
     assert sum(report.nfe.recompute) == (sum(needed) if mode == "checkpoint" else 0)
 
 
+def test_log_volume_in_the_state(backend: Backend, open_model: OpenModel) -> None:
+    """The norm sees it, so steps and log p are others; the oracle's all the same."""
+    trial = _trial(backend, "checkpoint", log_volume_in_state=True)
+    oracle = Oracle(trial, data_of(trial))
+    plain, control = inputs(trial)
+    carrying = replace(plain, log_volume=np.array([400.0, -700.0, 500.0]))
+    losses = set()
+    for batch in (plain, carrying):
+        model = open_model(trial)
+        arrays = model.arrays()
+        report = take_step(model, batch, control)
+        run = oracle.run(arrays, batch, control, train=True)
+        agree(report.loss, run.loss, 1e-9, "loss")
+        check_gradient(gradient_of(model.state()), oracle, arrays, (batch, control), run, 1e-7)
+        assert report.nfe.accepted == tuple(len(solve.steps) for solve in run.solves)
+        model.load_arrays(arrays)
+        values = evaluate(model, batch, control, "log_prob").values
+        agree(values["log_prob"], run.log_prob, 1e-9, "log_prob")
+        losses.add(report.loss)
+    assert len(losses) == 2
+
+
 def _expected_step(
     optimizer: Optimizer, count: int, lr: float, array: Float, m: Float, v: Float
 ) -> Float:

@@ -24,6 +24,7 @@ from harness.interface import (
     Model,
     Quantity,
 )
+from harness.specs.solver import carries_log_volume
 from harness.trial import SolverSpec, TraceName, Trial
 
 __all__ = ["Evaluator", "NoiseKey", "Score", "SolveFailed"]
@@ -129,7 +130,7 @@ class Evaluator:
             x = np.resize(x, (size, *self.dataset.info.event_shape))
             # Training will say the same of these arrays, with a step number.
             with suppress(SolveFailed):
-                self.log_likelihood(x, NoiseKey("warm-up"), scoring)
+                self.log_likelihood(x, NoiseKey("warm-up"), scoring, np.zeros(size))
 
     def _batches(self, splits: Sequence[Split]) -> Iterator[tuple[Scoring, int]]:
         """How the batches of splits are scored, without their number, and sizes."""
@@ -156,7 +157,7 @@ class Evaluator:
         parts, forward = [], []
         for chunk, rows in enumerate(chunks):
             log_likelihood, evaluations = self.log_likelihood(
-                rows.x, NoiseKey(name, chunk), scoring
+                rows.x, NoiseKey(name, chunk), scoring, rows.log_volume
             )
             parts.append(log_likelihood + rows.log_volume)
             forward.append(evaluations)
@@ -230,7 +231,11 @@ class Evaluator:
         return np.concatenate(parts)
 
     def log_likelihood(
-        self, x: Float, key: NoiseKey, scoring: Scoring | None = None
+        self,
+        x: Float,
+        key: NoiseKey,
+        scoring: Scoring | None = None,
+        log_volume: Float | None = None,
     ) -> tuple[Float, int]:
         """Log-likelihood of rows, of an autoencoder their ELBO; and the evaluations.
 
@@ -238,6 +243,7 @@ class Evaluator:
             x: [n, *event_shape] in model space.
             key: The noise; an exact trace needs none.
             scoring: Solver and trace; None means those of the test.
+            log_volume: Of the rows, [n], for a solver that carries it; None if there is none.
 
         Returns:
             [n] nats, log-volume left out; evaluations summed over blocks.
@@ -247,7 +253,7 @@ class Evaluator:
         """
         density = self.trial.model.posterior is None
         quantity: Quantity = "log_prob" if density else "elbo_terms"
-        report = self._evaluated(x, key, quantity, scoring)
+        report = self._evaluated(x, key, quantity, scoring, log_volume)
         names = ("log_prob",) if density else ("elbo_terms/reconstruction", "elbo_terms/kl")
         terms = [np.asarray(report.values[name], dtype=np.float64) for name in names]
         values: Float = np.sum(terms, axis=0)
@@ -273,7 +279,12 @@ class Evaluator:
         return np.concatenate(parts), tuple(forward)
 
     def _evaluated(
-        self, x: Float, key: NoiseKey, quantity: Quantity, scoring: Scoring | None = None
+        self,
+        x: Float,
+        key: NoiseKey,
+        quantity: Quantity,
+        scoring: Scoring | None = None,
+        log_volume: Float | None = None,
     ) -> EvaluationReport:
         self.check()
         shape = self.dataset.info.event_shape
@@ -281,9 +292,9 @@ class Evaluator:
         slots = noise_slots(self.trial, shape, "evaluate", len(x), scoring.trace)
         noise = draw(slots, self.trial.seed, key.draw, self.trial.dtype, f"{key.name}/")
         control = Control(scoring.solver, scoring.trace)
-        report = self.model.evaluate(
-            Batch(x.astype(self.trial.dtype), noise), control, (quantity,)
-        )
+        carried = log_volume if carries_log_volume(scoring.solver) else None
+        batch = Batch(x.astype(self.trial.dtype), noise, carried)
+        report = self.model.evaluate(batch, control, (quantity,))
         if report.failure:
             raise SolveFailed(f"a solve for '{key.name}' did not finish: {report.failure}")
         return report

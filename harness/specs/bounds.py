@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any
 
-__all__ = ["STRICT", "Bound", "Count", "NonNegative", "Positive"]
+__all__ = ["LATER", "STRICT", "Bound", "Count", "NonNegative", "Positive"]
 
 STRICT: dict[str, Any] = {"extra": "forbid", "strict": True}
 """`__pydantic_config__` of every spec: a string is never a number and an unknown key never passes.
 A dict is all that pydantic needs, so no import of it here."""
+
+
+LATER: Mapping[str, Any] = {"later": True}
+"""`metadata` of a field that came when there were records: a spec says it only where it differs
+from its default, so that the specs before it keep their canonical JSON and their ids."""
 
 
 @dataclass(frozen=True)

@@ -116,7 +116,7 @@ _RELEASED: Mapping[DataKind, Preset] = {
         "model": {"end_time": {"mode": "inert"}},
         "training": {"batch": 200, "validation_batch": 200, "schedule": {"warmup": 1000}},
         "evaluation": {"batch": 200},
-        "solver": _ITS_SOLVER,
+        "solver": {**_ITS_SOLVER, "log_volume_in_state": True},
     },
     "vae": {
         "training": {

@@ -18,6 +18,7 @@ from harness.measuring.evaluator import Evaluator, SolveFailed
 from harness.measuring.measure import Trained
 from harness.process.memory import peak_host_bytes
 from harness.process.watch import Interrupted, TimedOut, Watch
+from harness.specs.solver import carries_log_volume
 from harness.training.checkpoint import Checkpoint
 from harness.training.lines import Cadence, Lines
 from harness.training.schedule import is_over, kl_weight, learning_rate
@@ -174,7 +175,9 @@ class TrainingLoop:
         rows = self._dataset.training_batch(self._trial.seed, step, batching)
         slots = noise_slots(self._trial, self._dataset.info.event_shape, "train", len(rows.x))
         noise = draw(slots, self._trial.seed, step, self._trial.dtype)
-        return Batch(rows.x.astype(self._trial.dtype), noise), float(np.mean(rows.log_volume))
+        log_volume = rows.log_volume if carries_log_volume(self._trial.solver) else None
+        batch = Batch(rows.x.astype(self._trial.dtype), noise, log_volume)
+        return batch, float(np.mean(rows.log_volume))
 
     def _control(self) -> Control:
         training, step = self._trial.training, self.totals.step

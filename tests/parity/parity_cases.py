@@ -170,7 +170,7 @@ TRIALS: dict[str, Trial] = {
     ),
     "image-two-scales": _trial(
         _image("concat", "softplus", scales=2, batch_norm=BatchNorm(), end_time=TRAINED),
-        _adaptive(first_step="warm"),
+        _adaptive(first_step="warm", log_volume_in_state=True),
         "checkpoint",
         regularizer={"rnode.jacobian": 0.01, "rnode.kinetic": 0.01},
     ),

@@ -145,7 +145,14 @@ class TorchModel(Model):
 
     def _loss(self, batch: Batch, control: Control) -> _Loss:
         how, first = How(self._engine, control.solver, control.gradient), self._warm.steps()
-        options = Options(control.trace, how, first, training=True, regularize=True)
+        options = Options(
+            control.trace,
+            how,
+            first,
+            training=True,
+            regularize=True,
+            log_volume=self._log_volume(batch),
+        )
         rows, terms = self._objective.nll(*self._inputs(batch), options, control.kl_weight)
         loss = nll = rows.mean()
         means = {name: penalty.mean() for name, penalty in terms.penalties.items()}
@@ -159,7 +166,8 @@ class TorchModel(Model):
     ) -> EvaluationReport:
         """Per-example quantities; what needs no density is integrated without it."""
         how, regularize = How(self._engine, control.solver), "regularizers" in quantities
-        options = Options(control.trace, how, regularize=regularize)
+        volume = self._log_volume(batch)
+        options = Options(control.trace, how, regularize=regularize, log_volume=volume)
         values, terms = self._objective.values(*self._inputs(batch), options, quantities)
         self._precision.of_state(terms.z)
         values |= {f"regularizers/{name}": row for name, row in terms.penalties.items()}
@@ -180,6 +188,9 @@ class TorchModel(Model):
 
     def _inputs(self, batch: Batch) -> tuple[Tensor, Noise]:
         return self._tensor(batch.x), noise_of(batch, self._flow.shape, self._tensor)
+
+    def _log_volume(self, batch: Batch) -> Tensor | None:
+        return None if batch.log_volume is None else self._tensor(batch.log_volume)
 
     def _tensor(self, value: Array) -> Tensor:
         return torch.tensor(np.asarray(value), dtype=self._dtype, device=self._device)

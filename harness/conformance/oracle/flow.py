@@ -117,7 +117,8 @@ class Oracle:
         }
         arrays = self._normalised(arrays, train=train, found=found, like=like)
         start = self._start(arrays, batch)
-        z, a, left = start.z, np.zeros(batch.size), []
+        volume = np.zeros(batch.size) if batch.log_volume is None else batch.log_volume
+        z, a, left = start.z, -volume, []
         for transform in transforms(self.trial.model, self.data.event_shape):
             if isinstance(transform, Block):
                 index = transform.index
@@ -134,7 +135,7 @@ class Oracle:
                 left.append(z[:, half:].reshape(batch.size, -1))
                 z = z[:, :half]
         found.z = np.concatenate([*left, z.reshape(batch.size, -1)], axis=1)
-        found.log_prob = log_standard_normal(found.z) - a
+        found.log_prob = log_standard_normal(found.z) - (a + volume)
         found.regularizers = totals
         nll = self._nll(arrays, batch, control.kl_weight, start.log_q, found)
         found.loss = float(np.mean(nll)) + sum(
