@@ -16,8 +16,8 @@ from harness.trial import FixedSolver, LibrarySolver, Trial
 __all__ = ["choose_execution"]
 
 COMPILE_S = 30.0
-"""Processor time of compiling a field and its product with empty caches; like the two below a rough
-figure, of which the choice needs no more than its size."""
+"""Processor time of compiling a field and its product with empty caches; like the two below a
+rough figure, of which the choice needs no more than its size."""
 
 SAVED_S = 0.8e-3
 SAVED_PER_UNIT_S = 5e-9
