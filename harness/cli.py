@@ -70,6 +70,19 @@ Where = Annotated[
     ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+TrialId = Annotated[str, typer.Argument(metavar="TRIAL", help="Id of a trial, or its beginning.")]
+Settings = Annotated[
+    list[str],
+    typer.Option(
+        "--set",
+        default_factory=list,
+        show_default=False,
+        help="A change of the evaluation, as evaluation.trace=exact.",
+    ),
+]
+BackendName = Annotated[
+    str | None, typer.Option("--backend", help="Who computes; default the one that trained.")
+]
 Rerun = Annotated[bool, typer.Option("--rerun", help="Run finished trials again.")]
 
 
@@ -227,6 +240,74 @@ def _evaluate(
 
     code = evaluate(trials, root, settings, Execution(executor.value), say=_print)
     raise typer.Exit(code)
+
+
+@app.command("density")
+def _density(
+    trial: TrialId,
+    points: Annotated[Path, typer.Argument(help="Your points: a .csv, .npz or .parquet file.")],
+    settings: Settings,
+    root: Root = DEFAULT_ROOT,
+    out: Annotated[
+        Path | None, typer.Option(help="A .csv, .npz or .parquet file for the values.")
+    ] = None,
+    backend: BackendName = None,
+    draws: Annotated[
+        int, typer.Option(min=1, help="Draws of the posterior, for the bound of an autoencoder.")
+    ] = 1,
+) -> None:
+    """Compute log p of points of your own under a trained model, in nats.
+
+    Without --out the values are printed, one a line.
+    """
+    from harness.commands.density import density
+    from harness.commands.views import density_text
+
+    found = density(trial, points, root, settings=settings, backend=backend, draws=draws, out=out)
+    if out is None:
+        _print("\n".join(f"{value:.17g}" for value in found.values))
+    else:
+        _print(f"{density_text(found)}\nwritten: {out}")
+
+
+@app.command("sample")
+def _sample(
+    trial: TrialId,
+    out: Annotated[Path, typer.Option(help="A .csv, .npz or .parquet file for the samples.")],
+    settings: Settings,
+    root: Root = DEFAULT_ROOT,
+    count: Annotated[int, typer.Option("-n", min=0, help="How many.")] = 1000,
+    seed: Annotated[int, typer.Option(min=0, help="Equal seeds give equal samples.")] = 0,
+    backend: BackendName = None,
+) -> None:
+    """Draw samples from a trained model, with their log p."""
+    from harness.commands.density import sample
+    from harness.commands.views import density_text
+
+    found = sample(trial, count, out, root, seed=seed, settings=settings, backend=backend)
+    lines = [] if found is None else [density_text(found)]
+    _print("\n".join([*lines, f"written: {out}"]))
+
+
+@app.command("script")
+def _script(
+    trial: TrialId,
+    root: Root = DEFAULT_ROOT,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="Folder for mwe.py and its arrays; default: print, arrays in the root."),
+    ] = None,
+    backend: BackendName = None,
+) -> None:
+    """Print a trial's test as a script of at most 50 lines that does without the harness.
+
+    It computes the recorded number by torchdiffeq or diffrax alone: what a maintainer of these
+    libraries needs when numbers differ.
+    """
+    from harness.commands.script import script
+
+    text = script(trial, root, out=out, backend=backend)
+    _print(text.rstrip() if out is None else f"written: {out / 'mwe.py'}")
 
 
 @app.command("list")

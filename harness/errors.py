@@ -2,6 +2,7 @@
 
 HarnessError                 anything a user can mend; shown without a traceback
 ├── InputError               invalid input: suite, filter, command line (exit code 2)
+│   └── AnswerError          a trained model cannot give what it was asked for
 ├── BackendError             a backend is missing or broke its contract
 │   └── BackendNotInstalled  with the pip command that installs it (exit code 2)
 ├── DataError                a dataset is absent, incomplete or corrupt
@@ -18,6 +19,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 __all__ = [
+    "AnswerError",
     "BackendError",
     "BackendNotInstalled",
     "DataError",
@@ -91,6 +93,10 @@ class InputError(HarnessError):
     def __init__(self, problems: Sequence[Problem]) -> None:
         self.problems = tuple(problems)
         super().__init__("\n".join(str(problem) for problem in self.problems))
+
+
+class AnswerError(InputError):
+    """A trained model cannot give what it was asked for."""
 
 
 class BackendError(HarnessError):

@@ -232,13 +232,22 @@ class Model(abc.ABC):
         """Computes per-example quantities; changes no state."""
 
     @abc.abstractmethod
-    def sample(self, batch: Batch, control: Control) -> EvaluationReport:
+    def sample(self, batch: Batch, control: Control, *, density: bool = False) -> EvaluationReport:
         """Maps `batch.noise['base']` [n, *event_shape] backwards through the flow.
 
+        Arguments:
+            batch: The base sample, and with `density` the probes of the trace.
+            control: Solver, and with `density` the trace.
+            density: Carry the log-density along, from that of the base sample.
+
         Returns:
-            A report with the quantity `sample` [n, *event_shape]; the log-density is not
-            integrated, and the error norm is over z alone. An autoencoder decodes its base sample
-            [n, latent] as in `reconstruct`; its flow, a posterior, takes no part.
+            A report with the quantity `sample` [n, *event_shape], and with `density` `log_prob`
+            [n]. Without, the log-density is not integrated, and the error norm is over z alone.
+            An autoencoder decodes its base sample [n, latent] as in `reconstruct`; its flow, a
+            posterior, takes no part.
+
+        Raises:
+            BackendError: `density` of an autoencoder, whose samples have none.
         """
 
     @abc.abstractmethod

@@ -123,17 +123,17 @@ def transforms(model: ModelSpec, event_shape: Shape) -> tuple[Transform, ...]:
         raise BackendError(
             f"a convolutional model needs data of shape (channels, height, width), not {shape}"
         )
-    found: list[Transform] = []
+    chain: list[Transform] = []
     blocks, norms = itertools.count(), itertools.count()
 
     def stack() -> None:
         for _ in range(model.blocks):
-            found.append(Block(next(blocks), shape, _layers(model, shape)))
+            chain.append(Block(next(blocks), shape, _layers(model, shape)))
             if model.batch_norm:
-                found.append(Norm(next(norms), shape))
+                chain.append(Norm(next(norms), shape))
 
     if model.batch_norm:
-        found.append(Norm(next(norms), shape))
+        chain.append(Norm(next(norms), shape))
     for _ in range(model.scales - 1):
         channels, height, width = shape
         if height % 2 or width % 2:
@@ -142,13 +142,13 @@ def transforms(model: ModelSpec, event_shape: Shape) -> tuple[Transform, ...]:
                 f"times; {event_shape[1]}x{event_shape[2]} comes down to {height}x{width}"
             )
         stack()
-        found.append(Squeeze(shape))
+        chain.append(Squeeze(shape))
         shape = (4 * channels, height // 2, width // 2)
         stack()
-        found.append(FactorOut(shape))
+        chain.append(FactorOut(shape))
         shape = (2 * channels, height // 2, width // 2)
     stack()
-    return tuple(found)
+    return tuple(chain)
 
 
 def _layers(model: ModelSpec, shape: Shape) -> tuple[LayerShape, ...]:

@@ -22,7 +22,7 @@ from harness.suites.axes import merge, read_axis
 from harness.suites.combinations import check_combinations
 from harness.trial import AXES, Evaluation, Trial, encode
 
-__all__ = ["evaluate", "rescored"]
+__all__ = ["evaluate", "reevaluated", "rescored"]
 
 
 def evaluate(
@@ -62,6 +62,15 @@ def evaluate(
         return INTERRUPTED
     say("\n\n".join(evaluation_text(show(each.trial.id, root)) for each in planned))
     return outcome(plan, root).exit_code
+
+
+def reevaluated(record: TrialRecord, settings: Sequence[str]) -> Evaluation:
+    """The evaluation of a trial with some settings changed; none leave it as it is.
+
+    Raises:
+        InputError: A setting is no setting of an evaluation, or has a wrong value.
+    """
+    return rescored(record, settings).evaluation if settings else record.trial.evaluation
 
 
 def rescored(record: TrialRecord, settings: Sequence[str]) -> Trial:

@@ -7,8 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from harness.errors import InputError, Problem
-from harness.records.folder import TrialFolder, trial_ids
+from harness.records.folder import find_trial
 from harness.specs.resources import Resources
 from harness.trial import Trial
 
@@ -43,20 +42,6 @@ def show(trial_id: str, root: Path) -> TrialRecord:
         InputError: No trial, or more than one, has an id that begins so.
         RecordError: The record is damaged.
     """
-    matches = [name for name in trial_ids(root) if name.startswith(trial_id)]
-    if not matches:
-        raise InputError(
-            [
-                Problem(
-                    trial_id,
-                    f"no record of this trial under {root / 'trials'}",
-                    fix="`harness status SUITE` lists the trials of a suite; --root names another "
-                    "run root",
-                )
-            ]
-        )
-    if len(matches) > 1:
-        raise InputError([Problem(trial_id, "several trials begin so", known=tuple(matches))])
-    found = TrialFolder(root, matches[0])
+    found = find_trial(root, trial_id)
     trial, resources = found.read_spec()
     return TrialRecord(trial, resources, found.suites(), found.read_result())

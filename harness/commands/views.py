@@ -8,7 +8,7 @@ import json
 import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from harness.commands.doctor import Check
 from harness.commands.outcome import Failure, Outcome
@@ -20,9 +20,14 @@ from harness.suites.catalogue import DataFacts, Entry
 from harness.text import columns, counted
 from harness.trial import encode
 
+if TYPE_CHECKING:
+    # It is heavy, and most commands print something lighter.
+    from harness.commands.density import Density
+
 __all__ = [
     "catalogue_text",
     "data_text",
+    "density_text",
     "doctor_text",
     "outcome_text",
     "rerun_command",
@@ -90,6 +95,22 @@ def evaluation_text(found: TrialRecord) -> str:
     if by:
         head.append(("trained by", str(by["trial_id"])))
     return "\n\n".join(filter(None, (columns(head), columns(_metric_rows(result)))))
+
+
+def density_text(found: Density) -> str:
+    """The trial, how many points, their mean log p, and what a point is."""
+    mean = f"{found.mean:.6g}"
+    if found.sem is not None:
+        mean += f" ± {found.sem:.2g} (standard error)"
+    return columns(
+        [
+            ("trial", found.trial_id),
+            ("points", f"{len(found.values):,}"),
+            (f"mean {found.name}", f"{mean} nats"),
+            ("evaluations", f"{found.evaluations:,}"),
+            ("space", found.space),
+        ]
+    )
 
 
 def _metric_rows(result: Mapping[str, Any]) -> list[tuple[str, str, str | None, str]]:

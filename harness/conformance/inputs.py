@@ -89,12 +89,14 @@ def gradient_of(state: Mapping[str, Array]) -> dict[str, Float]:
     }
 
 
-def agree(found: Array | float, expected: Array | float, tolerance: float, what: str = "") -> None:
+def agree(
+    actual: Array | float, expected: Array | float, tolerance: float, what: str = ""
+) -> None:
     """Asserts equality up to a tolerance, absolute below 1 and relative to the largest above."""
     expected = np.asarray(expected)
     scale = max(1.0, float(np.max(np.abs(expected), initial=0.0)))
-    found = np.asarray(found).reshape(expected.shape)
-    error = float(np.max(np.abs(found - expected), initial=0.0)) / scale
+    actual = np.asarray(actual).reshape(expected.shape)
+    error = float(np.max(np.abs(actual - expected), initial=0.0)) / scale
     assert error <= tolerance, f"{what} differs by {error:.1e}, more than {tolerance:.0e}"
 
 
@@ -121,9 +123,9 @@ def check_gradient(
         }
         length = math.sqrt(sum(float(np.sum(value**2)) for value in direction.values()))
         direction = {name: value / length for name, value in direction.items()}
-        found = sum(float(np.sum(gradient[name] * direction[name])) for name in gradient)
+        slope = sum(float(np.sum(gradient[name] * direction[name])) for name in gradient)
         expected = oracle.derivative(arrays, *inputs, direction, at, h)
-        error = abs(found - expected) / norm
+        error = abs(slope - expected) / norm
         assert error <= tolerance, f"gradient differs by {error:.1e}, more than {tolerance:.0e}"
 
 
@@ -152,6 +154,6 @@ def check_training_step(
     for name, value in run.buffers.items():
         agree(after[name], value, tolerance, name)
     if gradient is not None:
-        found = gradient_of(model.state())
-        check_gradient(found, oracle, arrays, (batch, control), run, gradient, seeds=(0, 1))
+        computed = gradient_of(model.state())
+        check_gradient(computed, oracle, arrays, (batch, control), run, gradient, seeds=(0, 1))
     return run

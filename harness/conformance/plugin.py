@@ -97,12 +97,12 @@ def backend(request: pytest.FixtureRequest) -> Backend:
     if not name:
         pytest.exit("the conformance kit needs --backend NAME", returncode=2)
     try:
-        found = get_backend(name)
-        require(found)
+        backend = get_backend(name)
+        require(backend)
     except HarnessError as error:
         pytest.exit(str(error), returncode=2)
-    found.prepare(make_trial(covering_cases()[0], name), 1)
-    return found
+    backend.prepare(make_trial(covering_cases()[0], name), 1)
+    return backend
 
 
 def open_or_skip(backend: Backend, trial: Trial, config: pytest.Config) -> Model:

@@ -61,17 +61,17 @@ ENGINES: list[tuple[Any, float]] = [
 def test_the_library_engine_equals_the_native_one(
     solver: SolverSpec, tolerance: float, backend: Backend, open_model: OpenModel
 ) -> None:
-    found = []
+    runs = []
     for engine in ("native", "library"):
         trial = replace(make_trial(CASE, backend.name), solver=solver, engine=engine)
         model = open_model(trial)
         report = take_step(model, *inputs(trial))
-        found.append((report.loss, gradient_of(model.state())))
-    agree(found[1][0], found[0][0], tolerance, "loss")
-    assert found[0][1].keys() == found[1][1].keys()
-    for name, value in found[0][1].items():
+        runs.append((report.loss, gradient_of(model.state())))
+    agree(runs[1][0], runs[0][0], tolerance, "loss")
+    assert runs[0][1].keys() == runs[1][1].keys()
+    for name, value in runs[0][1].items():
         assert np.any(value), name
-        agree(found[1][1][name], value, tolerance, name)
+        agree(runs[1][1][name], value, tolerance, name)
 
 
 def test_supports_imports_no_framework(backend: Backend) -> None:

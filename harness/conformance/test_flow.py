@@ -64,10 +64,14 @@ def test_sample_inverts_encode(name: str, backend: Backend, open_model: OpenMode
     model = open_model(trial)
     batch, control = inputs(trial, "evaluate")
     z = evaluate(model, batch, control, "encode").values["encode"]
-    report = model.sample(Batch(batch.x[:0], {"base": z}), control)
-    assert report.failure is None
-    # Two solves at tolerance 1e-9 and the growth of their errors.
-    np.testing.assert_allclose(report.values["sample"], batch.x, atol=1e-7)
+    log_prob = evaluate(model, batch, control, "log_prob").values["log_prob"]
+    for density in (False, True):
+        report = model.sample(Batch(batch.x[:0], {"base": z}), control, density=density)
+        assert report.failure is None
+        # Two solves at tolerance 1e-9 and the growth of their errors.
+        np.testing.assert_allclose(report.values["sample"], batch.x, atol=1e-7)
+        assert ("log_prob" in report.values) == density
+    np.testing.assert_allclose(report.values["log_prob"], log_prob, atol=1e-7)
 
 
 def test_density_integrates_to_one(backend: Backend, open_model: OpenModel) -> None:
@@ -119,11 +123,11 @@ def test_rows_do_not_see_each_other_under_fixed_steps(
 def test_the_seed_decides(backend: Backend, open_model: OpenModel) -> None:
     """Equal trials give equal numbers, another seed others; what one model did changes nothing."""
     trial = make_trial(FIXED, backend.name)
-    found = []
+    outcomes = []
     for seed in (5, 5, 6):
         own = replace(trial, seed=seed)
         model = open_model(own)
         losses = [model.train_step(*inputs(own, step=k)).fetch().loss for k in range(2)]
-        found.append((losses, model.arrays()["block0/layer0/weight"].tobytes()))
-    assert found[0] == found[1]
-    assert found[0][0][0] != found[2][0][0]
+        outcomes.append((losses, model.arrays()["block0/layer0/weight"].tobytes()))
+    assert outcomes[0] == outcomes[1]
+    assert outcomes[0][0][0] != outcomes[2][0][0]

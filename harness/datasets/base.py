@@ -19,6 +19,7 @@ from harness.trial import Training
 __all__ = [
     "SPLITS",
     "Batching",
+    "DataSpace",
     "Dataset",
     "Declaration",
     "Float",
@@ -30,6 +31,7 @@ __all__ = [
     "piece",
 ]
 
+Array = npt.NDArray[Any]
 Float = npt.NDArray[np.float64]
 Split = Literal["train", "val", "test"]
 SPLITS: tuple[Split, ...] = typing.get_args(Split)
@@ -105,6 +107,38 @@ class Rows:
     log_volume: Float
 
 
+@dataclass(frozen=True)
+class DataSpace:
+    """The space of data, and the map between it and that of a model; the identity by default.
+
+    Arguments:
+        text: What the numbers of a row are, for people.
+        low: Every value is larger, or equal where `closed`.
+        high: Every value is smaller, or equal where `closed`.
+        closed: The ends belong to it.
+        levels: Values are k / (levels - 1) alone; None: all between the ends.
+    """
+
+    text: str
+    low: float = -math.inf
+    high: float = math.inf
+    closed: bool = False
+    levels: int | None = None
+
+    def rows(self, data: Array) -> Rows:
+        """The rows of a model, and log |det dx_model/dx_data|.
+
+        Arguments:
+            data: [n, *event_shape]. Where data are dequantised, whole numbers (of an integer
+                type) get their noise here, the same in every call.
+        """
+        return Rows(data.astype(np.float64), np.zeros(len(data)))
+
+    def data(self, x: Float) -> Float:
+        """The inverse; nothing is clipped."""
+        return x
+
+
 class Dataset(abc.ABC):
     """A loaded dataset.
 
@@ -165,6 +199,11 @@ class Dataset(abc.ABC):
         """Maps model space back to data space, for pictures."""
         return x
 
+    @property
+    def space(self) -> DataSpace:
+        """The space in which a trained model speaks of data."""
+        return DataSpace("rows as the dataset has them; those of the tables are standardised")
+
 
 class Loader(abc.ABC):
     """Declares and loads one dataset.
@@ -184,9 +223,6 @@ class Loader(abc.ABC):
         Raises:
             DataError: A file is absent, incomplete or corrupt; the message says how to mend it.
         """
-
-
-Array = npt.NDArray[Any]
 
 
 Parts: TypeAlias = Mapping[str, Array]

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import abc
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from harness.datasets.base import Float, Rows
+from harness.datasets.base import DataSpace, Float, Rows
 from harness.interface import Likelihood
 from harness.streams.elementary import IN_CACHE, log
+from harness.streams.stream import Stream
 
 __all__ = ["Binarised", "Encoding", "Levels", "Logit"]
 
@@ -39,6 +40,11 @@ class Encoding(abc.ABC):
     def to_data(self, x: Float) -> Float:
         """Maps rows back to pixels, for pictures."""
         return x
+
+    @property
+    @abc.abstractmethod
+    def space(self) -> DataSpace:
+        """The space in which a trained model speaks of pixels."""
 
 
 @dataclass(frozen=True)
@@ -86,9 +92,23 @@ class Logit(Encoding):
 
         What lies beyond the range of the data is clipped to it.
         """
+        return np.clip(self.inverse(x), 0.0, self.levels)
+
+    def inverse(self, x: Float) -> Float:
+        """Inverts the logit; a model may leave the range of the data by the margin."""
         s = 0.5 * (1.0 + np.tanh(0.5 * x))
         v: Float = self.levels * (s - self.alpha) / (1.0 - 2.0 * self.alpha)
-        return np.clip(v, 0.0, self.levels)
+        return v
+
+    @property
+    def space(self) -> DataSpace:
+        """The dequantised pixels v, with the margin of the logit around them."""
+        margin = self.alpha * self.levels / (1.0 - 2.0 * self.alpha)
+        text = (
+            f"pixels from 0 to {self.levels}, a level of 0..{self.levels - 1} plus uniform noise; "
+            "densities are of one unit a level"
+        )
+        return _Dequantised(text, -margin, self.levels + margin, encoding=self)
 
 
 @dataclass(frozen=True)
@@ -112,6 +132,11 @@ class Levels(Encoding):
         """The pixels in [0, 1]."""
         return Rows(pixels.astype(np.float64) / (self.levels - 1), np.zeros(len(pixels)))
 
+    @property
+    def space(self) -> DataSpace:
+        """The pixels in [0, 1]."""
+        return _levels(self.levels)
+
 
 @dataclass(frozen=True)
 class Binarised(Encoding):
@@ -131,3 +156,31 @@ class Binarised(Encoding):
         """Zeros and ones."""
         ones = uniforms < pixels.astype(np.float64) / self.scale
         return Rows(ones.astype(np.float64), np.zeros(len(pixels)))
+
+    @property
+    def space(self) -> DataSpace:
+        """The binary pixels."""
+        return _levels(2)
+
+
+@dataclass(frozen=True)
+class _Dequantised(DataSpace):
+    """The pixels before a logit."""
+
+    encoding: Logit = field(kw_only=True)
+
+    def rows(self, data: Pixels) -> Rows:
+        """See `DataSpace.rows`."""
+        noise = np.zeros(data.shape)
+        if data.dtype.kind in "iu":
+            noise = Stream(0, "data/dequantise/points").uniform(data.shape)
+        return self.encoding.rows(data, noise)
+
+    def data(self, x: Float) -> Float:
+        """See `DataSpace.data`."""
+        return self.encoding.inverse(x)
+
+
+def _levels(count: int) -> DataSpace:
+    text = "pixels 0 or 1" if count == 2 else f"pixels k / {count - 1} for the levels k"
+    return DataSpace(text, 0.0, 1.0, closed=True, levels=count)

@@ -59,8 +59,8 @@ def cache_dir() -> Path:
     """
     if value := os.environ.get(caches.CACHE_DIR):
         return _expanded(caches.CACHE_DIR, value)
-    found = caches.cache_dir()
-    return found if found and _may_be_written(found) else Path(_passing_folder().name)
+    folder = caches.cache_dir()
+    return folder if folder and _may_be_written(folder) else Path(_passing_folder().name)
 
 
 @functools.cache
@@ -124,10 +124,10 @@ def verify(dataset: str, file: str, path: Path, checksum: str) -> None:
     """
     kind, _, pinned = checksum.partition(":")
     algorithm, name = _CHECKSUMS[kind]
-    found = _hashed(path, algorithm, git=kind == "git")
-    if found != pinned:
+    digest = _hashed(path, algorithm, git=kind == "git")
+    if digest != pinned:
         raise DataError(
-            f"dataset '{dataset}': {file} has {name} {found[:16]}..., expected "
+            f"dataset '{dataset}': {file} has {name} {digest[:16]}..., expected "
             f"{pinned[:16]}...; it is incomplete or another version, fetch it again"
         )
 

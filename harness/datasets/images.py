@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from harness.datasets.arrays import epoch_indices
-from harness.datasets.base import Batching, Dataset, Float, Rows, Split, piece
+from harness.datasets.base import Batching, Dataset, DataSpace, Float, Rows, Split, piece
 from harness.datasets.encodings import Encoding
 from harness.interface import DataInfo
 from harness.streams.stream import Stream
@@ -81,6 +81,11 @@ class ImageDataset(Dataset):
     def to_data(self, x: Float) -> Float:
         """Maps rows back to pixels."""
         return self.encoding.to_data(x)
+
+    @property
+    def space(self) -> DataSpace:
+        """That of the pixels."""
+        return self.encoding.space
 
     def _fixed(self, split: Split, start: int, stop: int) -> Rows:
         uniforms = [np.empty((0, *self.info.event_shape))]

@@ -51,7 +51,7 @@ class Gaussian:
         # What the ridge added, times what a dependence multiplies it by.
         added = 100.0 * self.ridge * float(np.mean(variances))
         without = left <= np.maximum(added, 1e-12 * variances)
-        return [column for column, found in enumerate(without.tolist()) if found]
+        return [column for column, dependent in enumerate(without.tolist()) if dependent]
 
     def log_prob(self, x: Float) -> Float:
         """Log-density of rows [n, ...] in nats, [n]."""
@@ -125,8 +125,8 @@ def remembered_gaussian_nll(
     Raises:
         DataError: The rows are discrete.
     """
-    found = remembered_baseline(dataset, digest, rows_limit)
-    return found.nll, found.rows
+    baseline = remembered_baseline(dataset, digest, rows_limit)
+    return baseline.nll, baseline.rows
 
 
 def remembered_baseline(dataset: Dataset, digest: str, rows_limit: int | None = None) -> Baseline:
@@ -137,11 +137,11 @@ def remembered_baseline(dataset: Dataset, digest: str, rows_limit: int | None = 
         known = json.loads(note.read_bytes())
         dependent = tuple(int(column) for column in known["dependent"])
         return Baseline(float(known["nll"]), int(known["rows"]), dependent)
-    found = _baseline(dataset, rows_limit)
-    text = json.dumps(found._asdict()).encode()
+    baseline = _baseline(dataset, rows_limit)
+    text = json.dumps(baseline._asdict()).encode()
     with suppress(OSError):
         publish(note, lambda file: file.write(text))
-    return found
+    return baseline
 
 
 def gaussian_nll(dataset: Dataset, rows_limit: int | None = None) -> tuple[float, int]:
@@ -160,8 +160,8 @@ def gaussian_nll(dataset: Dataset, rows_limit: int | None = None) -> tuple[float
     Raises:
         DataError: The rows are discrete: a density on them has no upper bound.
     """
-    found = _baseline(dataset, rows_limit)
-    return found.nll, found.rows
+    baseline = _baseline(dataset, rows_limit)
+    return baseline.nll, baseline.rows
 
 
 def _baseline(dataset: Dataset, rows_limit: int | None) -> Baseline:

@@ -50,9 +50,9 @@ def protocol_cost(wanted: SampleMetrics, dimension: int, test_rows: int | None =
     """
     planned = planned_rows(wanted, dimension, test_rows)
     rows = max(planned.values())
-    found = [cost(name, count, dimension, wanted.samplings + 1) for name, count in planned.items()]
+    costs = [cost(name, count, dimension, wanted.samplings + 1) for name, count in planned.items()]
     sets = 2 * 8 * rows * dimension
-    return Cost(sum(each.seconds for each in found), sets + max(each.bytes for each in found))
+    return Cost(sum(each.seconds for each in costs), sets + max(each.bytes for each in costs))
 
 
 def distances(
@@ -72,11 +72,11 @@ def distances(
     Raises:
         MetricError: A sample is not finite, or a library is missing.
     """
-    found = {}
+    values = {}
     for name, rows in planned.items():
         check()
-        found[name] = ROW_METRICS[name](samples[:rows], references[:rows])
-    return found
+        values[name] = ROW_METRICS[name](samples[:rows], references[:rows])
+    return values
 
 
 def floor_entries(

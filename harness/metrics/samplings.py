@@ -78,18 +78,18 @@ class Samplings:
             By name: `value`, `unit`, and `n`, here the number of samplings; means have `sd`, the
             standard deviation over samplings, if there are two or more.
         """
-        found: dict[str, dict[str, float | int | str]] = {}
+        metrics: dict[str, dict[str, float | int | str]] = {}
         for name, values in sorted(self._values.items()):
             summary = summarize(values)
             if summary is None:
                 continue
             unit = DEFINITIONS[name].unit
-            found[name] = {"value": summary.mean, "unit": unit, "n": summary.n}
+            metrics[name] = {"value": summary.mean, "unit": unit, "n": summary.n}
             if summary.sd is not None:
-                found[name]["sd"] = summary.sd
+                metrics[name]["sd"] = summary.sd
             if name in MINIMA:
-                found[MINIMA[name]] = {"value": summary.low, "unit": unit, "n": summary.n}
-        return found
+                metrics[MINIMA[name]] = {"value": summary.low, "unit": unit, "n": summary.n}
+        return metrics
 
     def state(self) -> dict[str, Float]:
         """All of it as plain arrays, for a checkpoint."""
@@ -102,11 +102,11 @@ class Samplings:
         Raises:
             ValueError: The arrays do not belong together.
         """
-        found = cls()
+        samplings = cls()
         own = {n.removeprefix(_PREFIX): a for n, a in arrays.items() if n.startswith(_PREFIX)}
         lengths = {len(array) for array in own.values()}
         if len(lengths) > 1:
             raise ValueError(f"samplings of different lengths: {sorted(lengths)}")
         for row in range(lengths.pop() if lengths else 0):
-            found.add({name: float(array[row]) for name, array in own.items()})
-        return found
+            samplings.add({name: float(array[row]) for name, array in own.items()})
+        return samplings

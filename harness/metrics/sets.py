@@ -59,8 +59,8 @@ def nearest(points: Float, among: Float) -> tuple[npt.NDArray[np.int64], Float]:
     else:
         pairwise = importlib.import_module("sklearn.metrics")
         centre = among.mean(axis=0)
-        found = pairwise.pairwise_distances_argmin(points - centre, among - centre)
-        index = np.asarray(found, np.int64)
+        nearest = pairwise.pairwise_distances_argmin(points - centre, among - centre)
+        index = np.asarray(nearest, np.int64)
     squared = np.empty(len(points))
     for rows in row_blocks(len(points), points.shape[1]):
         difference = points[rows] - among[index[rows]]

@@ -243,7 +243,7 @@ def _fields(kind: Any, path: Sequence[str]) -> list[str]:  # noqa: ANN401
     kinds = _dataclasses(kind)
     for key in path:
         hints = [typing.get_type_hints(each) for each in kinds]
-        kinds = [found for hint in hints if key in hint for found in _dataclasses(hint[key])]
+        kinds = [member for hint in hints if key in hint for member in _dataclasses(hint[key])]
     return list(dict.fromkeys(field.name for each in kinds for field in dataclasses.fields(each)))
 
 
@@ -251,7 +251,7 @@ def _dataclasses(kind: Any) -> list[type]:  # noqa: ANN401
     """The dataclasses in an annotation: itself, members of a union, items of a tuple."""
     if dataclasses.is_dataclass(kind):
         return [kind] if isinstance(kind, type) else []
-    return [found for part in typing.get_args(kind) for found in _dataclasses(part)]
+    return [member for part in typing.get_args(kind) for member in _dataclasses(part)]
 
 
 def _is_number(text: str) -> bool:

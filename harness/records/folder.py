@@ -20,7 +20,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from harness.errors import RecordError
+from harness.errors import InputError, Problem, RecordError
 from harness.records.files import commit, dumps, replace, set_aside, storing
 from harness.records.readers import SCHEMA_VERSION, read_result, read_spec, read_suites
 from harness.specs.resources import Resources
@@ -31,6 +31,7 @@ __all__ = [
     "Damaged",
     "Record",
     "TrialFolder",
+    "find_trial",
     "ids_under",
     "read_records",
     "trial_ids",
@@ -178,6 +179,34 @@ def trial_ids(root: Path) -> list[str]:
         RecordError: The folder cannot be read.
     """
     return ids_under(root / "trials")
+
+
+def find_trial(root: Path, beginning: str) -> TrialFolder:
+    """The folder of one trial.
+
+    Arguments:
+        root: The run root.
+        beginning: The id, or a beginning of it that no other trial shares.
+
+    Raises:
+        InputError: No trial, or more than one, has an id that begins so.
+        RecordError: The folder of trials cannot be read.
+    """
+    matches = [name for name in trial_ids(root) if name.startswith(beginning)]
+    if len(matches) == 1:
+        return TrialFolder(root, matches[0])
+    if matches:
+        raise InputError([Problem(beginning, "several trials begin so", known=tuple(matches))])
+    raise InputError(
+        [
+            Problem(
+                beginning,
+                f"no record of this trial under {root / 'trials'}",
+                fix="`harness status SUITE` lists the trials of a suite; --root names another "
+                "run root",
+            )
+        ]
+    )
 
 
 def ids_under(folder: Path) -> list[str]:

@@ -67,8 +67,8 @@ def data(name: str) -> DataFacts:
 
     declared, dataset = datasets.declare(name), datasets.load(name)
     density = dataset.info.likelihood == "density"
-    found = remembered_baseline(dataset, declared.digest) if density else None
-    nll = None if found is None or found.dependent else found.nll
+    baseline = remembered_baseline(dataset, declared.digest) if density else None
+    nll = None if baseline is None or baseline.dependent else baseline.nll
     shape = dataset.info.event_shape
     return DataFacts(
         name=name,
@@ -77,11 +77,11 @@ def data(name: str) -> DataFacts:
         event_shape=shape,
         sizes={str(split): count for split, count in dataset.sizes().items()},
         gaussian_nll=nll,
-        gaussian_rows=found.rows if found else 0,
+        gaussian_rows=baseline.rows if baseline else 0,
         gaussian_bits_per_dim=(
             None if nll is None or not dataset.bits_per_dim else bits_per_dim(nll, shape)
         ),
-        degenerate=found.dependent if found else (),
+        degenerate=baseline.dependent if baseline else (),
     )
 
 

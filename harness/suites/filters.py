@@ -159,9 +159,9 @@ class _Parser:
         return _comparison(token)
 
     def _accept(self, kind: str) -> bool:
-        found = self._next < len(self._tokens) and self._tokens[self._next].kind == kind
-        self._next += found
-        return found
+        matches = self._next < len(self._tokens) and self._tokens[self._next].kind == kind
+        self._next += matches
+        return matches
 
     def _error(
         self,

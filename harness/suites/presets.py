@@ -143,7 +143,7 @@ def preset(protocol: str | None, kind: DataKind) -> Preset:
     if protocol is None:
         return {}
     layers = (_COMMON, _BY_KIND[kind], *([_RELEASED[kind]] if protocol == "released-code" else []))
-    found: Preset = {}
+    defaults: Preset = {}
     for layer in layers:
-        found = overlay(found, layer)
-    return found
+        defaults = overlay(defaults, layer)
+    return defaults

@@ -63,13 +63,13 @@ def _axis(axis: str) -> Schema:
         case "regularizer":
             return {"anyOf": [{"const": "none"}, _of(VALUES[axis])]}
         case "evaluation":
-            found = _of(VALUES[axis])
+            schema = _of(VALUES[axis])
             # What may be written for a solver is more, and less, than its dataclasses can hold.
-            found["properties"]["solver"] = {
+            schema["properties"]["solver"] = {
                 "anyOf": [_axis("solver"), {"type": "null"}],
                 "default": None,
             }
-            return found
+            return schema
         case _:
             return _of(VALUES[axis])
 
@@ -94,9 +94,9 @@ def _gate() -> Schema:
 
 def _of(kind: Any) -> Schema:  # noqa: ANN401
     """The schema of an annotation, its definitions written out in place."""
-    found: Schema = TypeAdapter(kind).json_schema()
-    definitions = found.pop("$defs", {})
-    resolved: Schema = _inline(found, definitions)
+    schema: Schema = TypeAdapter(kind).json_schema()
+    definitions = schema.pop("$defs", {})
+    resolved: Schema = _inline(schema, definitions)
     return resolved
 
 

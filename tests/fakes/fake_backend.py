@@ -138,14 +138,16 @@ class _FakeModel(Model):
         if quantities == ("reconstruct",):
             shift = np.mean(batch.noise["posterior"], axis=-1).reshape(-1, 1, 1, 1)
             return EvaluationReport({"reconstruct": batch.x + 0.01 * shift}, Nfe((8,)))
-        log_prob = self._transform(batch.x)[1]
+        z, log_prob = self._transform(batch.x)
+        if quantities == ("encode",):
+            return EvaluationReport({"encode": z}, Nfe((8,)))
         if quantities == ("log_prob",):
             return EvaluationReport({"log_prob": log_prob}, Nfe((8,)))
         noise = np.mean(batch.noise["posterior"], axis=-1)
         terms = {"elbo_terms/reconstruction": -log_prob, "elbo_terms/kl": noise * noise}
         return EvaluationReport(terms, Nfe((8,)))
 
-    def sample(self, batch: Batch, control: Control) -> EvaluationReport:
+    def sample(self, batch: Batch, control: Control, *, density: bool = False) -> EvaluationReport:
         base = batch.noise["base"]
         if len(base) == self._behaviour.get("nan_in_sampling_of"):
             base = np.where(np.arange(len(base))[:, None] < 3, np.nan, base)
@@ -153,7 +155,10 @@ class _FakeModel(Model):
             # The latent of an autoencoder; every image is the mean.
             base = np.zeros((len(base), *self._arrays["m"].shape), base.dtype)
         x = base * np.exp(self._arrays["s"]) + self._arrays["m"]
-        return EvaluationReport({"sample": x}, Nfe((9,)))
+        values = {"sample": x}
+        if density:
+            values["log_prob"] = self._transform(x)[1]
+        return EvaluationReport(values, Nfe((9,)))
 
     def synchronize(self) -> None:
         return

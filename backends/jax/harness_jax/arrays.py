@@ -86,13 +86,13 @@ class Stack:
 
     def get(self, stacked: Mapping[str, jax.Array], prefix: str = "") -> Arrays:
         """Returns copies under `<prefix><portable name>`."""
-        found: Arrays = {}
+        arrays: Arrays = {}
         for name, value in stacked.items():
             host = np.asarray(value)
             parts = self._places[name]
             values = host if self._is_stacked(name) else [host]
-            found |= {f"{prefix}{part}": v.copy() for part, v in zip(parts, values, strict=True)}
-        return found
+            arrays |= {f"{prefix}{part}": v.copy() for part, v in zip(parts, values, strict=True)}
+        return arrays
 
     def _stacked(self, name: str, arrays: Mapping[str, Array]) -> Array:
         parts = [arrays[part] for part in self._places[name]]

@@ -85,10 +85,10 @@ class JaxBackend(Backend):
         if device == "cpu" and trial.precision == "tf32":
             raise BackendError("precision 'tf32' needs a GPU: use 'float32', or run on one")
         try:
-            found = jax.devices(device)
+            devices = jax.devices(device)
         except RuntimeError as error:
             raise BackendError(f"jax finds no device '{device}': {error}") from error
-        return JaxModel(trial, data, found[0], trial.engine)
+        return JaxModel(trial, data, devices[0], trial.engine)
 
 
 _DETERMINISTIC = "--xla_gpu_deterministic_ops"

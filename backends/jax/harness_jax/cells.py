@@ -19,7 +19,14 @@ from harness_jax.runs import Cell
 from harness_jax.solve.blocks import pieces, solve_pieces, solve_whole
 from harness_jax.solve.counts import Stats
 from harness_jax.solve.engines import FirstSteps, How
-from harness_jax.solve.problem import InitialValue, Inputs, Reversed, leaves_for, rates_of
+from harness_jax.solve.problem import (
+    Field,
+    InitialValue,
+    Inputs,
+    Reversed,
+    leaves_for,
+    rates_of,
+)
 from harness_jax.trajectory import distance_to_line
 
 __all__ = ["Carry", "CellInputs", "Cells"]
@@ -102,27 +109,31 @@ class Cells:
         return carry, (stats, buffers)
 
     def backward(
-        self, kind: Cell, z: jax.Array, own: CellInputs
-    ) -> tuple[jax.Array, Stats | None]:
-        """From base towards data, in evaluation."""
+        self, kind: Cell, carry: tuple[jax.Array, jax.Array], own: CellInputs
+    ) -> tuple[tuple[jax.Array, jax.Array], Stats | None]:
+        """From base towards data, in evaluation: the state and what a has lost before and after,
+        and what the solves did.
+        """
         stats = None
-        if kind.norm:
+        z, q = carry
+        if self.model.batch_norm and kind.norm:
             z = denormed(z, own.norm)
+            q = q - normed(z, own.norm, self.model.batch_norm, training=False).a
         if kind.block:
             inputs, fixed, _ = self._inputs(own)
-            field = Reversed(Velocity(self.model, kind.block))
-            q = jnp.zeros((0, len(z)), z.dtype)
+            field = Reversed(self._field(kind.block))
             start = InitialValue(rates_of(field), (z, q), inputs, fixed)
-            z, _, stats = solve_whole(self.how, start, own.first)
-        return z, stats
+            z, q, stats = solve_whole(self.how, start, own.first)
+        return (z, q), stats
+
+    def _field(self, block: Block) -> Field:
+        if self.trace is None:
+            return Velocity(self.model, block)
+        return Augmented(self.model, block, self.trace, self.integrals)
 
     def _block(self, block: Block, carry: Carry, own: CellInputs) -> tuple[Carry, Stats, Buffers]:
         inputs, fixed, buffers = self._inputs(own)
-        field = (
-            Velocity(self.model, block)
-            if self.trace is None
-            else Augmented(self.model, block, self.trace, self.integrals)
-        )
+        field = self._field(block)
         # a goes on; the regularizers of each block are integrated from 0.
         q0 = jnp.concatenate([carry.q[:1], jnp.zeros_like(carry.q[1:])])
         start = InitialValue(

@@ -143,8 +143,8 @@ class Flow:
             if isinstance(part, Run):
                 own = self._inputs(part, arrays, noise, first or FirstSteps(), conditions)
                 forward = partial(cells.forward, part.kind)
-                carry, (found, new) = lax.scan(forward, carry, own)
-                stats += [found] if found is not None else []
+                carry, (gained, new) = lax.scan(forward, carry, own)
+                stats += [gained] if gained is not None else []
                 buffers |= {f"{part.name}/{name}": value for name, value in new.items()}
             elif isinstance(part, Squeeze):
                 carry = carry._replace(z=squeeze(carry.z))
@@ -161,27 +161,45 @@ class Flow:
             a = a + log_volume
         return Terms(z, a, penalties, _joined(stats), buffers)
 
-    def inverse(self, arrays: Stacked, base: jax.Array, how: How) -> tuple[jax.Array, Stats]:
-        """Maps base variables [batch, D] to x [batch, *shape], without the density.
+    def inverse(
+        self,
+        arrays: Stacked,
+        base: jax.Array,
+        noise: Stacked,
+        trace: TraceName | None,
+        how: How,
+    ) -> tuple[jax.Array, jax.Array, Stats]:
+        """Maps base variables [batch, D] to x [batch, *shape].
 
-        The error norm is over the state alone.
+        Arguments:
+            arrays: All arrays, stacked by run.
+            base: The base variables.
+            noise: As in `terms`.
+            trace: How the trace is computed; None for x alone, without the density. The error
+                norm is then over the state alone.
+            how: How each block is solved.
+
+        Returns:
+            x; a as in `Terms`, zero without the density; entries [blocks].
         """
         shapes = [part.shape for part in self.parts if isinstance(part, FactorOut)]
         ends = [sum(math.prod(s) // 2 for s in shapes[: i + 1]) for i in range(len(shapes))]
         *left, x = jnp.split(base, ends, axis=1)
         x = x.reshape(len(base), *self._last_shape())
+        # What a loses on the way back.
+        q = jnp.zeros((0 if trace is None else 1, len(base)), base.dtype)
         stats: list[Stats] = []
         for part in reversed(self.parts):
             if isinstance(part, Run):
-                own = self._inputs(part, arrays, {}, FirstSteps())
-                backward = partial(Cells(self.model, how).backward, part.kind)
-                x, found = lax.scan(backward, x, own, reverse=True)
-                stats = ([found] if found is not None else []) + stats
+                own = self._inputs(part, arrays, noise, FirstSteps())
+                backward = partial(Cells(self.model, how, trace).backward, part.kind)
+                (x, q), gained = lax.scan(backward, (x, q), own, reverse=True)
+                stats = ([gained] if gained is not None else []) + stats
             elif isinstance(part, Squeeze):
                 x = unsqueeze(x)
             else:
                 x = join(x, left.pop())
-        return x, _joined(stats)
+        return x, -q[0] if len(q) else jnp.zeros_like(base[:, 0]), _joined(stats)
 
     def _last_shape(self) -> Shape:
         last = self.parts[-1]

@@ -101,8 +101,8 @@ class JaxModel(Model):
         count = np.asarray(state["adam/count"]).astype(np.int32)
         moments = []
         for prefix in ("adam/m/", "adam/v/"):
-            found = {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}
-            moments.append(self._stack.put(found, trainable=True))
+            moment = {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}
+            moments.append(self._stack.put(moment, trainable=True))
         self._warm = self._warm_steps.load_state(state)
         self._moments = Moments(jax.device_put(count, self._stack.device), *moments)
 
@@ -128,21 +128,24 @@ class JaxModel(Model):
         trace = None if set(quantities) <= {"encode", "reconstruct"} else control.trace
         program = self._jit(evaluate_program, self._how(control), trace, regularize)
         noise = noise_of(self._flow, batch, trace, self._dtype, regularize=regularize)
-        found, terms = program(self._arrays, self._floats(batch.x), noise)
+        evaluated, terms = program(self._arrays, self._floats(batch.x), noise)
         self._precision.of_state(terms.z)
-        wanted = {name: v for name, v in found.items() if name.partition("/")[0] in quantities}
+        wanted = {n: v for n, v in evaluated.items() if n.partition("/")[0] in quantities}
         values, terms = jax.device_get((wanted, terms))
         values |= {f"regularizers/{name}": r for name, r in terms.penalties.items()}
         return evaluation_report(values, terms.stats)
 
-    def sample(self, batch: Batch, control: Control) -> EvaluationReport:
+    def sample(self, batch: Batch, control: Control, *, density: bool = False) -> EvaluationReport:
         """Maps `batch.noise['base']` to data."""
         base = self._floats(drawn(batch, "base"))
         base = base.reshape(len(base), -1)
-        x, stats = self._jit(sample_program, self._how(control))(self._arrays, base)
-        self._precision.of_state(x)
-        x, stats = jax.device_get((x, stats))
-        return evaluation_report({"sample": x}, stats, self._flow.blocks)
+        trace = control.trace if density else None
+        noise = noise_of(self._flow, batch, trace, self._dtype) if density else {}
+        program = self._jit(sample_program, self._how(control), trace)
+        values, stats = program(self._arrays, base, noise)
+        self._precision.of_state(values["sample"])
+        values, stats = jax.device_get((values, stats))
+        return evaluation_report(values, stats, self._flow.blocks)
 
     def synchronize(self) -> None:
         """Waits for the arrays of the last step."""

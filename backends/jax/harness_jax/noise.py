@@ -57,7 +57,7 @@ def noise_of(
             value = np.stack([drawn(batch, f"{kind}/{index}") for index in run.blocks])
             if kind == "probe":
                 shape = block.bottleneck_shape if trace == "bottleneck" else block.shape
-                value = value.reshape(len(value), batch.size, *shape)
+                value = value.reshape(*value.shape[:2], *shape)
             noise[f"{run.name}/{kind}"] = value if value.dtype == np.int8 else value.astype(dtype)
     return noise
 

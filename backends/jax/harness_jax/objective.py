@@ -14,6 +14,7 @@ import jax.numpy as jnp
 
 from harness.architecture.noise import POSTERIOR
 from harness.architecture.transforms import Shape
+from harness.errors import BackendError
 from harness.trial import TraceName
 from harness_jax.autoencoder import Autoencoder, log_normal
 from harness_jax.flow import Flow, Terms, log_standard_normal
@@ -61,8 +62,10 @@ class Objective(Protocol):
         those that need none.
         """
 
-    def sample(self, arrays: Stacked, base: jax.Array, how: How) -> tuple[jax.Array, Stats | None]:
-        """Data from base samples [n, D], [n, *event_shape]."""
+    def sample(
+        self, arrays: Stacked, base: jax.Array, noise: Stacked, options: Options
+    ) -> tuple[Values, Stats | None]:
+        """From base samples [n, D] `sample`, [n, *event_shape], and with a trace `log_prob`."""
 
 
 @dataclass(frozen=True)
@@ -100,10 +103,15 @@ class Density:
             values["log_prob"] = log_standard_normal(terms.z) - terms.a
         return values, terms
 
-    def sample(self, arrays: Stacked, base: jax.Array, how: How) -> tuple[jax.Array, Stats | None]:
-        """See `Objective.sample`; without the density."""
-        x, stats = self.flow.inverse(arrays, base, how)
-        return x.reshape(-1, *self.event_shape), stats
+    def sample(
+        self, arrays: Stacked, base: jax.Array, noise: Stacked, options: Options
+    ) -> tuple[Values, Stats | None]:
+        """See `Objective.sample`."""
+        x, a, stats = self.flow.inverse(arrays, base, noise, options.trace, options.how)
+        values = {"sample": x.reshape(-1, *self.event_shape)}
+        if options.trace is not None:
+            values["log_prob"] = log_standard_normal(base) - a
+        return values, stats
 
     def _rows(self, x: jax.Array) -> jax.Array:
         return x.reshape(len(x), *self.flow.shape)
@@ -142,10 +150,13 @@ class Elbo:
             values = {"reconstruct": values["reconstruct"]}
         return values, terms
 
-    def sample(self, arrays: Stacked, base: jax.Array, how: How) -> tuple[jax.Array, Stats | None]:
+    def sample(
+        self, arrays: Stacked, base: jax.Array, noise: Stacked, options: Options
+    ) -> tuple[Values, Stats | None]:
         """See `Objective.sample`; the flow, a posterior, takes no part."""
-        del how
-        return self.nets.picture(self.nets.decode(arrays, base)), None
+        if options.trace is not None:
+            raise BackendError("samples of an autoencoder have no log-density")
+        return {"sample": self.nets.picture(self.nets.decode(arrays, base))}, None
 
     def _parts(
         self, arrays: Stacked, x: jax.Array, noise: Stacked, options: Options

@@ -32,12 +32,12 @@ class PrecisionCheck:
         if self._done:
             return
         self._done = True
-        found = str(z.dtype)
-        if found == "float32" and _rounds_products():
-            found = "tf32"
-        if found != self._expected:
+        actual = str(z.dtype)
+        if actual == "float32" and _rounds_products():
+            actual = "tf32"
+        if actual != self._expected:
             raise BackendError(
-                f"the trial asks for {self._expected}, but this process computes in {found}"
+                f"the trial asks for {self._expected}, but this process computes in {actual}"
             )
 
 

@@ -142,10 +142,14 @@ def evaluate_program(
 
 
 def sample_program(
-    objective: Objective, how: How
-) -> Callable[..., tuple[jax.Array, Stats | None]]:
-    """The map from base to data as a function of (arrays, base)."""
-    return lambda arrays, base: objective.sample(arrays, base, how)
+    objective: Objective, how: How, trace: TraceName | None
+) -> Callable[..., tuple[Stacked, Stats | None]]:
+    """The map from base to data as a function of (arrays, base, noise); see `Objective.sample`."""
+
+    def sample(arrays: Stacked, base: jax.Array, noise: Stacked) -> tuple[Stacked, Stats | None]:
+        return objective.sample(arrays, base, _floating(noise, base), Options(trace, how))
+
+    return sample
 
 
 def _floating(noise: Stacked, x: jax.Array) -> Stacked:

@@ -69,16 +69,16 @@ def parts(model: ModelSpec, event_shape: Shape) -> tuple[Part, ...]:
     Raises:
         BackendError: The model does not fit data of this shape.
     """
-    found: list[Part] = []
+    chain: list[Part] = []
     cells = _cells(transforms(model, event_shape))
     for kind, group in itertools.groupby(cells, lambda c: c.kind if isinstance(c, Cell) else None):
         if kind is None:
-            found += [part for part in group if not isinstance(part, Cell)]
+            chain += [part for part in group if not isinstance(part, Cell)]
         else:
             equal = tuple(cell for cell in group if isinstance(cell, Cell))
-            count = sum(isinstance(part, Run) for part in found)
-            found.append(Run(f"run{count}", kind, equal))
-    return tuple(found)
+            count = sum(isinstance(part, Run) for part in chain)
+            chain.append(Run(f"run{count}", kind, equal))
+    return tuple(chain)
 
 
 def runs(model: ModelSpec, event_shape: Shape) -> list[Run]:

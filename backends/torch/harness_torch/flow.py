@@ -181,33 +181,47 @@ class Flow:
         return Terms(z, a, penalties, counts, buffers)
 
     @torch.no_grad()
-    def inverse(self, base: Tensor, how: How) -> tuple[Tensor, list[BlockCounts]]:
-        """Maps base variables [batch, D] to x [batch, *shape], without the density.
+    def inverse(
+        self, base: Tensor, noise: Noise, trace: TraceName | None, how: How
+    ) -> tuple[Tensor, Tensor, list[BlockCounts]]:
+        """Maps base variables [batch, D] to x [batch, *shape].
 
-        The error norm is over the state alone. After a solve that failed x is meaningless.
+        After a solve that failed both are meaningless.
+
+        Arguments:
+            base: The base variables.
+            noise: The random numbers.
+            trace: How the trace is computed; None for x alone, without the density. The error
+                norm is then over the state alone.
+            how: How each block is solved.
+
+        Returns:
+            x; a as in `Terms`, zero without the density; one entry a block.
         """
         arrays = self._divided({})
         counts = [BlockCounts() for _ in self._blocks]
         sizes = [math.prod(s.shape) // 2 for s in self.transforms if isinstance(s, FactorOut)]
         *left, last = torch.split(base, [*sizes, base.shape[1] - sum(sizes)], dim=1)
-        x, none = last.reshape(len(base), *self._blocks[-1].shape), base.new_zeros((0, len(base)))
+        x = last.reshape(len(base), *self._blocks[-1].shape)
+        # What a loses on the way back.
+        q = base.new_zeros((0 if trace is None else 1, len(base)))
         for transform in reversed(self.transforms):
             if isinstance(transform, Block):
                 index = transform.index
-                field = Reversed(self._field(index, None, ()))
-                inputs = self._inputs(index, arrays, Noise(), None, steer=False)
-                start = InitialValue(field, inputs, x, none)
-                states, _ = solve_pieces(how, start, FirstSteps(), counts[index])
+                field = Reversed(self._field(index, trace, ()))
+                inputs = self._inputs(index, arrays, noise, None, steer=False)
+                start = InitialValue(field, inputs, x, q)
+                states, q = solve_pieces(how, start, FirstSteps(), counts[index])
                 x = states[-1]
                 if counts[index].failure:
                     break
             elif isinstance(transform, Norm):
-                x = denormed(x, self._of(f"norm{transform.index}", self._arrays))
+                x, q = self._denormed(transform, x, q)
             elif isinstance(transform, FactorOut):
                 x = join(x, left.pop())
             else:
                 x = unsqueeze(x)
-        return x, counts
+        return x, -q[0] if len(q) else base.new_zeros(len(base)), counts
 
     def _field(
         self, index: int, trace: TraceName | None, integrals: tuple[RegularizerName, ...]
@@ -249,6 +263,14 @@ class Flow:
         done = normed(carry.z, own, self._model.batch_norm, training=training)
         carry = carry._replace(z=done.y, q=torch.cat([carry.q[:1] + done.a, carry.q[1:]]))
         return carry, {f"{prefix}/{name}": value for name, value in done.buffers.items()}
+
+    def _denormed(self, norm: Norm, x: Tensor, q: Tensor) -> tuple[Tensor, Tensor]:
+        """The state before a norm, and what a has lost, in evaluation."""
+        if self._model.batch_norm is None:
+            raise ValueError("a norm in a model without one")
+        own = self._of(f"norm{norm.index}", self._arrays)
+        x = denormed(x, own)
+        return x, q - normed(x, own, self._model.batch_norm, training=False).a
 
     def _divided(self, buffers: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
         """The arrays that the dynamics see; with `buffers` in place of the stored ones."""

@@ -174,12 +174,14 @@ class TorchModel(Model):
         return evaluation_report(values, terms.counts)
 
     @torch.no_grad()
-    def sample(self, batch: Batch, control: Control) -> EvaluationReport:
+    def sample(self, batch: Batch, control: Control, *, density: bool = False) -> EvaluationReport:
         """Maps `batch.noise['base']` to data."""
         base = self._tensor(batch.noise["base"]).flatten(1)
-        x, counts = self._objective.sample(base, How(self._engine, control.solver))
-        self._precision.of_state(x)
-        return evaluation_report({"sample": x}, counts)
+        trace = control.trace if density else None
+        options = Options(trace, How(self._engine, control.solver))
+        values, counts = self._objective.sample(base, self._inputs(batch)[1], options)
+        self._precision.of_state(values["sample"])
+        return evaluation_report(values, counts)
 
     def synchronize(self) -> None:
         """Returns when the device is idle."""

@@ -50,8 +50,10 @@ class Objective(Protocol):
     ) -> tuple[Values, Terms]:
         """Per-example quantities by name."""
 
-    def sample(self, base: Tensor, how: How) -> tuple[Tensor, list[BlockCounts]]:
-        """Data from base samples [n, D], [n, *event_shape]."""
+    def sample(
+        self, base: Tensor, noise: Noise, options: Options
+    ) -> tuple[Values, list[BlockCounts]]:
+        """From base samples [n, D] `sample`, [n, *event_shape], and with a trace `log_prob`."""
 
 
 @dataclass(frozen=True)
@@ -87,10 +89,15 @@ class Density:
             values["encode"] = terms.z.view(-1, *self.event_shape)
         return values, terms
 
-    def sample(self, base: Tensor, how: How) -> tuple[Tensor, list[BlockCounts]]:
-        """See `Objective.sample`; without the density."""
-        x, counts = self.flow.inverse(base, how)
-        return x.view(-1, *self.event_shape), counts
+    def sample(
+        self, base: Tensor, noise: Noise, options: Options
+    ) -> tuple[Values, list[BlockCounts]]:
+        """See `Objective.sample`."""
+        x, a, counts = self.flow.inverse(base, noise, options.trace, options.how)
+        values: Values = {"sample": x.view(-1, *self.event_shape)}
+        if options.trace is not None:
+            values["log_prob"] = log_standard_normal(base) - a
+        return values, counts
 
     def _rows(self, x: Tensor) -> Tensor:
         return x.view(len(x), *self.flow.shape)
@@ -143,10 +150,14 @@ class Elbo:
             values["reconstruct"] = self.nets.picture(parts.logits)
         return values, parts.terms
 
-    def sample(self, base: Tensor, how: How) -> tuple[Tensor, list[BlockCounts]]:
+    def sample(
+        self, base: Tensor, noise: Noise, options: Options
+    ) -> tuple[Values, list[BlockCounts]]:
         """See `Objective.sample`; the flow, a posterior, takes no part."""
+        if options.trace is not None:
+            raise BackendError("samples of an autoencoder have no log-density")
         none = [BlockCounts() for _ in range(self.flow.blocks)]
-        return self.nets.picture(self.nets.decode(self.arrays, base)), none
+        return {"sample": self.nets.picture(self.nets.decode(self.arrays, base))}, none
 
     def _parts(self, x: Tensor, noise: Noise, options: Options) -> _Parts:
         """Encodes, transports and decodes."""

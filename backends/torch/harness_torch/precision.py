@@ -30,12 +30,12 @@ class PrecisionCheck:
         if self._done:
             return
         self._done = True
-        found = str(z.dtype).removeprefix("torch.")
-        if found == "float32" and _rounds_products(z.device):
-            found = "tf32"
-        if found != self._expected:
+        actual = str(z.dtype).removeprefix("torch.")
+        if actual == "float32" and _rounds_products(z.device):
+            actual = "tf32"
+        if actual != self._expected:
             raise BackendError(
-                f"the trial asks for {self._expected}, but this process computes in {found}"
+                f"the trial asks for {self._expected}, but this process computes in {actual}"
             )
 
 

@@ -110,12 +110,12 @@ class Oracle:
             warm: First step of each block's solve; 0 for the heuristic.
             like: A run whose steps and spectral vectors are taken again.
         """
-        found = Run()
+        run = Run()
         weights: dict[str, float] = dict(self.trial.regularizer.items()) if train else {}
         totals: dict[str, Float] = {
             name: np.zeros(batch.size) for name in weights if name != "steer"
         }
-        arrays = self._normalised(arrays, train=train, found=found, like=like)
+        arrays = self._normalised(arrays, train=train, run=run, like=like)
         start = self._start(arrays, batch)
         volume = np.zeros(batch.size) if batch.log_volume is None else batch.log_volume
         z, a, left = start.z, -volume, []
@@ -124,9 +124,9 @@ class Oracle:
                 index = transform.index
                 first = warm[index] if warm else 0.0
                 f = self._field(transform, arrays, batch, control, start.changes.get(index))
-                z, a = self._block(f, batch, control, (z, a), totals, found, first or None, like)
+                z, a = self._block(f, batch, control, (z, a), totals, run, first or None, like)
             elif isinstance(transform, Norm):
-                z, gained = self._norm(transform, arrays, z, train=train, found=found)
+                z, gained = self._norm(transform, arrays, z, train=train, run=run)
                 a = a - gained
             elif isinstance(transform, Squeeze):
                 z = _squeezed(z)
@@ -134,14 +134,14 @@ class Oracle:
                 half = z.shape[1] // 2
                 left.append(z[:, half:].reshape(batch.size, -1))
                 z = z[:, :half]
-        found.z = np.concatenate([*left, z.reshape(batch.size, -1)], axis=1)
-        found.log_prob = log_standard_normal(found.z) - (a + volume)
-        found.regularizers = totals
-        nll = self._nll(arrays, batch, control.kl_weight, start.log_q, found)
-        found.loss = float(np.mean(nll)) + sum(
+        run.z = np.concatenate([*left, z.reshape(batch.size, -1)], axis=1)
+        run.log_prob = log_standard_normal(run.z) - (a + volume)
+        run.regularizers = totals
+        nll = self._nll(arrays, batch, control.kl_weight, start.log_q, run)
+        run.loss = float(np.mean(nll)) + sum(
             weights[name] * float(np.mean(value)) for name, value in totals.items()
         )
-        return found
+        return run
 
     def derivative(
         self,
@@ -186,14 +186,14 @@ class Oracle:
         batch: Batch,
         kl_weight: float,
         log_q: Float | float,
-        found: Run,
+        run: Run,
     ) -> Float:
         """What training lowers, regularizers apart, [batch]; of an autoencoder its terms, too."""
         if self._nets is None:
-            return -found.log_prob
-        kl = log_q - found.log_prob
-        reconstruction, found.picture = self._nets.reconstruction(arrays, found.z, batch.x)
-        found.elbo_terms = {"elbo_terms/reconstruction": reconstruction, "elbo_terms/kl": kl}
+            return -run.log_prob
+        kl = log_q - run.log_prob
+        reconstruction, run.picture = self._nets.reconstruction(arrays, run.z, batch.x)
+        run.elbo_terms = {"elbo_terms/reconstruction": reconstruction, "elbo_terms/kl": kl}
         return reconstruction + kl_weight * kl
 
     def _field(
@@ -218,7 +218,7 @@ class Oracle:
         control: Control,
         start: tuple[Float, Float],
         totals: dict[str, Float],
-        found: Run,
+        run: Run,
         first: float | None,
         like: Run | None,
     ) -> tuple[Float, Float]:
@@ -244,11 +244,11 @@ class Oracle:
                 scale = end_time * span
                 return scale * f.f(t, at[0]).real, scale * np.stack(rows)
 
-            repeat = like.solves[len(found.solves)] if like else None
+            repeat = like.solves[len(run.solves)] if like else None
             solved = solve(
                 rate, y, control.solver, first=first, length=end_time * span, repeat=repeat
             )
-            found.solves.append(solved)
+            run.solves.append(solved)
             y = solved.end
             path.append(y[0])
             if len(times) > 2 and finish < 1:
@@ -261,7 +261,7 @@ class Oracle:
         return y[0], y[1][0]
 
     def _normalised(
-        self, arrays: Mapping[str, Array], *, train: bool, found: Run, like: Run | None
+        self, arrays: Mapping[str, Array], *, train: bool, run: Run, like: Run | None
     ) -> dict[str, Float]:
         """Float64 arrays, those under spectral norm divided by their largest singular value."""
         out = {name: np.asarray(value, np.float64) for name, value in arrays.items()}
@@ -280,12 +280,12 @@ class Oracle:
             elif train:
                 v = matrix.T @ u / np.linalg.norm(matrix.T @ u)
                 u = matrix @ v / np.linalg.norm(matrix @ v)
-                found.buffers |= {f"{name}_u": u, f"{name}_v": v}
+                run.buffers |= {f"{name}_u": u, f"{name}_v": v}
             out[name] = value / (u @ matrix @ v)
         return out
 
     def _norm(
-        self, norm: Norm, arrays: Mapping[str, Float], z: Float, *, train: bool, found: Run
+        self, norm: Norm, arrays: Mapping[str, Float], z: Float, *, train: bool, run: Run
     ) -> tuple[Float, Float | float]:
         """Moving batch norm; returns the log-determinant too."""
         spec = self.trial.model.batch_norm
@@ -300,8 +300,8 @@ class Oracle:
         if train:
             own = z.mean(axis=axes), z.var(axis=axes, ddof=1)
             for name, running, new in zip(("mean", "var"), (mean, var), own, strict=True):
-                found.buffers[f"{prefix}running_{name}"] = running - spec.decay * (running - new)
-            found.buffers[f"{prefix}steps"] = steps + 1
+                run.buffers[f"{prefix}running_{name}"] = running - spec.decay * (running - new)
+            run.buffers[f"{prefix}steps"] = steps + 1
             if spec.lag > 0:
                 keep = 1 - spec.lag ** (steps + 1)
                 mean, var = (

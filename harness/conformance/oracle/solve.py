@@ -149,7 +149,7 @@ def _adaptive(
     rate: Rate, y: State, solver: AdaptiveSolver, tableau: Tableau, first: float | None
 ) -> Solution:
     assert tableau.error is not None
-    found = Solution(y)
+    solution = Solution(y)
     k = rate(0.0, y)
     h = 1.0
     if first is not None:
@@ -158,7 +158,7 @@ def _adaptive(
         h = solver.first_step
     s = 0.0
     while s < 1.0:
-        found.proposed = h
+        solution.proposed = h
         lands = s + h >= 1.0 and solver.end == "stop"
         h = 1.0 - s if lands else h
         ks = _stages(rate, tableau, s, h, y, k)
@@ -166,14 +166,14 @@ def _adaptive(
         zero = (np.zeros_like(y[0]), np.zeros_like(y[1]))
         ratio = _size(solver, _moved(zero, h, tableau.error, ks), y, new)
         if ratio <= 1:
-            found.steps.append((s, h))
+            solution.steps.append((s, h))
             if s + h > 1 and not lands:
                 new = _moved(y, h, _interpolating(tableau, (1 - s) / h), ks)
             s, y = (1.0 if lands else s + h), new
             k = ks[-1] if tableau.fsal or lands else rate(s, y)
         else:
-            found.rejected += 1
+            solution.rejected += 1
         smallest = 1.0 if ratio <= 1 else 0.2
         h *= 10.0 if ratio == 0 else min(10.0, max(0.9 * ratio ** (-1 / tableau.order), smallest))
-    found.end = y
-    return found
+    solution.end = y
+    return solution

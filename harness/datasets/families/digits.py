@@ -44,10 +44,10 @@ class _DigitsLoader(Loader):
                 "run: pip install scikit-learn"
             ) from error
         levels = load_digits().data.astype(np.uint8)
-        found = hashlib.sha256(levels.tobytes()).hexdigest()
-        if found != CHECKSUM:
+        digest = hashlib.sha256(levels.tobytes()).hexdigest()
+        if digest != CHECKSUM:
             raise DataError(
-                f"dataset 'digits': the images inside scikit-learn have SHA-256 {found[:16]}..., "
+                f"dataset 'digits': the images inside scikit-learn have SHA-256 {digest[:16]}..., "
                 f"expected {CHECKSUM[:16]}...; install another version of scikit-learn"
             )
         order = Stream(0, "data/split").permutation(len(levels))

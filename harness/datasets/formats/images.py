@@ -155,10 +155,10 @@ def _mat(dataset: str, path: Path, names: Sequence[str]) -> dict[str, Array]:
             "published file, or save it in MATLAB with the option '-v7'"
         )
     with _scipy(dataset, path) as loadmat:
-        found = loadmat(path, variable_names=list(names))
+        contents = loadmat(path, variable_names=list(names))
     arrays = {}
     for name in names:
-        array = found.get(name)
+        array = contents.get(name)
         if not isinstance(array, np.ndarray) or array.ndim != 2 or array.dtype.kind not in "buif":
             raise DataError(f"dataset '{dataset}': {path.name} has no table of numbers '{name}'")
         arrays[name] = array

@@ -99,11 +99,11 @@ def bsds300(dataset: str, paths: Sequence[Path], rows: Mapping[str, int]) -> Par
     with reading(dataset, path, "the HDF5 file of BSDS300"), h5py.File(path, "r") as file:
         for part, name in (("train", "train"), ("val", "validation"), ("test", "test")):
             link = file.get(name, getlink=True)
-            found = file[name] if isinstance(link, h5py.HardLink) else None
+            array = file[name] if isinstance(link, h5py.HardLink) else None
             # HDF5 can refer to any other file of the machine; this data does not.
-            if not isinstance(found, h5py.Dataset) or found.external or found.is_virtual:
+            if not isinstance(array, h5py.Dataset) or array.external or array.is_virtual:
                 raise ValueError(f"'{name}' is not an array in this file")
-            if len(found.shape) != 2 or found.dtype.kind != "f":
-                raise ValueError(f"'{name}' has shape {found.shape}, type {found.dtype}")
-            parts[part] = found[: rows[part]]
+            if len(array.shape) != 2 or array.dtype.kind != "f":
+                raise ValueError(f"'{name}' has shape {array.shape}, type {array.dtype}")
+            parts[part] = array[: rows[part]]
     return parts

@@ -151,8 +151,8 @@ def _array(reader: Reader, called: Called) -> object:
     if called.arguments[0] != Name("numpy.ndarray") or not isinstance(called.state, tuple):
         raise RefusedPickle("has an array without content, or of another class")
     _, shape, dtype, fortran, data = called.state
-    if not (found := _dtype(dtype)).hasobject:
-        return _filled(_raw(reader, data), found, shape, "F" if fortran else "C")
+    if not (element := _dtype(dtype)).hasobject:
+        return _filled(_raw(reader, data), element, shape, "F" if fortran else "C")
     if not isinstance(data, list) or shape != (len(data),):
         raise RefusedPickle("has an array of objects that is not a plain list")
     return reader.read(data)

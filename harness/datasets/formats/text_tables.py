@@ -71,18 +71,18 @@ def blocks(
 
 
 def first_rows(
-    found: Iterable[Float], limit: int, keep: Callable[[Float], Float] | None = None
+    blocks: Iterable[Float], limit: int, keep: Callable[[Float], Float] | None = None
 ) -> Float:
     """Joins blocks until there are `limit` rows.
 
     Arguments:
-        found: Blocks of rows.
+        blocks: Blocks of rows.
         limit: Most rows to return; no block after them is read.
         keep: Selects rows or columns of each block.
     """
     rows: list[Float] = []
     count = 0
-    for block in found:
+    for block in blocks:
         rows.append(block if keep is None else keep(block))
         count += len(rows[-1])
         if count >= limit:

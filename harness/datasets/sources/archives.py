@@ -38,13 +38,13 @@ def extract(
     Raises:
         DataError: The archive is damaged, lacks a member, or holds what it should not.
     """
-    found: dict[str, Path] = {}
+    extracted: dict[str, Path] = {}
     try:
         # A compressed stream is read once from its beginning, never backwards.
         with tarfile.open(archive, "r|*") as tar:
             for member in tar:
                 name = _safe_name(dataset, archive, member.name)
-                if name not in members or name in found:
+                if name not in members or name in extracted:
                     continue
                 if not member.isreg() or member.size > largest:
                     raise DataError(
@@ -54,16 +54,16 @@ def extract(
                 content = tar.extractfile(member)
                 if content is None:
                     raise tarfile.ReadError(name)
-                found[name] = folder / f"{len(found)}-{PurePosixPath(name).name}"
-                _copy(content, member.size, found[name])
+                extracted[name] = folder / f"{len(extracted)}-{PurePosixPath(name).name}"
+                _copy(content, member.size, extracted[name])
     except (tarfile.TarError, EOFError, zlib.error) as error:
         raise DataError(
             f"dataset '{dataset}': {archive.name} is damaged or cut short; fetch it again"
         ) from error
-    missing = sorted(set(members) - set(found))
+    missing = sorted(set(members) - set(extracted))
     if missing:
         raise DataError(f"dataset '{dataset}': {archive.name} has no {' and no '.join(missing)}")
-    return found
+    return extracted
 
 
 def _safe_name(dataset: str, archive: Path, name: str) -> str:

@@ -176,8 +176,8 @@ class PublicDataset(Loader):
         for left_behind in here.glob("extract-*"):
             shutil.rmtree(left_behind, ignore_errors=True)
         with tempfile.TemporaryDirectory(prefix="extract-", dir=here) as folder:
-            found = extract(self.name, paths[0], members, Path(folder), LARGEST_MEMBER)
-            return source.read(self.name, [found[member] for member in members], self.rows)
+            extracted = extract(self.name, paths[0], members, Path(folder), LARGEST_MEMBER)
+            return source.read(self.name, [extracted[member] for member in members], self.rows)
 
 
 def _is_installed(package: str) -> bool:

@@ -124,8 +124,8 @@ class Linearization:
                 jnp.sum((1 - first) * squares, axis=0),
             )
 
-        found: JacobianSums = self._over_basis(sums)
-        return found
+        total: JacobianSums = self._over_basis(sums)
+        return total
 
     def _push(self, v: jax.Array, first: int = 0, last: int | None = None) -> jax.Array:
         """Tangents v through the hidden layers from `first` to before `last`."""
@@ -160,8 +160,8 @@ class Linearization:
         def add(total: Any, first: jax.Array) -> tuple[Any, None]:  # noqa: ANN401
             # Beyond the last unit vector come zeros, which add nothing.
             basis = jax.nn.one_hot(first + jnp.arange(chunk), size, dtype=dtype)
-            found = sums(basis.reshape(chunk, 1, *shape))
-            return jax.tree.map(jnp.add, total, found), None
+            share = sums(basis.reshape(chunk, 1, *shape))
+            return jax.tree.map(jnp.add, total, share), None
 
         basis = jax.ShapeDtypeStruct((chunk, 1, *shape), dtype)  # type: ignore[no-untyped-call]
         zero = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), jax.eval_shape(sums, basis))

@@ -34,19 +34,19 @@ def _with_curvature(jet: Callable[[jax.Array, jax.Array | None], _Jet]) -> Nonli
 
     @jax.custom_jvp
     def pair(x: jax.Array, beta: jax.Array | None) -> tuple[jax.Array, jax.Array]:
-        found = jet(x, beta)
-        return found.value, found.derivative
+        local = jet(x, beta)
+        return local.value, local.derivative
 
     def rule(
         primals: tuple[jax.Array, jax.Array | None], tangents: tuple[jax.Array, jax.Array | None]
     ) -> tuple[tuple[jax.Array, jax.Array], tuple[jax.Array, jax.Array]]:
-        found = jet(*primals)
+        local = jet(*primals)
         x_dot, beta_dot = tangents
-        dots = found.derivative * x_dot, found.curvature * x_dot
-        if found.by_beta is not None and beta_dot is not None:
-            value, derivative = found.by_beta
+        dots = local.derivative * x_dot, local.curvature * x_dot
+        if local.by_beta is not None and beta_dot is not None:
+            value, derivative = local.by_beta
             dots = dots[0] + value * beta_dot, dots[1] + derivative * beta_dot
-        return (found.value, found.derivative), dots
+        return (local.value, local.derivative), dots
 
     pair.defjvp(rule)
     return pair

@@ -30,16 +30,16 @@ def divided(
     Returns:
         The arrays without the buffers, and the new buffers; in evaluation none.
     """
-    found: dict[str, jax.Array] = {}
+    weights: dict[str, jax.Array] = {}
     buffers: dict[str, jax.Array] = {}
     for name, weight in arrays.items():
         if name.endswith(("_u", "_v")):
             continue
-        found[name] = weight
+        weights[name] = weight
         if name.rpartition("/")[2] not in SPECTRAL:
             continue
         if weight.ndim == 1:
-            found[name] = weight / jnp.sqrt(jnp.sum(weight * weight))
+            weights[name] = weight / jnp.sqrt(jnp.sum(weight * weight))
             continue
         matrix = weight.reshape(len(weight), -1)
         u, v = arrays[f"{name}_u"], arrays[f"{name}_v"]
@@ -48,8 +48,8 @@ def divided(
             v = _unit(u @ fixed)
             u = _unit(fixed @ v)
             buffers |= {f"{name}_u": u, f"{name}_v": v}
-        found[name] = weight / (u @ matrix @ v)
-    return found, buffers
+        weights[name] = weight / (u @ matrix @ v)
+    return weights, buffers
 
 
 def _unit(vector: jax.Array) -> jax.Array:

@@ -106,7 +106,7 @@ def _in_time(
     return [
         [
             Affine(weight / math.factorial(i), shift / math.factorial(i), stride)
-            for i, (weight, shift) in enumerate(found[index] for found in derivatives)
+            for i, (weight, shift) in enumerate(series[index] for series in derivatives)
         ]
         for index, stride in enumerate(strides)
     ]
@@ -128,11 +128,11 @@ def _compose(act: Callable[[jax.Array], tuple[jax.Array, jax.Array]], x: Series)
 
 def _derivatives(function: Callable[[jax.Array], Any], x: jax.Array, order: int) -> list[Any]:
     """function(x) and its derivatives up to `order`; x is one number, or function elementwise."""
-    found = [function(x)]
+    values = [function(x)]
     for _ in range(order):
         function = partial(_derivative, function)
-        found.append(function(x))
-    return found
+        values.append(function(x))
+    return values
 
 
 def _derivative(function: Callable[[jax.Array], Any], x: jax.Array) -> Any:  # noqa: ANN401

@@ -155,13 +155,13 @@ def _pull_back_again(
         return field.rates(s, z, inputs, field.fixed)
 
     def of_rates() -> tuple[Tree, Tree]:
-        found: tuple[Tree, Tree] = jax.vjp(rates, z, field.inputs)[1](bars)
-        return found
+        cotangents: tuple[Tree, Tree] = jax.vjp(rates, z, field.inputs)[1](bars)
+        return cotangents
 
     def of_slope() -> tuple[Tree, Tree]:
         _, vjp = jax.vjp(lambda *at: rates(*at)[0], z, field.inputs)
-        found: tuple[Tree, Tree] = vjp(bars[0])
-        return found
+        cotangents: tuple[Tree, Tree] = vjp(bars[0])
+        return cotangents
 
     return either(integrated, of_rates, of_slope)
 

@@ -205,8 +205,8 @@ def _attempt(recorder: Recorder, solver: AdaptiveSolver, size: Size, at: _Progre
     accepted, rejected = at.accepted + accept, at.rejected + ~accept
     h = next_step(h, ratio, tableau)
     codes = [NON_FINITE, 0, MAX_STEPS, UNDERFLOW]
-    found = [jnp.isnan(ratio), s >= 1, accepted + rejected >= solver.max_steps, s + h <= s]
-    failure = jnp.select(found, [jnp.int32(code) for code in codes], jnp.int32(0))
+    conditions = [jnp.isnan(ratio), s >= 1, accepted + rejected >= solver.max_steps, s + h <= s]
+    failure = jnp.select(conditions, [jnp.int32(code) for code in codes], jnp.int32(0))
     known = jnp.ones_like(at.known)
     return _Progress(s, h, z, q, k, ends, known, at.h, largest, accepted, rejected, failure, tape)
 

@@ -250,8 +250,8 @@ def either(
     """What is computed for both rates, or for the slope alone."""
     if integrated is True:
         return both()
-    found: tuple[Tree, Tree] = lax.cond(integrated, both, slope)
-    return found
+    rates: tuple[Tree, Tree] = lax.cond(integrated, both, slope)
+    return rates
 
 
 def _integrated(tableau: Tableau, i: jax.Array) -> Integrated:

@@ -44,10 +44,10 @@ class TapedField(NamedTuple):
 
     def taped(self, s: jax.Array, z: Tree) -> tuple[tuple[Tree, Tree], list[jax.Array]]:
         """The rates, and what is to be kept of this evaluation."""
-        found, vjp = self._vjp(s, z, self.inputs, self.fixed)
+        value, vjp = self._vjp(s, z, self.inputs, self.fixed)
         leaves = jax.tree.leaves(vjp)
         varies = self._varies(s, z)
-        return found, [leaf for leaf, v in zip(leaves, varies, strict=True) if v]
+        return value, [leaf for leaf, v in zip(leaves, varies, strict=True) if v]
 
     def pull_back(self, s: jax.Array, z: Tree) -> Callable[[list[jax.Array]], PullBack]:
         """Makes the pull-back of an evaluation from what was kept of it. Any s and z will do: what
@@ -62,8 +62,8 @@ class TapedField(NamedTuple):
             all_leaves = [
                 next(rest) if v else leaf for leaf, v in zip(leaves, varies, strict=True)
             ]
-            found: PullBack = jax.tree.unflatten(tree, all_leaves)
-            return found
+            pull_back: PullBack = jax.tree.unflatten(tree, all_leaves)
+            return pull_back
 
         return from_kept
 

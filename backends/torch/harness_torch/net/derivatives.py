@@ -109,10 +109,10 @@ class Derivatives:
         """A Taylor coefficient of f in time along the solution of dz/dt = f, [batch, *shape]."""
         if self._path is None:
             self._path = self._jet(), [self.f]
-        jet, found = self._path
-        while len(found) <= order:
-            found.append(jet.push(found[-1] / len(found)))
-        return found[order]
+        jet, coefficients = self._path
+        while len(coefficients) <= order:
+            coefficients.append(jet.push(coefficients[-1] / len(coefficients)))
+        return coefficients[order]
 
     @property
     def _net_cotangent(self) -> Tensor:

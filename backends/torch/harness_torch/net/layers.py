@@ -94,14 +94,14 @@ class _Hyper:
 
     def series(self, t: Tensor, order: int) -> list[list[Term]]:
         by_layer = [_hyper_series(arrays, t, order) for arrays in self._arrays]
-        found: list[list[Term]] = []
+        terms: list[list[Term]] = []
         for k in range(1, order + 1):
             layers = [
                 _unpacked(shape, series[k])
                 for shape, series in zip(self._shapes, by_layer, strict=True)
             ]
-            found.append([(layer, layer.shift) for layer in layers])
-        return found
+            terms.append([(layer, layer.shift) for layer in layers])
+        return terms
 
 
 def _hyper_series(arrays: Mapping[str, Tensor], t: Tensor, order: int) -> list[Tensor]:
@@ -156,7 +156,7 @@ class _Gated:
         if self._gate is not None:
             weight, bias = self._gate
             gates = series_of_line(torch.sigmoid, sigmoid_series, weight, bias, t, order)
-        found: list[list[Term]] = []
+        terms: list[list[Term]] = []
         for k in range(1, order + 1):
             # The time enters what is not gated as it is: its coefficient of order 1 is 1.
             slope = self._slope if k == 1 else None
@@ -164,12 +164,12 @@ class _Gated:
                 shift = self._base.flat * gates[k]
                 shift = shift if slope is None else shift + slope
                 layers = self._affine(self._scaled(gates[k]), shift)
-                found.append([(layer, layer.shift) for layer in layers])
+                terms.append([(layer, layer.shift) for layer in layers])
             elif slope is not None:
-                found.append([(None, shift) for shift in self._base.split(slope)])
+                terms.append([(None, shift) for shift in self._base.split(slope)])
             else:
-                found.append([(None, None)] * len(self._weights))
-        return found
+                terms.append([(None, None)] * len(self._weights))
+        return terms
 
     def _scaled(self, gate: Tensor) -> list[Tensor]:
         """The weights with the gates on their rows."""

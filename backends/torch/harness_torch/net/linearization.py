@@ -73,17 +73,17 @@ class Linearization:
 
     def diagonal(self) -> Tensor:
         """The diagonal of J of each example, [batch, D], with one tangent a dimension."""
-        found = []
+        blocks = []
         for basis in self._bases():
             # Only entry k of the last layer's product with tangent k is wanted; its weights may be
             # an example's own.
             rows = self._last.cotangent(basis).flatten(2)
             columns = self._push(basis, 0).flatten(2)
             if rows.shape[1] == 1:
-                found.append(torch.bmm(columns, rows.mT)[..., 0])
+                blocks.append(torch.bmm(columns, rows.mT)[..., 0])
             else:
-                found.append((columns * rows).sum(dim=2))
-        diagonal = found[0] if len(found) == 1 else torch.cat(found)
+                blocks.append((columns * rows).sum(dim=2))
+        diagonal = blocks[0] if len(blocks) == 1 else torch.cat(blocks)
         net = diagonal.T.expand(len(self.inputs[0]), -1)
         return net - 1 if self.residual else net
 

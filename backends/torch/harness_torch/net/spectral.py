@@ -20,23 +20,23 @@ __all__ = ["divided", "turned"]
 @torch.no_grad()
 def turned(arrays: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """The buffers `<name>_u` and `<name>_v` after one turn of the power iteration."""
-    found = {}
+    buffers = {}
     for name, array in arrays.items():
         if f"{name}_u" in arrays:
             matrix = array.flatten(1)
             v = matrix.T @ arrays[f"{name}_u"]
             v = v / torch.linalg.vector_norm(v)
             u = matrix @ v
-            found[f"{name}_u"] = u / torch.linalg.vector_norm(u)
-            found[f"{name}_v"] = v
-    return found
+            buffers[f"{name}_u"] = u / torch.linalg.vector_norm(u)
+            buffers[f"{name}_v"] = v
+    return buffers
 
 
 def divided(arrays: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """The arrays with each weight over sigma = u^T W v, a function of W; that of a vector is its
     norm.
     """
-    found = dict(arrays)
+    weights = dict(arrays)
     for name, array in arrays.items():
         if not name.startswith("block") or name.rpartition("/")[2] not in SPECTRAL:
             continue
@@ -44,5 +44,5 @@ def divided(arrays: Mapping[str, Tensor]) -> dict[str, Tensor]:
             sigma = torch.linalg.vector_norm(array)
         else:
             sigma = arrays[f"{name}_u"] @ array.flatten(1) @ arrays[f"{name}_v"]
-        found[name] = array / sigma
-    return found
+        weights[name] = array / sigma
+    return weights

@@ -78,8 +78,8 @@ def back_through(
         for i in reversed(range(count)):
             a_k = torch.mv(adjoints[i + 1 :].t(), rows[i + 1 :, i]).view_as(a_u)
             a_l = rows[count, i] * a_q
-            found, sums = field.vjp(tapes.pop(), a_k, a_l, sums)
-            adjoints[i] = found.reshape(-1)
+            cotangent, sums = field.vjp(tapes.pop(), a_k, a_l, sums)
+            adjoints[i] = cotangent.reshape(-1)
         a_u = adjoints.sum(dim=0).view_as(a_u)
         vjp += count
     return Gradient(a_u, sums, vjp, recompute)

@@ -79,11 +79,11 @@ def solve_pieces(
     for start, end in itertools.pairwise((0.0, *times, 1.0)):
         span = end - start
         inputs = problem.inputs._replace(start=T.new_full((), start), span=T.new_full((), span))
-        found = counts.add(span)
-        z, q = solve_block(how, problem._replace(inputs=inputs), first.within(span), found)
+        count = counts.add(span)
+        z, q = solve_block(how, problem._replace(inputs=inputs), first.within(span), count)
         states.append(z)
         problem = problem._replace(u=z, q=q)
-        if found.failure:
+        if count.failure:
             break
-        first = first._replace(forward=found.proposed * span)
+        first = first._replace(forward=count.proposed * span)
     return states, problem.q

@@ -166,10 +166,10 @@ def _compiled(
         leaves = [x.detach().requires_grad_() for x in wanted.of(inputs)]
         with torch.enable_grad():
             du, dq = field(wanted.put(inputs, leaves), s, u)
-        a_u, *found = torch.autograd.grad(
+        a_u, *cotangents = torch.autograd.grad(
             (du, dq), (u, *leaves), (a_du, a_dq), materialize_grads=True
         )
-        added = [total + part for total, part in zip(sums, found, strict=True)]
+        added = [total + part for total, part in zip(sums, cotangents, strict=True)]
         return tuple(x.detach().contiguous() for x in (du, dq, a_u, *added))
 
     du, dq = evaluate(*early)

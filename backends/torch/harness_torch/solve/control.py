@@ -35,9 +35,9 @@ def error_norm(kind: str, leaves: Leaves) -> Norm:
         return float(torch.stack(sizes).max())  # torch's max keeps NaN, Python's may not
 
     def rms_all(u: Tensor, q: Tensor) -> float:
-        found = leaves(u, q)
-        size = torch.linalg.vector_norm(torch.stack([torch.linalg.vector_norm(x) for x in found]))
-        return float(size) / math.sqrt(sum(leaf.numel() for leaf in found))
+        parts = leaves(u, q)
+        size = torch.linalg.vector_norm(torch.stack([torch.linalg.vector_norm(x) for x in parts]))
+        return float(size) / math.sqrt(sum(leaf.numel() for leaf in parts))
 
     return {"mixed": mixed, "rms_all": rms_all}[kind]
 

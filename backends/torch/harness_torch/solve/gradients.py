@@ -111,11 +111,11 @@ class _Settings(NamedTuple):
         ctx: Any,  # noqa: ANN401
         a_z: Tensor,
         a_q: Tensor,
-        found: Sequence[Tensor],
+        cotangents: Sequence[Tensor],
     ) -> tuple[Tensor | None, ...]:
-        """What `backward` returns: `found` in the order of `wanted`, None elsewhere."""
+        """What `backward` returns: `cotangents` in the order of `wanted`, None elsewhere."""
         needs, arrays = _Crossing.split(ctx.needs_input_grad[1:])
-        rest = iter(found)
+        rest = iter(cotangents)
         a_arrays = [next(rest) if yes else None for yes in arrays]
         a_T = next(rest) if needs.T else None
         return None, *_Crossing(None, None, None, a_z, a_q, a_T), *a_arrays
@@ -143,10 +143,10 @@ class _Discrete(torch.autograd.Function):
         settings: _Settings = ctx.settings
         tableau = TABLEAUX[settings.how.solver.name]
         sums = [torch.zeros_like(x) for x in ctx.like]
-        found = back_through(ctx.steps, tableau, ctx.field, a_z, a_q, sums)
-        settings.counts.vjp = found.vjp
-        settings.counts.recompute = found.recompute
-        return settings.gradients(ctx, found.u, a_q, found.sums)
+        pulled = back_through(ctx.steps, tableau, ctx.field, a_z, a_q, sums)
+        settings.counts.vjp = pulled.vjp
+        settings.counts.recompute = pulled.recompute
+        return settings.gradients(ctx, pulled.u, a_q, pulled.sums)
 
 
 class _Adjoint(torch.autograd.Function):
@@ -188,8 +188,8 @@ class _Adjoint(torch.autograd.Function):
         settings.counts.largest_backward = solution.largest_step
         settings.counts.failure = settings.counts.failure or solution.failure
         parts = torch.split(solution.q, list(sizes))[len(state) :]
-        found = [part.view_as(x) for part, x in zip(parts, leaves, strict=True)]
-        return settings.gradients(ctx, solution.u[1], a_q, found)
+        cotangents = [part.view_as(x) for part, x in zip(parts, leaves, strict=True)]
+        return settings.gradients(ctx, solution.u[1], a_q, cotangents)
 
 
 def _backward_h0(solver: SolverSpec, forward: float | None, warm: float | None) -> float | None:

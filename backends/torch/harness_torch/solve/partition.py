@@ -33,17 +33,17 @@ _CHEAP = frozenset(getattr(torch.ops.aten, name) for name in (*_ARITHMETIC, *_VI
 
 def traced(function: Callable[..., Sequence[Tensor]], arguments: Sequence[Tensor]) -> GraphModule:
     """The operations of a function, its own use of autograd included, in functional form."""
-    found = make_fx(function)(*arguments)
-    if any(_writes(node) for node in found.graph.nodes):
-        found = make_fx(functionalize(found))(*arguments)
-    graph = found.graph
+    module = make_fx(function)(*arguments)
+    if any(_writes(node) for node in module.graph.nodes):
+        module = make_fx(functionalize(module))(*arguments)
+    graph = module.graph
     for node in list(graph.nodes):
         if node.target is torch.ops.aten.detach.default:
             node.replace_all_uses_with(node.args[0])
             graph.erase_node(node)
     graph.eliminate_dead_code()
-    found.recompile()
-    return found
+    module.recompile()
+    return module
 
 
 def cut(whole: GraphModule, inputs: int, outputs: int) -> tuple[GraphModule, GraphModule]:
@@ -86,26 +86,26 @@ def _is_cheap(node: Node) -> bool:
 
 def _downstream(graph: Graph, starts: Iterable[Node]) -> set[Node]:
     """`starts` and all that is computed from them; the graph's nodes stand in order."""
-    found = set(starts)
+    nodes = set(starts)
     for node in graph.nodes:
-        if node.op != "output" and not found.isdisjoint(node.all_input_nodes):
-            found.add(node)
-    return found
+        if node.op != "output" and not nodes.isdisjoint(node.all_input_nodes):
+            nodes.add(node)
+    return nodes
 
 
 def _upstream(nodes: Iterable[Node], stop: Callable[[Node], bool]) -> set[Node]:
     """The nodes at which the ways up from `nodes` stop."""
-    found, seen, todo = set(), set(), list(nodes)
+    stops, seen, todo = set(), set(), list(nodes)
     while todo:
         node = todo.pop()
         if node in seen:
             continue
         seen.add(node)
         if stop(node):
-            found.add(node)
+            stops.add(node)
         else:
             todo += node.all_input_nodes
-    return found
+    return stops
 
 
 def _part(whole: GraphModule, places: Sequence[Node], results: Sequence[Node]) -> GraphModule:
@@ -124,10 +124,10 @@ def _part(whole: GraphModule, places: Sequence[Node], results: Sequence[Node]) -
 
 def _between(places: Iterable[Node], results: Iterable[Node]) -> set[Node]:
     """What must be computed to get from `places` to `results`."""
-    known, found, todo = set(places), set(), list(results)
+    known, nodes, todo = set(places), set(), list(results)
     while todo:
         node = todo.pop()
-        if node not in known and node not in found:
-            found.add(node)
+        if node not in known and node not in nodes:
+            nodes.add(node)
             todo += node.all_input_nodes
-    return found
+    return nodes

@@ -102,13 +102,13 @@ class Eager(TapedField):
         """See `TapedField`."""
         u, *rates = tape
         # The evaluations share the graph of what depends on the inputs alone: it must survive.
-        a_u, *found = torch.autograd.grad(
+        a_u, *cotangents = torch.autograd.grad(
             rates,
             (u, *self._leaves),
             (a_du, a_dq),
             retain_graph=True,
             materialize_grads=True,
         )
-        if found:
-            torch._foreach_add_(sums, found)
+        if cotangents:
+            torch._foreach_add_(sums, cotangents)
         return a_u, sums
