@@ -6,9 +6,11 @@ import os
 import sys
 from pathlib import Path
 
-__all__ = ["CACHE_DIR", "cache_dir", "made_cache"]
+__all__ = ["CACHE_DIR", "COMPILED_DIR", "cache_dir", "made_cache"]
 
 CACHE_DIR = "HARNESS_CACHE_DIR"
+COMPILED_DIR = "HARNESS_COMPILED_DIR"
+"""Names another folder for compiled programs alone: an empty one shows what compiling costs."""
 
 
 def cache_dir() -> Path | None:
@@ -28,11 +30,12 @@ def cache_dir() -> Path | None:
 
 
 def made_cache(name: str) -> Path | None:
-    """A folder of the cache, made if need be; None if it cannot be made or written.
+    """A folder for compiled programs, made if need be; None if it cannot be made or written.
 
     Whoever compiles then does so again in every process.
     """
-    root = cache_dir()
+    own = os.environ.get(COMPILED_DIR)
+    root = Path(own) if own else cache_dir()
     if root is None:
         return None
     folder = root / name

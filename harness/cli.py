@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import dataclasses
-import errno
 import io
-import json
-import os
 import sys
 from contextlib import suppress
 from enum import StrEnum
@@ -15,7 +11,20 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from harness.errors import HarnessError, StorageError, sentence_of
+from harness.commands.on_models import ON_MODELS
+from harness.commands.on_records import ON_RECORDS
+from harness.commands.terminal import (
+    Executor,
+    Json,
+    Rerun,
+    Root,
+    Suite,
+    Where,
+    not_with_json,
+)
+from harness.commands.terminal import as_json_text as _json
+from harness.commands.terminal import say as _print
+from harness.errors import HarnessError, sentence_of
 from harness.process.home import settle_home
 from harness.records.folder import DEFAULT_ROOT
 from harness.records.version import __version__
@@ -31,7 +40,7 @@ Exit codes:
   0    all trials ended ok
   1    some trials failed
   2    invalid input, or something is not installed
-  3    a gate of the suite was not kept
+  3    a gate was not kept
   130  interrupted
 """
 
@@ -44,46 +53,11 @@ app = typer.Typer(
 )
 
 
-class Executor(StrEnum):
-    """Who runs the trials."""
-
-    ray = "ray"
-    inline = "inline"
-
-
 class Source(StrEnum):
     """Where a report reads records."""
 
     records = "records"
     mlflow = "mlflow"
-
-
-Suite = Annotated[str, typer.Argument(help="A suite file, or the name of a built-in suite.")]
-Root = Annotated[Path, typer.Option(envvar="HARNESS_ROOT", help="Folder of records and reports.")]
-Where = Annotated[
-    str | None,
-    typer.Option(
-        "--filter",
-        "-k",
-        help='Only trials that match, as in "backend=jax & dataset!=bsds300"; '
-        "operators = != & | ! ( ), * stands for any text.",
-    ),
-]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
-TrialId = Annotated[str, typer.Argument(metavar="TRIAL", help="Id of a trial, or its beginning.")]
-Settings = Annotated[
-    list[str],
-    typer.Option(
-        "--set",
-        default_factory=list,
-        show_default=False,
-        help="A change of the evaluation, as evaluation.trace=exact.",
-    ),
-]
-BackendName = Annotated[
-    str | None, typer.Option("--backend", help="Who computes; default the one that trained.")
-]
-Rerun = Annotated[bool, typer.Option("--rerun", help="Run finished trials again.")]
 
 
 def main() -> NoReturn:
@@ -126,6 +100,15 @@ def _plan(
     root: Root = DEFAULT_ROOT,
     where: Where = None,
     rerun: Rerun = False,
+    estimate: Annotated[
+        bool, typer.Option("--estimate", help="Say what the trials that wait will take.")
+    ] = False,
+    probe_minutes: Annotated[
+        float | None,
+        typer.Option(
+            "--probe", min=0.01, help="Run each unknown shape for so many minutes first."
+        ),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """List the trials of a suite before anything runs.
@@ -133,10 +116,26 @@ def _plan(
     For each: whether it is to run, finished, or skipped and why.
     """
     from harness.commands.plan_text import plan_text
+    from harness.commands.timing_text import timing_json, timing_lines
     from harness.planning.plan import plan, plan_json
 
     made = plan(suite, root, where, rerun)
-    _print(_json(plan_json(made)) if as_json else plan_text(made))
+    if estimate or probe_minutes is not None:
+        from harness.commands.estimate import estimate_json, estimate_text, probe
+        from harness.commands.run import INTERRUPTED
+        from harness.planning.estimate import estimate_plan
+
+        with not_with_json(as_json):
+            if probe_minutes is not None and not probe(made, root, probe_minutes):
+                raise typer.Exit(INTERRUPTED)
+        found = estimate_plan(made, root)
+        as_values, as_text = estimate_json(made, found), estimate_text(made, found)
+        _print(_json(as_values) if as_json else as_text)
+        return
+    if as_json:
+        _print(_json(plan_json(made) | timing_json(made, root)))
+    else:
+        _print("\n".join([plan_text(made), *timing_lines(made, root)]))
 
 
 @app.command("run")
@@ -161,6 +160,9 @@ def _run(
     with_report: Annotated[
         bool, typer.Option("--report/--no-report", help="Write the report afterwards.")
     ] = True,
+    yes: Annotated[
+        bool, typer.Option("--yes", help="Start even above the budget of the suite.")
+    ] = False,
 ) -> None:
     """Run a suite, then write its report.
 
@@ -170,7 +172,9 @@ def _run(
     from harness.executors.run import Execution
 
     how = Execution(executor.value, address, cpus, exclusive)
-    code = run(suite, root, how, where=where, rerun=rerun, with_report=with_report, say=_print)
+    code = run(
+        suite, root, how, where=where, rerun=rerun, with_report=with_report, yes=yes, say=_print
+    )
     raise typer.Exit(code)
 
 
@@ -201,11 +205,14 @@ def _status(
 ) -> None:
     """Show where the trials of a suite stand."""
     from harness.commands.status import status
+    from harness.commands.timing_text import timing_lines
     from harness.commands.views import status_json, status_text
     from harness.planning.plan import plan
 
-    found = status(plan(suite, root, where, check_backends=False), root)
-    _print(_json(status_json(found)) if as_json else status_text(found))
+    made = plan(suite, root, where, check_backends=False)
+    found = status(made, root)
+    text = "\n".join([status_text(found), *timing_lines(made, root)])
+    _print(_json(status_json(found)) if as_json else text)
 
 
 @app.command("show")
@@ -240,74 +247,6 @@ def _evaluate(
 
     code = evaluate(trials, root, settings, Execution(executor.value), say=_print)
     raise typer.Exit(code)
-
-
-@app.command("density")
-def _density(
-    trial: TrialId,
-    points: Annotated[Path, typer.Argument(help="Your points: a .csv, .npz or .parquet file.")],
-    settings: Settings,
-    root: Root = DEFAULT_ROOT,
-    out: Annotated[
-        Path | None, typer.Option(help="A .csv, .npz or .parquet file for the values.")
-    ] = None,
-    backend: BackendName = None,
-    draws: Annotated[
-        int, typer.Option(min=1, help="Draws of the posterior, for the bound of an autoencoder.")
-    ] = 1,
-) -> None:
-    """Compute log p of points of your own under a trained model, in nats.
-
-    Without --out the values are printed, one a line.
-    """
-    from harness.commands.density import density
-    from harness.commands.views import density_text
-
-    found = density(trial, points, root, settings=settings, backend=backend, draws=draws, out=out)
-    if out is None:
-        _print("\n".join(f"{value:.17g}" for value in found.values))
-    else:
-        _print(f"{density_text(found)}\nwritten: {out}")
-
-
-@app.command("sample")
-def _sample(
-    trial: TrialId,
-    out: Annotated[Path, typer.Option(help="A .csv, .npz or .parquet file for the samples.")],
-    settings: Settings,
-    root: Root = DEFAULT_ROOT,
-    count: Annotated[int, typer.Option("-n", min=0, help="How many.")] = 1000,
-    seed: Annotated[int, typer.Option(min=0, help="Equal seeds give equal samples.")] = 0,
-    backend: BackendName = None,
-) -> None:
-    """Draw samples from a trained model, with their log p."""
-    from harness.commands.density import sample
-    from harness.commands.views import density_text
-
-    found = sample(trial, count, out, root, seed=seed, settings=settings, backend=backend)
-    lines = [] if found is None else [density_text(found)]
-    _print("\n".join([*lines, f"written: {out}"]))
-
-
-@app.command("script")
-def _script(
-    trial: TrialId,
-    root: Root = DEFAULT_ROOT,
-    out: Annotated[
-        Path | None,
-        typer.Option(help="Folder for mwe.py and its arrays; default: print, arrays in the root."),
-    ] = None,
-    backend: BackendName = None,
-) -> None:
-    """Print a trial's test as a script of at most 50 lines that does without the harness.
-
-    It computes the recorded number by torchdiffeq or diffrax alone: what a maintainer of these
-    libraries needs when numbers differ.
-    """
-    from harness.commands.script import script
-
-    text = script(trial, root, out=out, backend=backend)
-    _print(text.rstrip() if out is None else f"written: {out / 'mwe.py'}")
 
 
 @app.command("list")
@@ -358,7 +297,7 @@ def _sync(root: Root = DEFAULT_ROOT) -> None:
     from harness.records.mlflow import sync
     from harness.text import counted
 
-    _print(f"{counted(sync(root), 'record')} exported to MLflow")
+    _print(f"{counted(sync(root, say=_print), 'record')} exported to MLflow")
 
 
 @app.command("schema")
@@ -369,26 +308,5 @@ def _schema() -> None:
     _print(_json(schema()))
 
 
-def _print(text: str) -> None:
-    """Prints; goes on quietly when the reader has gone, as with `harness list | head -1`.
-
-    Raises:
-        StorageError: What takes the output is full.
-    """
-    try:
-        print(text, flush=True)
-    except OSError as error:
-        # The interpreter flushes once more at exit; that must not fail either.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        if error.errno not in (errno.EPIPE, errno.EIO, errno.EBADF):
-            raise StorageError(sentence_of(error, "standard output")) from error
-
-
-def _json(value: object) -> str:
-    return json.dumps(value, indent=2, default=_plain)
-
-
-def _plain(value: object) -> object:
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return dataclasses.asdict(value)
-    raise TypeError(f"{type(value).__name__} is not plain")
+for _name, _command in (*ON_MODELS.items(), *ON_RECORDS.items()):
+    app.command(_name)(_command)

@@ -154,8 +154,9 @@ class StepReport:
             plus `Control.kl_weight` times the KL term.
         regularizers: Unweighted batch means by name.
         nfe: Evaluation counts.
-        failure: None, or why the solve did not finish (`max_steps`, `non-finite`, `underflow`);
-            the arrays of the model are then unspecified and the trial ends as `diverged`.
+        failure: None, or why the solve did not finish (`max_steps`, `non-finite`, `underflow`, and
+            `not converged` where a library doubts its own solution); the arrays of the model are
+            then unspecified and the trial ends as `diverged`.
     """
 
     loss: float

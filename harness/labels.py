@@ -25,7 +25,7 @@ from harness.trial import (
     Trial,
 )
 
-__all__ = ["MAIN_AXES", "label", "regularizer_label", "solver_label", "trial_name"]
+__all__ = ["MAIN_AXES", "label", "regularizer_label", "short_name", "solver_label", "trial_name"]
 
 MAIN_AXES = ("dataset", "backend", "solver", "regularizer", "seed")
 """What suites usually vary: these axes name a trial in one line."""
@@ -48,6 +48,13 @@ def trial_name(trial: Trial) -> str:
     labels = label(trial)
     *axes, seed = MAIN_AXES
     return " ".join([*(labels[axis] for axis in axes), f"{seed} {labels[seed]}"])
+
+
+def short_name(trial: Trial) -> str:
+    """The same as short as lists need it: `moons jax dopri5 none s0`."""
+    axes = label(trial)
+    solver = axes["solver"].split()[0]
+    return f"{axes['dataset']} {axes['backend']} {solver} {axes['regularizer']} s{axes['seed']}"
 
 
 def solver_label(solver: SolverSpec) -> str:

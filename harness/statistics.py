@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import statistics
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -10,6 +11,7 @@ __all__ = [
     "Interval",
     "Summary",
     "mean_interval",
+    "median_interval",
     "paired_ratio",
     "summarize",
 ]
@@ -42,9 +44,9 @@ class Interval:
     Arguments:
         n: Number of values (pairs) behind it.
         estimate: The point estimate.
-        low: Lower end; None for one value, which says nothing about its own error.
-        high: Upper end; None for one value.
-        level: Coverage of the interval if the values are independent and normal.
+        low: Lower end; None where the values are too few to say anything about their error.
+        high: Upper end; None where they are.
+        level: Coverage of the interval if the values are independent and, for a mean, normal.
     """
 
     n: int
@@ -97,6 +99,36 @@ def mean_interval(values: Iterable[float], level: float = 0.95) -> Interval | No
 
     half = float(stdtrit(n - 1, 0.5 + level / 2)) * sd / math.sqrt(n)
     return Interval(n, mean, mean - half, mean + half, level)
+
+
+def median_interval(values: Iterable[float], level: float = 0.95) -> Interval | None:
+    """Median with the interval of the sign test, for values of any distribution.
+
+    Its ends are two of the values: the k-th smallest and the k-th largest, k the greatest rank
+    with which they hold the median between them with at least the probability `level`. Five
+    values have no such rank at 95 %, six have.
+
+    References:
+        Conover, Practical Nonparametric Statistics, section 3.4.
+
+    Raises:
+        ValueError: A value is not finite, or `level` is not in (0, 1).
+    """
+    if not 0 < level < 1:
+        raise ValueError(f"level must be between 0 and 1, found {level}")
+    ordered = sorted(_finite(values))
+    if not ordered:
+        return None
+    n = len(ordered)
+    # Both tails of Binomial(n, 1/2) below k are what the interval leaves out.
+    outside, rank = 0.0, 0
+    while rank < n:
+        outside += 2 * math.comb(n, rank) * 0.5**n
+        if outside > 1 - level:
+            break
+        rank += 1
+    low, high = (ordered[rank - 1], ordered[n - rank]) if rank else (None, None)
+    return Interval(n, statistics.median(ordered), low, high, level)
 
 
 def paired_ratio(a: Sequence[float], b: Sequence[float], level: float = 0.95) -> Interval | None:

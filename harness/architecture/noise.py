@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Literal
@@ -75,14 +76,22 @@ def noise_slots(
 
 
 def draw(
-    slots: Mapping[str, NoiseSlot], seed: int, step: int, dtype: npt.DTypeLike, prefix: str = ""
+    slots: Mapping[str, NoiseSlot],
+    seed: int,
+    step: int,
+    dtype: npt.DTypeLike,
+    prefix: str = "",
+    first_row: int = 0,
 ) -> dict[str, np.ndarray]:
     """Draws every slot from its own stream `<prefix><slot>`, in the precision `dtype`; Rademacher
     probes stay int8.
+
+    With `first_row` the arrays are those rows, from that one on, of what is drawn for more rows:
+    the noise of a row does not depend on the batch that it is in.
     """
     noise = {}
     for name, slot in slots.items():
-        stream = Stream(seed, prefix + name, step)
+        stream = Stream(seed, prefix + name, step, first_row * math.prod(slot.shape[1:]))
         if slot.law == "rademacher":
             noise[name] = stream.rademacher(slot.shape)
         elif slot.law == "uniform":

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from harness.datasets import registry as datasets
 from harness.labels import MAIN_AXES, label
 from harness.planning.cost import UNKNOWN_COST, cost_of
+from harness.planning.data_remarks import data_remarks
 from harness.planning.plan import Plan, State
 from harness.text import columns, counted
 from harness.trial import AXES
@@ -49,6 +50,7 @@ def plan_totals(plan: Plan) -> str:
     states = collections.Counter(planned.state for planned in plan.trials)
     parts = [f"{states[state]:,} {word}" for state, word in _WORDS.items() if states[state]]
     lines = [f"suite {plan.suite}: {counted(len(plan.trials), 'trial')}: {', '.join(parts)}"]
+    lines += data_remarks(planned.trial for planned in plan.trials if planned.is_waiting)
     lines += _sample_metrics(plan)
     lines += _spend(plan)
     return "\n".join(lines)
@@ -88,9 +90,14 @@ def _spend(plan: Plan) -> list[str]:
     waiting = [p.resources for p in plan.trials if p.is_waiting]
     cpu_hours = sum(r.cpus * r.timeout_minutes / 60 for r in waiting)
     gpu_hours = sum(r.gpus * r.timeout_minutes / 60 for r in waiting)
-    limits = (("CPU", cpu_hours, plan.budget.cpu_hours), ("GPU", gpu_hours, plan.budget.gpu_hours))
+    hours = sum(r.timeout_minutes / 60 for r in waiting)
+    limits = (
+        ("hours", hours, plan.budget.hours),
+        ("CPU hours", cpu_hours, plan.budget.cpu_hours),
+        ("GPU hours", gpu_hours, plan.budget.gpu_hours),
+    )
     return [
-        f"{unit} hours: at most {most:.1f} by the timeouts, budget {limit:g}"
+        f"{unit}: at most {most:.1f} by the timeouts, budget {limit:g}"
         + ("" if most <= limit else " (the timeouts do not keep the budget)")
         for unit, most, limit in limits
         if limit is not None

@@ -1,4 +1,4 @@
-"""`harness run`: the plan of a suite, its trials, what came out of them, the report."""
+"""`harness run`: the plan of a suite, its trials, its timings, what came out, the report."""
 
 from __future__ import annotations
 
@@ -6,14 +6,19 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+from harness.commands.estimate import require_within_budget
 from harness.commands.outcome import outcome
 from harness.commands.plan_text import plan_totals
 from harness.commands.report import report
+from harness.commands.timing_text import timing_lines
 from harness.commands.views import outcome_text
 from harness.errors import HarnessError
 from harness.executors.run import Execution
 from harness.executors.run import run as run_trials
+from harness.planning.estimate import estimate_plan
 from harness.planning.plan import Plan, plan_suite, require_backends, require_runnable, select
+from harness.records.estimates import write_estimates
+from harness.timing.stage import run_timings
 
 __all__ = ["INTERRUPTED", "run"]
 
@@ -29,9 +34,11 @@ def run(
     where: str | None = None,
     rerun: bool = False,
     with_report: bool = True,
+    yes: bool = False,
     say: Callable[[str], None] = print,
 ) -> int:
-    """Runs the trials of a suite, says what came out of them and writes the report of the suite.
+    """Runs the trials of a suite, times its backends side by side if it asks for that, says what
+    came out and writes the report of the suite.
 
     Arguments:
         suite: Name of a built-in suite, or a file.
@@ -40,6 +47,7 @@ def run(
         where: Runs only the trials that match this filter; the report is of all.
         rerun: Runs finished trials again.
         with_report: Write the report.
+        yes: Start even if the trials are expected to take more than the suite's budget.
         say: Prints a text of one or more lines.
 
     Returns:
@@ -47,7 +55,8 @@ def run(
         not, 3 if they did but a gate was not kept, 130 if the run was interrupted.
 
     Raises:
-        InputError: The suite, the filter or an option is invalid, or no trial can run.
+        InputError: The suite, the filter or an option is invalid, no trial can run, or the budget
+            would not be kept.
         BackendNotInstalled: A trial to run needs a framework that is not installed.
         RecordError: A record cannot be read, or the run root cannot be written.
         HarnessError: The executor cannot start.
@@ -56,8 +65,15 @@ def run(
     plan = select(whole, root, where, rerun)
     require_backends(plan)
     require_runnable(plan)
-    say(plan_totals(plan))
+    estimates = estimate_plan(plan, root)
+    say("\n".join([plan_totals(plan), *timing_lines(plan, root)]))
+    if not yes:
+        require_within_budget(plan, estimates)
+    if estimates:
+        write_estimates(root, plan.suite, estimates)
     if not run_trials(plan, root, how):
+        return INTERRUPTED
+    if not run_timings(plan, root, say, rerun=rerun):
         return INTERRUPTED
     found = outcome(plan, root)
     say(outcome_text(found, plan.source, root))
@@ -66,6 +82,8 @@ def run(
         # The last line is what to do next: after failures, the command that repeats one.
         if written is not None and not found.failures:
             say(f"report: {written}")
+        if written is not None and any(planned.is_waiting for planned in plan.trials):
+            _mirror_report(root, whole.suite, written)
     return found.exit_code
 
 
@@ -76,3 +94,13 @@ def _report(plan: Plan, root: Path) -> Path | None:
     except HarnessError as error:
         print(error, file=sys.stderr)
         return None
+
+
+def _mirror_report(root: Path, suite: str, written: Path) -> None:
+    """Puts the report into MLflow; that it cannot be put there is a line."""
+    from harness.records.mlflow_report import log_report
+
+    try:
+        log_report(root, suite, written)
+    except HarnessError as error:
+        print(f"report not in MLflow: {error}", file=sys.stderr)

@@ -85,12 +85,14 @@ class ArrayDataset(Dataset):
             yield _as_rows(rows[start : start + size])
 
 
-def shuffle_and_split(data: npt.NDArray[Any]) -> dict[Split, npt.NDArray[Any]]:
-    """Splits rows in a fixed random order: the last tenth tests, the last tenth of the rest
-    validates.
+def shuffle_and_split(
+    data: npt.NDArray[Any], test_fraction: float | None = None
+) -> dict[Split, npt.NDArray[Any]]:
+    """Splits rows in a fixed random order: the last tenth, or another share, tests, the last tenth
+    of the rest validates.
     """
     order = Stream(0, "data/split").permutation(len(data))
-    test = len(data) // 10
+    test = len(data) // 10 if test_fraction is None else round(len(data) * test_fraction)
     val = (len(data) - test) // 10
     train = len(data) - test - val
     return {

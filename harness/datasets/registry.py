@@ -1,4 +1,4 @@
-"""The registry of datasets: built-in ones, those of plugins, and the user's own npz files.
+"""The registry of datasets: built-in ones, those of plugins, and the user's own files.
 
 Declaring reads no arrays, so that plans stay cheap; scikit-learn and pillow are imported by the
 datasets that need them, when they are loaded.
@@ -20,12 +20,23 @@ from harness.datasets.families import (
     toys,
     vae_images,
 )
-from harness.datasets.families.own import NpzFile
+from harness.datasets.families.own import SUFFIXES, OwnFile
 from harness.datasets.folders import data_dir
-from harness.errors import DataError, InputError, Problem
+from harness.errors import DataError, HarnessError, InputError, Problem
 from harness.plugins import plugins
+from harness.specs.own_data import OwnData
 
-__all__ = ["Dataset", "Declaration", "Loader", "Rows", "Split", "declare", "load", "names"]
+__all__ = [
+    "Dataset",
+    "Declaration",
+    "Loader",
+    "Rows",
+    "Split",
+    "declare",
+    "is_own",
+    "load",
+    "names",
+]
 
 GROUP = "harness.datasets"
 _NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
@@ -43,7 +54,7 @@ _OWN_FILES = tabular.PINNED_FILES | density_images.PINNED_FILES | vae_images.PIN
 
 
 def names() -> list[str]:
-    """Names of all datasets: built-in, of plugins, and npz files in the data folder."""
+    """Names of all datasets: built-in, of plugins, and your files in the data folder."""
     return sorted({*_BUILT_IN, *_plugins(), *_user_files()})
 
 
@@ -55,6 +66,14 @@ def declare(name: str) -> Declaration:
         DataError: Two packages, or a package and a file of the user, claim the name.
     """
     return _loader(name).declare()
+
+
+def is_own(name: str) -> bool:
+    """True for a file of the user's, as it is or prepared."""
+    try:
+        return isinstance(_loader(name), OwnFile)
+    except HarnessError:
+        return False
 
 
 def load(name: str, digest: str | None = None) -> Dataset:
@@ -78,20 +97,26 @@ def load(name: str, digest: str | None = None) -> Dataset:
 
 
 def _loader(name: str) -> Loader:
+    data = OwnData.of(name)
+    file = name.partition("+")[0]
     user_files, plugged = _user_files(), _plugins()
+    own = user_files.get(file, [])
     claims = [
         *(["this package"] if name in _BUILT_IN else []),
         *([plugged[name].value] if name in plugged else []),
-        *([f"{name}.npz in your data folder"] if name in user_files else []),
+        *(f"{each.path.name} in your data folder" for each in own),
     ]
     if len(claims) > 1:
-        raise DataError(f"two datasets are named '{name}': {' and '.join(claims)}; rename one")
+        raise DataError(f"two datasets are named '{file}': {' and '.join(claims)}; rename one")
     if name in _BUILT_IN:
         return _BUILT_IN[name]
     if name in plugged:
         return _plugin_loader(plugged[name])
-    if name in user_files:
-        return user_files[name]
+    if own and data is not None:
+        return OwnFile(data, own[0].path)
+    if "+" in name and (file in _BUILT_IN or file in plugged):
+        message = f"'{file}' is no file of your own, and is not prepared otherwise than it is"
+        raise InputError([Problem("dataset", message, fix=f"write '{file}'")])
     raise InputError(
         [
             Problem(
@@ -99,23 +124,25 @@ def _loader(name: str) -> Loader:
                 f"unknown dataset '{name}'",
                 known=names(),
                 found=name,
-                fix="use a known name, or put <name>.npz (arrays train, val and test, or data; "
-                "name in lower-case kebab) into the folder that HARNESS_DATA_DIR names",
+                fix="use a known name, or put <name>.npz (arrays train, val and test, or data), "
+                "<name>.csv or <name>.parquet (name in lower-case kebab) into the folder that "
+                "HARNESS_DATA_DIR names",
             )
         ]
     )
 
 
-def _user_files() -> dict[str, NpzFile]:
-    """Npz files in the data folder; a file that a built-in dataset reads is not the user's own."""
+def _user_files() -> dict[str, list[OwnFile]]:
+    """Files in the data folder; one that a built-in dataset reads is not the user's own."""
     folder = data_dir()
     if folder is None or not folder.is_dir():
         return {}
-    return {
-        path.stem: NpzFile(path.stem, path)
-        for path in sorted(folder.glob("*.npz"))
-        if _NAME.fullmatch(path.stem) and path.stem not in _OWN_FILES
-    }
+    found: dict[str, list[OwnFile]] = {}
+    for path in sorted(folder.iterdir()):
+        is_table = path.suffix in SUFFIXES and _NAME.fullmatch(path.stem)
+        if is_table and path.stem not in _OWN_FILES:
+            found.setdefault(path.stem, []).append(OwnFile(OwnData(path.stem), path))
+    return found
 
 
 def _plugins() -> Mapping[str, metadata.EntryPoint]:

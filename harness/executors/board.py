@@ -15,22 +15,14 @@ from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
-from harness.labels import label
+from harness.labels import short_name
 from harness.planning.plan import PlannedTrial
 from harness.process.watch import Progress, read_progress
 from harness.records.status import Status
-from harness.trial import Trial
 
-__all__ = ["Board", "short_name"]
+__all__ = ["Board"]
 
 _PLAIN_EVERY_S = 30.0
-
-
-def short_name(trial: Trial) -> str:
-    """Short name of a trial in lists: what a suite usually varies."""
-    axes = label(trial)
-    solver = axes["solver"].split()[0]
-    return f"{axes['dataset']} {axes['backend']} {solver} {axes['regularizer']} s{axes['seed']}"
 
 
 class Board:

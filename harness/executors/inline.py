@@ -19,6 +19,7 @@ from typing import IO
 from harness.executors.observer import Observer, Stop
 from harness.executors.retries import Cause, Deadline, Ended, Retries
 from harness.planning.plan import PlannedTrial
+from harness.process.watch import Progress
 from harness.records.folder import TrialFolder
 from harness.training.run_trial import (
     INTERRUPTED_EXIT,
@@ -66,14 +67,19 @@ def _run_here(
 ) -> None:
     attempt_id = new_attempt_id()
     observer.submitted(planned, TrialFolder(root, planned.trial.id).attempt(attempt_id))
-    options = RunOptions(
-        progress=lambda _: observer.refresh(), attempt_id=attempt_id, exclusive=exclusive
-    )
+
+    def progress(_: Progress) -> None:
+        # A request that came before the trial took the signals.
+        if stop.requested:
+            raise KeyboardInterrupt
+        observer.refresh()
+
+    options = RunOptions(progress=progress, attempt_id=attempt_id, exclusive=exclusive)
     try:
         with _settings_restored():
             status = run_trial(planned.trial, root, planned.resources, options)
     except KeyboardInterrupt:
-        stop.requests += 1
+        stop.request()
         observer.stopped(planned)
     else:
         observer.ended(planned, status)

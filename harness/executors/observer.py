@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import signal
+from collections import Counter
 from pathlib import Path
-from types import FrameType
 from typing import Protocol
 
 from harness.planning.plan import PlannedTrial
@@ -32,31 +32,46 @@ class Observer(Protocol):
         """Called a few times a second."""
 
 
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
+"""Requests to save and stop: of a terminal, of a system that ends a job, of one that will soon."""
+
+
 class Stop:
-    """Takes Ctrl-C and SIGTERM: the first asks trials to save and stop, the second kills them."""
+    """Takes Ctrl-C, SIGTERM and SIGUSR1: the first asks trials to save and stop.
+
+    The same one again kills them. Batch systems send different ones as their limit comes closer,
+    and the trials are then still saving.
+    """
 
     def __init__(self) -> None:
-        self.requests = 0
+        self._requests: Counter[int] = Counter()
         self._previous: dict[signal.Signals, object] = {}
 
     def __enter__(self) -> Stop:
-        for number in (signal.SIGINT, signal.SIGTERM):
-            self._previous[number] = signal.signal(number, self._request)
+        for number in SIGNALS:
+            self._previous[number] = signal.getsignal(number)
+        self.take_signals()
         return self
 
     def __exit__(self, *_: object) -> None:
         for number, handler in self._previous.items():
             signal.signal(number, handler)  # type: ignore[arg-type]
 
-    def _request(self, number: int, frame: FrameType | None) -> None:
-        self.requests += 1
+    def take_signals(self) -> None:
+        """Takes the signals again, from a library that has taken them."""
+        for number in SIGNALS:
+            signal.signal(number, lambda number, _: self.request(number))
+
+    def request(self, number: int = signal.SIGINT) -> None:
+        """Notes a request to stop."""
+        self._requests[number] += 1
 
     @property
     def requested(self) -> bool:
         """True after the first."""
-        return self.requests > 0
+        return bool(self._requests)
 
     @property
     def insisted(self) -> bool:
-        """True after the second."""
-        return self.requests > 1
+        """True after the second of one kind."""
+        return any(count > 1 for count in self._requests.values())

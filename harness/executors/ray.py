@@ -15,7 +15,7 @@ import sys
 import time
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ from typing import Any
 from harness.errors import HarnessError
 from harness.executors import worker
 from harness.executors.observer import Observer, Stop
+from harness.executors.reaper import MARK, reaped
 from harness.executors.retries import Cause, Deadline, Ended, Retries
 from harness.executors.worker import STOPPED
 from harness.planning.plan import PlannedTrial
@@ -37,6 +38,8 @@ __all__ = ["open_cluster", "require_room", "run_ray"]
 _POLL_S = 0.3
 _DRAIN_S = 30.0
 _WINDOW = 64
+_CLUSTERS = 3
+"""How many clusters of this machine's a run starts, should they die."""
 _LONGEST_SOCKET = 103
 """Bytes in the path of a Unix socket, of the systems that allow fewest."""
 _SOCKET_BYTES = len("/ray/session_2026-01-01_00-00-00_000000_0000000/sockets/plasma_store.1")
@@ -75,14 +78,26 @@ def run_ray(
         exclusive: One trial at a time on each node.
 
     Raises:
-        HarnessError: Ray is not installed, the cluster does not answer, or this machine can never
-            give a trial what it asks for.
+        HarnessError: Ray is not installed, the cluster does not answer, this machine can never
+            give a trial what it asks for, or its Ray node died again and again.
     """
-    with open_cluster(address, cpus) as ray:
-        driver = _Driver(ray, root, observer, stop, exclusive)
-        if address is None:
-            require_room(ray.cluster_resources(), trials)
-        driver.run(trials)
+    retries = Retries(root, observer, stop)
+    left = list(trials)
+    for _ in range(_CLUSTERS):
+        with open_cluster(address, cpus) as ray:
+            # Ray has taken SIGTERM, and would end this process with a stack of C++ frames.
+            stop.take_signals()
+            driver = _Driver(ray, root, observer, stop, retries, exclusive)
+            if address is None:
+                require_room(ray.cluster_resources(), left)
+            left = driver.run(left)
+        if not left or stop.requested:
+            return
+        observer.note("the Ray node of this machine died; another is started, and trials go on")
+    raise HarnessError(
+        f"the Ray node of this machine died {_CLUSTERS} times; run the same command again when it "
+        "has more memory free, or with --executor inline"
+    )
 
 
 def require_room(have: Mapping[str, float], trials: Sequence[PlannedTrial]) -> None:
@@ -124,18 +139,25 @@ def open_cluster(address: str | None, cpus: int | None) -> Iterator[Any]:
     if address is None:
         options |= {"num_cpus": cpus or len(usable_cores()), "include_dashboard": False}
         options |= _short_folder()
-    try:
-        ray.init(**options, log_to_driver=False, logging_level=logging.ERROR)
-    except Exception as error:  # Ray raises plain ones, e.g. if a node is too slow to start
-        place = f"the Ray cluster at {address}" if address else "a local Ray cluster"
-        fix = "" if address else "; try again when the machine is less busy, or --executor inline"
-        raise HarnessError(f"{place} cannot be reached: {error}{fix}") from error
-    # Ray prints a paragraph for every process that dies; the observer gets a line instead.
-    ray._private.worker._worker_logs_enabled = False
-    try:
-        yield ray
-    finally:
-        ray.shutdown()
+    with reaped() if address is None else nullcontext():
+        try:
+            ray.init(**options, log_to_driver=False, logging_level=logging.ERROR)
+        except Exception as error:  # Ray raises plain ones, e.g. if a node is too slow to start
+            place = f"the Ray cluster at {address}" if address else "a local Ray cluster"
+            fix = (
+                ""
+                if address
+                else "; try again when the machine is less busy, or --executor inline"
+            )
+            raise HarnessError(f"{place} cannot be reached: {error}{fix}") from error
+        # What this process starts from here on is not the cluster's.
+        os.environ.pop(MARK, None)
+        # Ray prints a paragraph for every process that dies; the observer gets a line instead.
+        ray._private.worker._worker_logs_enabled = False
+        try:
+            yield ray
+        finally:
+            ray.shutdown()
 
 
 def _short_folder() -> dict[str, str]:
@@ -159,6 +181,7 @@ class _Driver:
         root: Path,
         observer: Observer,
         stop: Stop,
+        retries: Retries,
         exclusive: bool,
     ) -> None:
         self._ray, self._root = ray, root
@@ -168,21 +191,34 @@ class _Driver:
         ray.cloudpickle.register_pickle_by_value(worker)
         self._task = ray.remote(max_calls=1, max_retries=0)(worker.run_one)
         self._hidden = _hidden_folder()
-        self._retries = Retries(root, observer, stop)
+        self._retries = retries
+        self._node = ray._private.worker._global_node
         self._queues: dict[_Need, deque[PlannedTrial]] = {}
         self._running: dict[Any, _Running] = {}
 
-    def run(self, trials: Sequence[PlannedTrial]) -> None:
-        """Runs trials until all have ended or a stop is requested."""
+    def run(self, trials: Sequence[PlannedTrial]) -> list[PlannedTrial]:
+        """Runs trials until all have ended, a stop is requested or this machine's node dies.
+
+        Returns:
+            What has not ended because the node died, or was not begun when a stop was requested.
+        """
         for planned in trials:
             self._queues.setdefault(_need(planned), deque()).append(planned)
         while (any(self._queues.values()) or self._running) and not self._stop.requested:
+            if self._node_died():
+                break
             self._fill()
             self._collect(_POLL_S)
             self._kill_hung()
             self._observer.refresh()
-        if self._running:
+        if self._running and not self._node_died():
             self._drain()
+        running = [running.planned for running in self._running.values()]
+        return running + [planned for queue in self._queues.values() for planned in queue]
+
+    def _node_died(self) -> bool:
+        """True if a process of the node that this run started is gone; Ray goes on without it."""
+        return self._node is not None and bool(self._node.dead_processes())
 
     def _fill(self) -> None:
         """Keeps a bounded number of tasks of each kind with Ray, a few more than it can run."""
@@ -229,8 +265,11 @@ class _Driver:
             return
         ready, _ = self._ray.wait(list(self._running), num_returns=1, timeout=timeout_s)
         for reference in ready:
+            ended = self._ended(reference, self._running[reference])
+            if ended.cause is Cause.DIED and self._node_died():
+                # No fault of the trial, which may not even have begun.
+                return
             running = self._running.pop(reference)
-            ended = self._ended(reference, running)
             if self._retries.settle(running.planned, running.attempt_id, ended):
                 # To the front: what it has done so far is in the cache of the file system.
                 self._queues[_need(running.planned)].appendleft(running.planned)

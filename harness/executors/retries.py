@@ -6,6 +6,7 @@ chance; a numerical failure is a result and has none.
 
 from __future__ import annotations
 
+import os
 import time
 from collections import Counter
 from dataclasses import dataclass
@@ -16,7 +17,9 @@ from typing import NamedTuple
 from harness.errors import RecordError
 from harness.executors.observer import Observer, Stop
 from harness.planning.plan import PlannedTrial
+from harness.process.memory import oom_kills, says_memory
 from harness.process.watch import began, lost_seconds
+from harness.records.files import scrub
 from harness.records.folder import TrialFolder
 from harness.records.readers import read_environment
 from harness.records.result import Result
@@ -93,7 +96,7 @@ class Failure:
         lost_s = sum((lost_seconds(path) for path in folder.attempts()), 0.0)
         Result(
             self.status,
-            self.message,
+            scrub(self.message.replace(str(folder.root.resolve()), "<root>")),
             timing={"lost_s": lost_s, "mode": "shared"},
             environment=read_environment(folder.attempt(attempt_id)),
         ).commit(folder, attempt_id)
@@ -111,6 +114,7 @@ class Retries:
     def __init__(self, root: Path, observer: Observer, stop: Stop) -> None:
         self._root, self._observer, self._stop = root, observer, stop
         self._counts: Counter[tuple[str, Cause]] = Counter()
+        self._oom_kills = oom_kills()
 
     def settle(self, planned: PlannedTrial, attempt_id: str, ended: Ended) -> bool:
         """Takes in the end of an attempt; returns True if the trial is to be tried again.
@@ -131,13 +135,22 @@ class Retries:
         if self._stop.requested:
             self._observer.stopped(planned)
             return False
-        decision = self.decide(planned, ended)
+        decision = self.decide(planned, self._true_cause(ended, folder.attempt(attempt_id)))
         if isinstance(decision, Again):
             self._observer.note(f"{planned.trial.id}: {decision.note}")
             return True
         decision.commit(folder, attempt_id)
         self._observer.ended(planned, decision.status)
         return False
+
+    def _true_cause(self, ended: Ended, attempt: Path) -> Ended:
+        """Memory, where the kernel or the attempt's log says so; the process said nothing."""
+        if ended.cause not in (Cause.DIED, Cause.RAISED):
+            return ended
+        kills, self._oom_kills = self._oom_kills, oom_kills()
+        if (ended.cause is Cause.DIED and self._oom_kills > kills) or says_memory(_tail(attempt)):
+            return Ended(Cause.MEMORY, ended.detail)
+        return ended
 
     def decide(self, planned: PlannedTrial, ended: Ended) -> Again | Failure:
         """Decides whether a trial without a result is tried again, and counts it."""
@@ -149,7 +162,9 @@ class Retries:
             case Cause.DIED:
                 if self._counts[key] <= CRASHES:
                     return Again(f"its process or node died ({ended.detail}); it is resumed")
-                message = f"its process or node died again after retries ({ended.detail})"
+                message = (
+                    f"its process or node died again after retries ({ended.detail}); {_REMEDY}"
+                )
                 return Failure(Status.KILLED, message)
             case Cause.HUNG:
                 minutes = planned.resources.timeout_minutes
@@ -158,7 +173,10 @@ class Retries:
             case Cause.MEMORY:
                 if self._counts[key] <= MEMORY:
                     return Again("out of memory; it is tried once more")
-                message = "its process was killed for want of memory, twice"
+                message = (
+                    "its process was killed for want of memory, twice; try another gradient mode "
+                    "(adjoint), a smaller batch, or a higher limit"
+                )
                 return Failure(Status.OUT_OF_MEMORY, message)
             case Cause.RAISED:
                 return Failure(Status.ERROR, ended.detail)
@@ -166,6 +184,23 @@ class Retries:
     def has_memory_retry(self, trial_id: str) -> bool:
         """True if the trial may still run out of memory without a record of it."""
         return self._counts[trial_id, Cause.MEMORY] < MEMORY
+
+
+_REMEDY = (
+    "the usual cause is a memory limit of the machine, the container or the batch system: try "
+    "another gradient mode (adjoint), a smaller batch, or a higher limit"
+)
+_TAIL_BYTES = 2000
+
+
+def _tail(attempt: Path) -> str:
+    """The end of what an attempt printed."""
+    try:
+        with open(attempt / "log.txt", "rb") as file:
+            file.seek(max(0, file.seek(0, os.SEEK_END) - _TAIL_BYTES))
+            return file.read().decode(errors="replace")
+    except OSError:
+        return ""
 
 
 class Deadline:

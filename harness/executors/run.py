@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -33,12 +33,14 @@ class Execution:
         address: A Ray cluster to join; its nodes share the file system of the root.
         cpus: Cores of the local cluster; None means all.
         exclusive: One trial at a time on each machine, so that timings may be compared.
+        mirror: Export results to MLflow.
     """
 
     executor: str = "ray"
     address: str | None = None
     cpus: int | None = None
     exclusive: bool = False
+    mirror: bool = True
 
 
 def run(plan: Plan, root: Path, how: Execution) -> bool:
@@ -64,7 +66,7 @@ def run(plan: Plan, root: Path, how: Execution) -> bool:
         Stop() as stop,
         Board(trials, live=None if len(trials) > 1 else False) as board,
         # Exporting takes a core for a moment, which an exclusive trial must not share.
-        _exporting(root, plan, board, during=not how.exclusive),
+        _exporting(root, plan, board, during=not how.exclusive) if how.mirror else nullcontext(),
     ):
         if trials and how.executor == "ray":
             from harness.executors.ray import run_ray
@@ -146,7 +148,7 @@ def _export(root: Path, trial_ids: Sequence[str], board: Board) -> bool:
     from harness.records.mlflow import sync
 
     try:
-        sync(root, trial_ids=trial_ids)
+        sync(root, trial_ids=trial_ids, say=board.note)
     except HarnessError as error:
         board.note(f"not exported: {error}")
         return False

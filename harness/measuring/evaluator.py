@@ -27,7 +27,7 @@ from harness.interface import (
 from harness.specs.solver import carries_log_volume
 from harness.trial import SolverSpec, TraceName, Trial
 
-__all__ = ["Evaluator", "NoiseKey", "Score", "SolveFailed"]
+__all__ = ["Evaluator", "NoiseKey", "Score", "Scoring", "SolveFailed", "evaluation_call"]
 
 
 class SolveFailed(Exception):
@@ -43,11 +43,13 @@ class NoiseKey(NamedTuple):
         purpose: What the noise is for: a split, `reconstruct`, `importance`, `sample`, ...
         chunk: Number of the batch of rows; None where the purpose has one batch.
         draw: Number of the draw, where the same rows get several.
+        row: Number of the first row, where the noise is of the rows and not of their batch.
     """
 
     purpose: str
     chunk: int | None = None
     draw: int = 0
+    row: int = 0
 
     @property
     def name(self) -> str:
@@ -94,6 +96,29 @@ class Scoring(NamedTuple):
             trace = training.validation_trace or training.trace
             return Scoring(trial.solver, trace, training.validation_batch)
         return Scoring(trial.evaluation_solver, evaluation.trace, evaluation.batch)
+
+
+def evaluation_call(
+    trial: Trial,
+    x: Float,
+    key: NoiseKey,
+    scoring: Scoring | None = None,
+    log_volume: Float | None = None,
+) -> tuple[Batch, Control]:
+    """What `Model.evaluate` is called with for rows.
+
+    Arguments:
+        trial: The trial.
+        x: [n, *event_shape] in model space.
+        key: The noise.
+        scoring: Solver and trace; None means those of the test.
+        log_volume: Of the rows, [n], for a solver that carries it; None if there is none.
+    """
+    scoring = scoring or Scoring.of(trial, "test")
+    slots = noise_slots(trial, x.shape[1:], "evaluate", len(x), scoring.trace)
+    noise = draw(slots, trial.seed, key.draw, trial.dtype, f"{key.name}/", key.row)
+    carried = log_volume if carries_log_volume(scoring.solver) else None
+    return Batch(x.astype(trial.dtype), noise, carried), Control(scoring.solver, scoring.trace)
 
 
 @dataclass(frozen=True)
@@ -154,13 +179,19 @@ class Evaluator:
             SolveFailed: A solve did not finish or the score is not finite.
         """
         scoring = Scoring.of(self.trial, name)
-        parts, forward = [], []
+        parts: list[Float] = []
+        forward = []
+        row = 0
         for chunk, rows in enumerate(chunks):
+            # Validation chooses the arrays that are kept: its noise, batch by batch, is a part of
+            # the training. A score afterwards depends on no batch but by the steps of the solver.
+            key = NoiseKey(name, chunk) if name == "val" else NoiseKey(name, row=row)
             log_likelihood, evaluations = self.log_likelihood(
-                rows.x, NoiseKey(name, chunk), scoring, rows.log_volume
+                rows.x, key, scoring, rows.log_volume
             )
             parts.append(log_likelihood + rows.log_volume)
             forward.append(evaluations)
+            row += len(rows.x)
         values = np.concatenate(parts)
         nll = -float(np.mean(values))
         if not math.isfinite(nll):
@@ -168,6 +199,26 @@ class Evaluator:
         n = len(values)
         sem = float(np.std(values, ddof=1)) / math.sqrt(n) if n > 1 else None
         return Score(nll, sem, n, tuple(forward))
+
+    def probe_sem(self, name: str, chunks: Sequence[Rows]) -> float | None:
+        """Standard error, over the probes of an estimated trace, of the score of a split.
+
+        Two draws of the probe for the rows of the first batch give the variance of one, which
+        stands for that of all rows; None where there is no probe.
+
+        Raises:
+            SolveFailed: A solve did not finish.
+        """
+        scoring = Scoring.of(self.trial, name)
+        if scoring.trace == "exact" or self.trial.model.posterior is not None:
+            return None
+        x, log_volume = chunks[0].x, chunks[0].log_volume
+        first, second = (
+            self.log_likelihood(x, NoiseKey(name, draw=draw), scoring, log_volume)[0]
+            for draw in (0, 1)
+        )
+        n = sum(len(rows.x) for rows in chunks)
+        return math.sqrt(float(np.mean((first - second) ** 2)) / 2 / n)
 
     def sample(self, count: int) -> tuple[Float, tuple[int, ...]]:
         """Draws from the model with the base sample that all trials share.
@@ -287,13 +338,7 @@ class Evaluator:
         log_volume: Float | None = None,
     ) -> EvaluationReport:
         self.check()
-        shape = self.dataset.info.event_shape
-        scoring = scoring or Scoring.of(self.trial, "test")
-        slots = noise_slots(self.trial, shape, "evaluate", len(x), scoring.trace)
-        noise = draw(slots, self.trial.seed, key.draw, self.trial.dtype, f"{key.name}/")
-        control = Control(scoring.solver, scoring.trace)
-        carried = log_volume if carries_log_volume(scoring.solver) else None
-        batch = Batch(x.astype(self.trial.dtype), noise, carried)
+        batch, control = evaluation_call(self.trial, x, key, scoring, log_volume)
         report = self.model.evaluate(batch, control, (quantity,))
         if report.failure:
             raise SolveFailed(f"a solve for '{key.name}' did not finish: {report.failure}")

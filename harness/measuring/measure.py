@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from harness.architecture.arrays import parameter_count
 from harness.datasets.base import Rows
 from harness.errors import DataError
-from harness.measuring.evaluator import Evaluator, Score
+from harness.measuring.evaluator import Evaluator, Score, SolveFailed
 from harness.measuring.measurements import Measurements, Metrics, digest_of
 from harness.measuring.phases import Phases
 from harness.measuring.pictures import write_pictures
@@ -91,7 +91,11 @@ def _test(measured: Measurements, trained: Trained, test: Sequence[Rows]) -> Non
     train = evaluator.score("train", evaluator.chunks("train", score.n))
     quantity = evaluator.quantity
     metrics: Metrics = {
-        f"test_{quantity}": {**_nats(score.nll, score.n), "sem": score.sem},
+        f"test_{quantity}": {
+            **_nats(score.nll, score.n),
+            "sem": score.sem,
+            **_probes(evaluator, test),
+        },
         f"train_{quantity}": _nats(train.nll, train.n),
     }
     if trained.val_nll is not None:
@@ -107,6 +111,15 @@ def _test(measured: Measurements, trained: Trained, test: Sequence[Rows]) -> Non
         measured.notes["training"] = (
             f"stopped at step {trained.steps}: {trained.stale} validations without gain"
         )
+
+
+def _probes(evaluator: Evaluator, test: Sequence[Rows]) -> dict[str, float]:
+    """What an estimated trace adds to the uncertainty of the test; nothing to an exact one."""
+    with suppress(SolveFailed):  # the test itself did finish
+        sem = evaluator.probe_sem("test", test)
+        if sem is not None:
+            return {"probe_sem": sem}
+    return {}
 
 
 def _nats(value: float, n: int) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from harness.specs.resources import Resources
 from harness.suites.builtin import find_suite
 from harness.suites.filters import Fields, fields_of, parse_filter
 from harness.suites.grid import expand
-from harness.suites.limits import Budget, Gate
+from harness.suites.limits import Budget, Gate, Timing
 from harness.suites.suite import load_suite
 from harness.trial import Trial, encode
 
@@ -25,6 +25,7 @@ __all__ = [
     "PlannedTrial",
     "Resources",
     "State",
+    "Timing",
     "plan",
     "plan_json",
     "plan_suite",
@@ -68,6 +69,7 @@ class Plan:
         gates: Bounds its results must keep.
         source: The suite as the user named it, for commands that the user may repeat.
         budget: What the suite may spend.
+        timing: How its backends are timed side by side after the trials; None times nothing.
     """
 
     suite: str
@@ -76,6 +78,7 @@ class Plan:
     gates: tuple[Gate, ...] = ()
     source: str = ""
     budget: Budget | None = None
+    timing: Timing | None = None
 
     @property
     def wanted(self) -> tuple[PlannedTrial, ...]:
@@ -137,6 +140,7 @@ def plan_suite(suite: str | Path, root: str | Path) -> Plan:
         gates=tuple(placed.gate for placed in loaded.all_gates()),
         source=str(suite),
         budget=loaded.budget,
+        timing=loaded.timing,
     )
 
 

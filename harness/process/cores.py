@@ -12,7 +12,7 @@ import stat
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -91,6 +91,7 @@ def lease(
     exclusive: bool = False,
     folder: Path | None = None,
     patience: float = PATIENCE_S,
+    check: Callable[[], None] = lambda: None,
 ) -> Iterator[Lease]:
     """Leases cores until the end of the block.
 
@@ -99,13 +100,17 @@ def lease(
         exclusive: Wait until no other trial runs on this machine, and keep others waiting.
         folder: Where the lock files lie.
         patience: Seconds to wait for free cores before sharing some.
+        check: Called while it waits; raises to stop.
     """
     folder = folder or private_folder()
     held: list[int] = []
     try:
         node = os.open(folder / "node", os.O_RDWR | os.O_CREAT, 0o600)
         held.append(node)
-        fcntl.flock(node, fcntl.LOCK_EX if exclusive else fcntl.LOCK_SH)
+        # In turns: a lock that blocks would not let go for a request to stop.
+        while not _locked(node, fcntl.LOCK_EX if exclusive else fcntl.LOCK_SH):
+            check()
+            time.sleep(_POLL_S)
         slot = _first_free(folder, "slot", range(_MOST_TRIALS), 1, held)
         usable = usable_cores()
         count = min(count, len(usable))
@@ -113,6 +118,7 @@ def lease(
         while len(cores := _first_free(folder, "core", usable, count, held)) < count:
             if time.monotonic() > end:
                 break
+            check()
             time.sleep(_POLL_S)
         own = len(cores) == count
         # Where trials outnumber cores they share them by turns.
@@ -145,24 +151,28 @@ def _first_free(
 
 def _try_lock(path: Path) -> int | None:
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        os.close(descriptor)
-        return None
-    return descriptor
+    if _locked(descriptor, fcntl.LOCK_EX):
+        return descriptor
+    os.close(descriptor)
+    return None
 
 
 def _is_locked(path: Path) -> bool:
     descriptor = os.open(path, os.O_RDWR)
     try:
         # Shared, so that two trials that look at once do not see each other's look.
-        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
+        return not _locked(descriptor, fcntl.LOCK_SH)
     finally:
         os.close(descriptor)
-    return False
+
+
+def _locked(descriptor: int, kind: int) -> bool:
+    """Takes a lock if it is free; returns whether it was."""
+    try:
+        fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def pin(cores: tuple[int, ...], device: Literal["cpu", "gpu"]) -> None:

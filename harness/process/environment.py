@@ -19,7 +19,7 @@ from typing import Any, Literal
 from harness.records.files import scrub
 from harness.records.version import __version__
 
-__all__ = ["describe", "fingerprint", "with_choices"]
+__all__ = ["describe", "fingerprint", "hardware_fingerprint", "with_choices"]
 
 _ISA = (
     *("avx", "avx2", "fma", "avx512f", "avx512bw", "avx512vl", "avx512_vnni", "avx512_bf16"),
@@ -61,7 +61,7 @@ def describe(
         "os": platform.system(),
         "kernel": platform.release(),
         **_checkout(),
-        "hardware_fingerprint": fingerprint({**hardware, "cores": cores}),
+        "hardware_fingerprint": _kind(hardware, cores),
         "numerics_fingerprint": fingerprint(
             {
                 **numerics,
@@ -74,6 +74,21 @@ def describe(
         ),
     }
     return {name: scrub(value) for name, value in found.items()}
+
+
+def hardware_fingerprint(cores: int, gpu: str | None) -> str:
+    """The hardware fingerprint of a process on this machine, before it has a framework.
+
+    Arguments:
+        cores: Number of cores it will be pinned to.
+        gpu: Name of its GPU as the driver has it; None on the CPU.
+    """
+    hardware = _hardware({"device": gpu}, "cpu" if gpu is None else "gpu")
+    return _kind(hardware, cores)
+
+
+def _kind(hardware: Mapping[str, Any], cores: int) -> str:
+    return fingerprint({**hardware, "cores": cores})
 
 
 def _hardware(prepared: Mapping[str, Any], device: Literal["cpu", "gpu"]) -> dict[str, Any]:

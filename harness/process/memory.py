@@ -2,15 +2,27 @@
 
 from __future__ import annotations
 
+import ctypes
+import errno
+import gc
 import os
 import resource
 import subprocess
 import sys
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
-__all__ = ["memory_at_hand", "peak_host_bytes"]
+__all__ = [
+    "gpu_name",
+    "is_out_of_memory",
+    "memory_above",
+    "memory_at_hand",
+    "oom_kills",
+    "peak_host_bytes",
+    "says_memory",
+]
 
 
 def memory_at_hand(device: Literal["cpu", "gpu"], gpus: float, cores: int) -> int | None:
@@ -33,10 +45,46 @@ def peak_host_bytes() -> int:
     return peak if sys.platform == "darwin" else peak * 1024
 
 
+def memory_above(call: Callable[[], Any]) -> int | None:
+    """Highest resident memory during a call, above that before it, bytes; None where Linux's
+    counters are not there.
+
+    The high-water mark of a process includes compilation, so it is set back first (writing 5 to
+    clear_refs), after the allocator has given back what earlier calls left free; otherwise the
+    call would find its memory already counted.
+    """
+    gc.collect()
+    try:
+        ctypes.CDLL("libc.so.6").malloc_trim(0)
+        Path("/proc/self/clear_refs").write_text("5")
+        before = _status("VmRSS")
+        call()
+        return _status("VmHWM") - before
+    except (OSError, AttributeError, StopIteration):
+        return None
+
+
+def _status(key: str) -> int:
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return 1024 * next(int(line.split()[1]) for line in lines if line.startswith(key + ":"))
+
+
+def gpu_name() -> str | None:
+    """Name of the first GPU that this process may see; None if there is none."""
+    return _asked_of_gpu("name")
+
+
 def _gpu_bytes() -> int | None:
-    """Memory of the first GPU that this process may see, asked of its driver."""
+    """Memory of the first GPU that this process may see."""
+    with suppress(ValueError, TypeError):
+        return int(_asked_of_gpu("memory.total") or "") * 2**20
+    return None
+
+
+def _asked_of_gpu(what: str) -> str | None:
+    """What the driver of the first visible GPU says."""
     visible = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")[0].strip()
-    command = ["nvidia-smi", "--query-gpu=memory.total", "--format=csv,noheader,nounits"]
+    command = ["nvidia-smi", f"--query-gpu={what}", "--format=csv,noheader,nounits"]
     try:
         done = subprocess.run(
             command + (["-i", visible] if visible else []),
@@ -45,8 +93,8 @@ def _gpu_bytes() -> int | None:
             timeout=30,
             check=True,
         )
-        return int(done.stdout.splitlines()[0]) * 2**20
-    except (OSError, ValueError, IndexError, subprocess.SubprocessError):
+        return done.stdout.splitlines()[0].strip()
+    except (OSError, IndexError, subprocess.SubprocessError):
         return None
 
 
@@ -66,3 +114,44 @@ def _host_bytes() -> int | None:
             most = int((folder / limit).read_text(encoding="utf-8"))
             found.append(max(0, most - int((folder / used).read_text(encoding="utf-8"))))
     return min(found, default=None)
+
+
+def is_out_of_memory(error: Exception) -> bool:
+    """True for what frameworks raise; they have types of their own, and texts below Python."""
+    if isinstance(error, OSError):
+        return error.errno == errno.ENOMEM
+    is_type = isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"
+    return is_type or says_memory(str(error))
+
+
+def says_memory(text: str) -> bool:
+    """True for the words in which a framework or its allocator says that memory ran out."""
+    return any(word in text.lower() for word in _WORDS)
+
+
+_WORDS = (
+    *("resource_exhausted", "out of memory", "std::bad_alloc", "alloc_failed"),
+    *("can't allocate memory", "cannot allocate memory"),
+)
+
+
+def oom_kills() -> int:
+    """How many processes the kernel has killed for want of memory, as far as it says.
+
+    Of the control group of this process, as of a batch job or a container, or of the machine.
+    """
+    groups: list[Path] = []
+    with suppress(OSError):
+        for line in Path("/proc/self/cgroup").read_text(encoding="utf-8").splitlines():
+            _, kind, path = line.split(":", 2)
+            if not kind:
+                groups.append(Path("/sys/fs/cgroup") / path.lstrip("/") / "memory.events")
+            elif kind == "memory":
+                folder = Path("/sys/fs/cgroup/memory") / path.lstrip("/")
+                groups.append(folder / "memory.oom_control")
+    for place in (*groups, Path("/sys/fs/cgroup/memory.events"), Path("/proc/vmstat")):
+        with suppress(OSError, ValueError):
+            for line in place.read_text(encoding="utf-8").splitlines():
+                if line.startswith("oom_kill "):
+                    return int(line.split()[1])
+    return 0

@@ -101,6 +101,19 @@ class Watch:
         """Seconds since the attempt began."""
         return time.perf_counter() - self._start
 
+    def begin(self) -> None:
+        """Starts the time of the attempt anew: it begins when it has its cores."""
+        self._start = time.perf_counter()
+
+    def check_asked(self) -> None:
+        """Returns unless the trial was asked to stop.
+
+        Raises:
+            Interrupted: It was.
+        """
+        if self._stop or self._parent not in (None, os.getppid()):
+            raise Interrupted
+
     def check(self) -> None:
         """Returns if the trial may go on.
 
@@ -108,8 +121,7 @@ class Watch:
             TimedOut: It may not, since its time is over.
             Interrupted: It may not, since it was asked to stop.
         """
-        if self._stop or self._parent not in (None, os.getppid()):
-            raise Interrupted
+        self.check_asked()
         if self.alive_s() > self._limit_s:
             raise TimedOut(f"stopped after {self._limit_s / 60:.3g} minutes")
 
@@ -136,7 +148,7 @@ class Watch:
 
     @contextmanager
     def signals(self) -> Iterator[None]:
-        """Takes SIGINT and SIGTERM as requests to stop; a later one has its usual effect."""
+        """Takes requests to stop (SIGINT, SIGTERM, SIGUSR1); a later one has its usual effect."""
         if threading.current_thread() is not threading.main_thread():
             yield
             return
@@ -159,7 +171,7 @@ class Watch:
                 signal.signal(number, handler)
 
 
-_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
 _SAME_REQUEST_S = 1.0
 """One Ctrl-C may arrive twice, from the terminal and from whoever started the process."""
 

@@ -2,50 +2,49 @@
 
 from __future__ import annotations
 
-import fcntl
 import logging
 import os
-import uuid
+import socket
+import threading
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
-from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from harness.errors import HarnessError
-from harness.records.files import storing
+from harness.records.mlflow_address import database_of, is_server, sentence, shown
+from harness.records.mlflow_database import (
+    PATIENCE_S,
+    REMEDY,
+    TrackingError,
+    UnusableDatabase,
+    is_unusable,
+    require_unlocked,
+)
 
 __all__ = [
-    "TrackingError",
     "connected",
     "experiment_id",
-    "locked",
-    "make_database",
+    "imported_client",
+    "make_tables",
     "newest_runs",
     "runs_of",
-    "tracking_uri",
 ]
 
 _EXPERIMENT = "cnf-harness"
-_DATABASE = "mlflow.db"
 
 _FEW = 50
 """More trials than these are searched for in one query, with all others."""
 
 
-class TrackingError(HarnessError):
-    """MLflow is not installed, does not answer, or refused."""
-
-
-def tracking_uri(root: Path) -> str:
-    """`MLFLOW_TRACKING_URI` if it is set; otherwise a database under the run root."""
-    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{root.resolve() / _DATABASE}"
-
-
 def newest_runs(client: Any, trial_ids: Collection[str] | None) -> dict[str, Any]:  # noqa: ANN401
     """The run of each trial; of several records of one trial, the one that finished last."""
+    experiment = client.get_experiment_by_name(_EXPERIMENT)
+    if experiment is None:
+        return {}
     complete = [
         run
-        for runs in runs_of(client, experiment_id(client), trial_ids).values()
+        for runs in runs_of(client, experiment.experiment_id, trial_ids).values()
         for run in runs
         if "synced" in run.data.tags
     ]
@@ -85,62 +84,67 @@ def _search(client: Any, experiment: str, text: str) -> Iterator[Any]:  # noqa: 
 
 
 def experiment_id(client: Any) -> str:  # noqa: ANN401
-    """Id of the experiment that holds all runs, which is created if it is not there."""
+    """Id of the experiment that holds all runs, which is created if it is not there.
+
+    One that somebody deleted keeps its name and its runs, and is restored.
+    """
     experiment = client.get_experiment_by_name(_EXPERIMENT)
-    if experiment is not None:
-        return str(experiment.experiment_id)
-    return str(client.create_experiment(_EXPERIMENT))
+    if experiment is None:
+        return str(client.create_experiment(_EXPERIMENT))
+    if experiment.lifecycle_stage == "deleted":
+        client.restore_experiment(experiment.experiment_id)
+    return str(experiment.experiment_id)
+
+
+def make_tables(uri: str) -> None:
+    """Makes the tables and the experiment of a new database."""
+    with connected(uri) as client:
+        experiment_id(client)
 
 
 @contextmanager
-def locked(root: Path) -> Iterator[None]:
-    """One exporter at a time; a fresh database does not survive two.
+def connected(uri: str, writing: bool = True) -> Iterator[Any]:
+    """A client of the store; whatever MLflow raises becomes a TrackingError.
+
+    Arguments:
+        uri: The tracking store.
+        writing: False for one that may be read only.
 
     Raises:
-        StorageError: The run root cannot be written.
+        TrackingError: MLflow is not installed, does not answer within seconds, or refused.
+        UnusableDatabase: The database is damaged, half made, or of another version of MLflow.
     """
-    with storing(root):
-        file = open(root / ".mlflow.lock", "w", encoding="utf-8")  # noqa: SIM115
-    with file:
-        # Some file systems have no locks; then nobody has to wait.
-        with suppress(OSError):
-            fcntl.flock(file, fcntl.LOCK_EX)
-        yield
-
-
-def make_database(root: Path) -> None:
-    """Makes the database under a run root, unless it is there or another store is named.
-
-    MLflow makes its tables one by one, and a database whose making was cut short, by a kill or a
-    full disk, is unusable for good: it gets its name when it is whole. To be called under the
-    lock.
-
-    Raises:
-        TrackingError: MLflow is not installed, or the disk is full.
-    """
-    path = root / _DATABASE
-    if os.environ.get("MLFLOW_TRACKING_URI") or path.exists():
-        return
-    for left in root.glob(f".{_DATABASE}.*"):
-        left.unlink(missing_ok=True)
-    aside = path.with_name(f".{_DATABASE}.{uuid.uuid4().hex}")
+    if database_of(uri) is not None:
+        # No connection outlives its use: the file may be replaced by another.
+        os.environ.setdefault("MLFLOW_SQLALCHEMYSTORE_POOLCLASS", "NullPool")
+    client_of = imported_client()
     try:
-        with connected(f"sqlite:///{aside.resolve()}") as client:
-            experiment_id(client)
-        with storing(path):
-            os.replace(aside, path)
-    finally:
-        for left in root.glob(f"{aside.name}*"):
-            left.unlink(missing_ok=True)
+        require_unlocked(uri, writing)
+        _require_answer(uri, client_of)
+        yield client_of(tracking_uri=uri)
+    except HarnessError:
+        raise
+    except Exception as error:
+        # MLflow lets errors of sqlalchemy, requests and the operating system through.
+        detail = sentence(str(error), uri) or type(error).__name__
+        if database_of(uri) is not None and is_unusable(error):
+            raise UnusableDatabase(f"{shown(uri)}: {detail}; {REMEDY}") from error
+        raise TrackingError(
+            f"MLflow at {shown(uri)}: {detail}; the records have everything: 'harness sync' goes "
+            "on when it answers"
+        ) from error
 
 
-@contextmanager
-def connected(uri: str) -> Iterator[Any]:
-    """A client of the store; whatever MLflow raises becomes a TrackingError."""
+def imported_client() -> Any:  # noqa: ANN401
+    """MLflow's client, imported the first time, which takes seconds.
+
+    Raises:
+        TrackingError: MLflow is not installed.
+    """
     # MLflow reads these on import. Its own retries would block each call for minutes.
     os.environ.update(MLFLOW_DISABLE_TELEMETRY="true", DO_NOT_TRACK="true")
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", f"{PATIENCE_S:.0f}")
     # Nothing is stored as an artifact; the default would write the working directory's path.
     os.environ.setdefault("_MLFLOW_SERVER_ARTIFACT_ROOT", "mlflow-artifacts:/")
     try:
@@ -152,12 +156,52 @@ def connected(uri: str) -> Iterator[Any]:
         ) from error
     for name in ("mlflow", "alembic"):
         logging.getLogger(name).setLevel(logging.ERROR)
+    return MlflowClient
+
+
+def _require_answer(uri: str, client_of: Any) -> None:  # noqa: ANN401
+    """Asks a server for something small, and gives it some seconds in all.
+
+    A time limit of the HTTP library alone is not kept by a name that is not resolved, or by a
+    server that sends a byte now and then.
+
+    Raises:
+        TrackingError: There is no answer.
+    """
+    # How often a database that refuses is asked again: by default for an hour.
+    with suppress(ImportError):
+        from mlflow.store.db import utils
+
+        utils.MAX_RETRY_COUNT = 1
+    if not is_server(uri):
+        _require_listener(uri)
+        return
+    raised: list[Exception] = []
+
+    def ask() -> None:
+        try:
+            client_of(tracking_uri=uri).get_experiment_by_name(_EXPERIMENT)
+        except Exception as error:
+            raised.append(error)
+
+    thread = threading.Thread(target=ask, daemon=True)
+    thread.start()
+    thread.join(PATIENCE_S)
+    if thread.is_alive():
+        raise TrackingError(
+            f"MLflow at {shown(uri)} has not answered for {PATIENCE_S:g} s; the records have "
+            "everything: 'harness sync' goes on when it does"
+        )
+    if raised:
+        raise raised[0]
+
+
+def _require_listener(uri: str) -> None:
+    """Raises OSError if nobody listens where a database server should."""
     try:
-        yield MlflowClient(tracking_uri=uri)
-    except HarnessError:
-        raise
-    except Exception as error:
-        # MLflow lets errors of sqlalchemy, requests and the operating system through.
-        first = str(error).strip().splitlines()
-        detail = first[0] if first else type(error).__name__
-        raise TrackingError(f"MLflow at {uri.split('@')[-1]}: {detail}") from error
+        place = urlsplit(uri)
+        host, port = place.hostname, place.port
+    except ValueError:  # MLflow has its own words for it
+        return
+    if host and port:
+        socket.create_connection((host, port), timeout=PATIENCE_S).close()

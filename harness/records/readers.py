@@ -31,6 +31,7 @@ __all__ = [
     "read_spec",
     "read_suites",
     "read_trained",
+    "require_version",
 ]
 
 SCHEMA_VERSION = 1
@@ -88,7 +89,7 @@ def read_result(path: Path, trial_id: str) -> dict[str, Any] | None:
     result = read_object(path)
     if result is None:
         return None
-    _require_version(path, result)
+    require_version(path, result)
     said = _required(path, result, "trial_id", str)
     if said != trial_id:
         _refuse(path, f"the record of trial {said}, in the folder of trial {trial_id}", _REMEDY)
@@ -119,7 +120,7 @@ def read_spec(path: Path) -> tuple[Trial, Resources]:
     spec = read_object(path)
     if spec is None:
         raise RecordError(f"{path}: no such file")
-    _require_version(path, spec, required=False)
+    require_version(path, spec, required=False)
     try:
         # The identity is of what was written: a record of an earlier version says less.
         written = identity_of(canonical_json(spec["trial"]))
@@ -179,7 +180,7 @@ def read_trained(path: Path, training_id: str) -> dict[str, Any] | None:
         return None
     if _required(path, found, "training_id", str, remedy) != training_id:
         _refuse(path, "is of another training", remedy)
-    _require_version(path, found)
+    require_version(path, found)
     for kind, names in _OF_TRAINED.items():
         for name in names:
             _required(path, found, name, kind, remedy)
@@ -237,7 +238,8 @@ def _refuse(path: Path, cause: str, remedy: str) -> NoReturn:
     raise RecordError(f"{path}: {cause}; {remedy}")
 
 
-def _require_version(path: Path, values: Mapping[str, Any], required: bool = True) -> None:
+def require_version(path: Path, values: Mapping[str, Any], required: bool = True) -> None:
+    """Raises RecordError if a record is of a later version, or, where it must, names none."""
     version = values.get("schema_version")
     if version is None and not required:
         return

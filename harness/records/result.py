@@ -24,7 +24,8 @@ class Result:
         status: How it ended.
         message: Why, or what is worth knowing.
         metrics: `{name: {"value", "unit", "n", ...}}`.
-        timing: Seconds by name, single or as quartiles; and the mode, `exclusive` or `shared`.
+        timing: Seconds by name, single or as quartiles; what others took of the `machine` while
+            it trained; and the mode, `exclusive` or `shared`.
         nfe: Evaluations of the dynamics in training, test and sampling.
         memory: Largest number of bytes, of the host and of the device.
         environment: Where the attempt ran (`harness.process.environment`).

@@ -35,7 +35,7 @@ class TrainedRecord:
         timing: Entries of a result's `timing` that are about training.
         nfe: Entries of its `nfe`.
         peak_host_bytes: Largest resident size until training ended.
-        shared: Another trial ran on the machine at some time.
+        shared: Another trial ran on the machine at some time, or other processes disturbed it.
         steps: Optimiser steps taken.
         stale: Validations without gain after which patience ended it; None if it did not.
         val_nll: Score of the arrays at validation, None if there was none.

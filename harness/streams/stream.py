@@ -20,6 +20,9 @@ __all__ = ["Stream", "inverse_normal_cdf"]
 
 Float = npt.NDArray[np.float64]
 
+_WORDS = 4
+"""Words that Philox makes of one value of its counter."""
+
 
 @dataclass(frozen=True)
 class Stream:
@@ -29,6 +32,7 @@ class Stream:
         seed: The trial's seed.
         slot: What the numbers are for, e.g. `init/block0/layer1/weight` or `probe/0`.
         step: Optimiser step, epoch, or 0.
+        skip: Words that are left out at the beginning.
 
     Example:
         >>> Stream(seed=0, slot="doc").uniform((2,)).shape
@@ -38,12 +42,16 @@ class Stream:
     seed: int
     slot: str
     step: int = 0
+    skip: int = 0
 
     def words(self, count: int) -> npt.NDArray[np.uint64]:
-        """Returns `count` words of 64 random bits."""
+        """Returns the next `count` words of 64 random bits."""
         text = f"{self.seed}/{self.slot}/{self.step}".encode()
         key = int.from_bytes(hashlib.blake2b(text, digest_size=16).digest(), "little")
-        raw = np.random.Philox(key=key).random_raw(count)
+        philox = np.random.Philox(key=key)
+        philox.advance(self.skip // _WORDS)
+        within = self.skip % _WORDS
+        raw = philox.random_raw(within + count)[within:]
         return np.asarray(raw, dtype=np.uint64)
 
     def uniform(self, shape: tuple[int, ...]) -> Float:

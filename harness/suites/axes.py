@@ -13,6 +13,7 @@ from harness.errors import DataError, InputError
 from harness.reading.nodes import Node
 from harness.reading.validation import Problems, validate
 from harness.solvers import ADAPTIVE_SOLVERS, FIXED_SOLVERS, LIBRARY_SOLVERS
+from harness.specs.own_data import OwnData
 from harness.suites.presets import Preset
 from harness.trial import (
     AdaptiveSolver,
@@ -27,7 +28,7 @@ from harness.trial import (
     annotations_of,
 )
 
-__all__ = ["MERGED", "VALUES", "Axes", "merge", "read_axis"]
+__all__ = ["MERGED", "VALUES", "Axes", "dataset_name", "merge", "read_axis"]
 
 Axes = Mapping[str, tuple[Any, ...]]
 """Checked values by axis."""
@@ -78,12 +79,28 @@ def read_axis(axis: str, node: Node, preset: Preset, problems: Problems) -> Any 
             return validate(VALUES[axis], node, axis, problems, defaults=preset.get(axis))
 
 
+def dataset_name(node: Node, problems: Problems) -> str | None:
+    """The name that an entry gives: a text, or a mapping that says how an own file is prepared."""
+    if isinstance(node.value, str):
+        return node.value
+    if not isinstance(node.value, dict):
+        problems.add(
+            node.place, f"'dataset' must be a name or a mapping with one, found {node.kind()}"
+        )
+        return None
+    found = validate(OwnData, node, "dataset", problems)
+    if found is None:
+        return None
+    own: OwnData = found
+    return own.dataset
+
+
 def _dataset(node: Node, problems: Problems) -> DatasetRef | None:
-    if not isinstance(node.value, str):
-        problems.add(node.place, f"'dataset' must be a name, found {node.kind()}")
+    name = dataset_name(node, problems)
+    if name is None:
         return None
     try:
-        declared = datasets.declare(node.value)
+        declared = datasets.declare(name)
     except InputError as error:
         for problem in error.problems:
             problems.add(

@@ -10,7 +10,7 @@ from typing import TypeVar
 from harness.reading.nodes import Node, Place
 from harness.reading.validation import Problems
 from harness.specs.resources import Resources
-from harness.suites.axes import MERGED, Axes, merge, read_axis
+from harness.suites.axes import MERGED, Axes, dataset_name, merge, read_axis
 from harness.suites.combinations import check_combinations
 from harness.suites.data_rules import declared
 from harness.suites.presets import PROTOCOLS, DataKind, kind_of, preset
@@ -134,7 +134,7 @@ def _runs(
 
 def _kind(dataset: Node) -> DataKind:
     """The kind of a dataset; one that is wrong is reported when the entry is read."""
-    return kind_of(declared(dataset.value))
+    return kind_of(declared(dataset_name(dataset, Problems())))
 
 
 def _protocol(training: Node) -> str | None:

@@ -1,12 +1,16 @@
-"""The limits that a suite sets: gates for its results, a budget for its cost."""
+"""The limits that a suite sets: gates for its results, a budget for its cost and for timing."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Annotated
 
-from harness.specs.bounds import STRICT, NonNegative, Positive
+from harness.specs.bounds import STRICT, Bound, NonNegative, Positive
 
-__all__ = ["Budget", "Gate"]
+__all__ = ["LEAST_ROUNDS", "Budget", "Gate", "Timing"]
+
+LEAST_ROUNDS = 6
+"""Fewer values have no interval of their median at 95 % (`harness.statistics.median_interval`)."""
 
 
 @dataclass(frozen=True)
@@ -30,14 +34,32 @@ class Gate:
 
 @dataclass(frozen=True)
 class Budget:
-    """What a suite may spend at most, held against the timeouts of its trials in the plan.
+    """What a suite may spend at most; `harness run` does not start above it without `--yes`.
 
     Arguments:
+        hours: Hours of all trials added up; null means no limit.
         gpu_hours: GPUs times hours; null means no limit.
         cpu_hours: CPU cores times hours; null means no limit.
     """
 
     __pydantic_config__ = STRICT
 
+    hours: Positive | None = None
     gpu_hours: Positive | None = None
     cpu_hours: Positive | None = None
+
+
+@dataclass(frozen=True)
+class Timing:
+    """How the backends are timed side by side after the trials; a suite without it times nothing.
+
+    Arguments:
+        rounds: Undisturbed rounds of each setting, for each of its two sets of arrays.
+        budget_seconds: What one `harness run` spends on all settings. Those that it does not come
+            to are left to the next run.
+    """
+
+    __pydantic_config__ = STRICT
+
+    rounds: Annotated[int, Bound(at_least=LEAST_ROUNDS)] = 20
+    budget_seconds: Positive = 600.0

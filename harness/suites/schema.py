@@ -11,9 +11,10 @@ from harness import backends
 from harness.datasets import registry as datasets
 from harness.metrics.definitions import RECORDED
 from harness.solvers import ADAPTIVE_SOLVERS, LIBRARY_SOLVERS
+from harness.specs.own_data import OwnData
 from harness.specs.resources import Resources
 from harness.suites.axes import VALUES
-from harness.suites.limits import Budget, Gate
+from harness.suites.limits import Budget, Gate, Timing
 from harness.suites.suite import KEYS, NAME, ExcludeEntry
 from harness.trial import AXES, AdaptiveSolver, FixedSolver, LibrarySolver
 
@@ -37,6 +38,7 @@ def schema() -> Schema:
         "gates": {"type": "array", "items": _gate()},
         "resources": _of(Resources),
         "budget": _of(Budget),
+        "timing": _of(Timing),
     }
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
@@ -52,7 +54,11 @@ def schema() -> Schema:
 def _axis(axis: str) -> Schema:
     match axis:
         case "dataset":
-            return {"enum": datasets.names()}
+            own = _of(OwnData)
+            files = [name for name in datasets.names() if datasets.is_own(name)]
+            own["properties"]["name"] = {"enum": files} if files else {"type": "string"}
+            prepared = {"type": "string", "pattern": r"^[a-z0-9-]+(\+[a-z0-9.]+)+$"}
+            return {"anyOf": [{"enum": datasets.names()}, prepared, own]}
         case "backend":
             return {"enum": backends.backend_names()}
         case "solver":

@@ -20,14 +20,14 @@ from harness.specs.bounds import STRICT
 from harness.specs.resources import Resources
 from harness.suites.entries import Block, read_blocks
 from harness.suites.filters import Filter, parse_filter
-from harness.suites.limits import Budget, Gate
+from harness.suites.limits import Budget, Gate, Timing
 from harness.trial import AXES
 
 __all__ = ["KEYS", "NAME", "ExcludeEntry", "Exclusion", "PlacedGate", "Suite", "load_suite"]
 
 KEYS = (
     *("name", "description", "include", "defaults", "trials"),
-    *("exclude", "gates", "resources", "budget"),
+    *("exclude", "gates", "resources", "budget", "timing"),
 )
 NAME = re.compile(r"[a-z0-9-]+")
 
@@ -75,6 +75,7 @@ class Suite:
         gates: Hold for its own and the included trials.
         resources: Of its own trials.
         budget: What it may spend.
+        timing: How backends are timed side by side after the trials; None times nothing.
     """
 
     name: str
@@ -86,6 +87,7 @@ class Suite:
     gates: tuple[PlacedGate, ...] = ()
     resources: Resources = field(default_factory=Resources)
     budget: Budget | None = None
+    timing: Timing | None = None
 
     def all_gates(self) -> tuple[PlacedGate, ...]:
         """Its gates after those of the suites it includes."""
@@ -143,6 +145,7 @@ class _Reader:
             gates=tuple(self._each("gates", self._gate)),
             resources=resources,
             budget=self._part("budget", Budget),
+            timing=self._part("timing", Timing),
         )
 
     def _name(self) -> str:

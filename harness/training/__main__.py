@@ -12,6 +12,7 @@ from typing import Any, TextIO
 
 from harness.errors import HarnessError, RecordError, sentence_of
 from harness.process.home import settle_home
+from harness.process.orphan import end_with
 from harness.process.watch import Progress
 from harness.records.folder import DEFAULT_ROOT, TrialFolder
 from harness.records.readers import read_spec
@@ -44,6 +45,8 @@ def _parser() -> argparse.ArgumentParser:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the trial of a spec.json; returns 0 if it ended ok, 1 if not, 130 if interrupted."""
     given = _parser().parse_args(arguments)
+    if given.parent is not None:
+        end_with(given.parent)
     try:
         settle_home()
         trial, resources = read_spec(given.spec)

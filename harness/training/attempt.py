@@ -22,7 +22,7 @@ from harness.measuring.measurements import Measurements
 from harness.measuring.requirements import require_measurable, require_representable
 from harness.process.cores import Lease
 from harness.process.environment import describe, with_choices
-from harness.process.memory import memory_at_hand, peak_host_bytes
+from harness.process.memory import is_out_of_memory, memory_at_hand, peak_host_bytes
 from harness.process.watch import Interrupted, TimedOut, Watch, lost_seconds
 from harness.records.arrays import seal, unpack
 from harness.records.files import dumps, replace, scrub, storing
@@ -129,7 +129,7 @@ class _Findings:
             environment = self._of_both(attempt, self.trained)
         elif self.loop is not None:
             totals = self.loop.totals
-            timing |= {"compile_s": self.loop.compile_s, **totals.timing()}
+            timing |= self.loop.timing()
             nfe |= totals.evaluations()
             host_bytes = totals.peak_host_bytes
             shared = totals.shared or attempt.resources.gpus % 1 > 0
@@ -168,9 +168,13 @@ def _end(attempt: Attempt, findings: _Findings) -> tuple[Status, str | None]:
     except HarnessError as error:
         _log(attempt, str(error))
         return Status.ERROR, _message(attempt, str(error))
+    except SystemExit as error:
+        # Not to the executor, which would take it for a death of the process.
+        _log(attempt, traceback.format_exc())
+        return Status.ERROR, _message(attempt, f"something called sys.exit({error.code!r})")
     except Exception as error:
         _log(attempt, traceback.format_exc())
-        status = Status.OUT_OF_MEMORY if _is_out_of_memory(error) else Status.ERROR
+        status = Status.OUT_OF_MEMORY if is_out_of_memory(error) else Status.ERROR
         # Without the notes that frameworks add; the log has them.
         first = f"{type(error).__name__}: {error}".splitlines()[0]
         return status, _message(attempt, first)
@@ -185,10 +189,12 @@ def _work(attempt: Attempt, findings: _Findings) -> str | None:
     trial, watch, cores, device = attempt.trial, attempt.watch, attempt.cores, attempt.device
     backend = attempt.options.backend or get_backend(trial.backend)
     watch.report(phase="importing", iterations=trial.training.iterations)
+    watch.check()
     with findings.timed("import_s"):
         prepared = backend.prepare(trial, cores)
     findings.environment = describe(trial.precision, backend.framework, prepared, cores, device)
     watch.report(phase="loading data")
+    watch.check()
     with findings.timed("data_s"):
         dataset = datasets.load(trial.dataset.name, trial.dataset.digest)
     require_representable(trial, dataset)
@@ -255,6 +261,7 @@ def _use(
         attempt.watch,
         attempt.options.cadence or Cadence.from_environment(),
         attempt.lease.alone,
+        attempt.cores,
         findings.environment,
     )
     with TrainingLoop(evaluator, surroundings, resumed) as loop:
@@ -274,7 +281,7 @@ def _commit(attempt: Attempt, folder: TrainedFolder, loop: TrainingLoop, trained
         trial_id=attempt.folder.trial_id,
         attempt_id=attempt.path.name.removeprefix("attempt-"),
         environment=surroundings.environment,
-        timing={"compile_s": loop.compile_s, **totals.timing()},
+        timing=loop.timing(),
         nfe=totals.evaluations(),
         peak_host_bytes=totals.peak_host_bytes,
         shared=totals.shared or attempt.resources.gpus % 1 > 0,
@@ -315,15 +322,3 @@ def _log(attempt: Attempt, text: str) -> None:
         file.write(text + "\n")
     if not attempt.options.capture:
         print(text, file=sys.stderr, flush=True)
-
-
-def _is_out_of_memory(error: Exception) -> bool:
-    """Frameworks have types of their own for it, which this module cannot import."""
-    text = str(error)
-    return (
-        isinstance(error, MemoryError)
-        or type(error).__name__ == "OutOfMemoryError"
-        or "RESOURCE_EXHAUSTED" in text
-        or "out of memory" in text.lower()
-        or "can't allocate memory" in text
-    )

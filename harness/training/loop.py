@@ -9,16 +9,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
-
-from harness.architecture.noise import draw, noise_slots
-from harness.datasets.base import Batching, Dataset
+from harness.datasets.base import Dataset
 from harness.interface import Batch, Control, Model, Pending, StepReport
 from harness.measuring.evaluator import Evaluator, SolveFailed
 from harness.measuring.measure import Trained
+from harness.process.machine import LEAST_S, Meter, Usage
 from harness.process.memory import peak_host_bytes
 from harness.process.watch import Interrupted, TimedOut, Watch
-from harness.specs.solver import carries_log_volume
+from harness.training.batches import training_batch
 from harness.training.checkpoint import Checkpoint
 from harness.training.lines import Cadence, Lines
 from harness.training.schedule import is_over, kl_weight, learning_rate
@@ -38,6 +36,7 @@ class Surroundings:
         watch: Time limit, requests to stop, progress.
         cadence: When lines and checkpoints are written.
         alone: Says whether no other trial runs on this machine.
+        cores: How many cores the process has.
         environment: Where the attempt runs, its numerics fingerprint included.
     """
 
@@ -45,6 +44,7 @@ class Surroundings:
     watch: Watch
     cadence: Cadence
     alone: Callable[[], bool]
+    cores: int
     environment: Mapping[str, Any]
 
     @property
@@ -83,6 +83,9 @@ class TrainingLoop:
         self.evaluator, self.surroundings = evaluator, surroundings
         self.totals = resumed.totals if resumed else Totals()
         self.compile_s = 0.0
+        self.machine: Usage | None = None
+        """What others took of the machine since the training of this attempt began."""
+        self._meter: Meter | None = None
         self._bitwise = resumed is None or resumed.goes_on_bitwise(surroundings.fingerprint)
         self._before_s = self.totals.elapsed_s
         self._validation = Validation(evaluator, self.totals, resumed.best if resumed else {})
@@ -119,6 +122,11 @@ class TrainingLoop:
     def _dataset(self) -> Dataset:
         return self.evaluator.dataset
 
+    def timing(self) -> dict[str, Any]:
+        """What the record's `timing` has of the training."""
+        machine = None if self.machine is None else self.machine.summary()
+        return {"compile_s": self.compile_s, **self.totals.timing(), "machine": machine}
+
     @property
     def stopped_early(self) -> bool:
         """True if patience has ended the training."""
@@ -151,6 +159,7 @@ class TrainingLoop:
         watch, cadence = self.surroundings.watch, self.surroundings.cadence
         watch.report(phase="compiling", step=totals.step, iterations=settings.iterations)
         self._compile()
+        self._meter = Meter()
         watch.report(phase="training")
         try:
             while True:
@@ -171,13 +180,7 @@ class TrainingLoop:
 
     def _batch(self) -> tuple[Batch, float]:
         """The batch of the next step, and the mean log-volume of its rows."""
-        step, batching = self.totals.step, Batching.of(self._trial.training)
-        rows = self._dataset.training_batch(self._trial.seed, step, batching)
-        slots = noise_slots(self._trial, self._dataset.info.event_shape, "train", len(rows.x))
-        noise = draw(slots, self._trial.seed, step, self._trial.dtype)
-        log_volume = rows.log_volume if carries_log_volume(self._trial.solver) else None
-        batch = Batch(rows.x.astype(self._trial.dtype), noise, log_volume)
-        return batch, float(np.mean(rows.log_volume))
+        return training_batch(self._trial, self._dataset, self.totals.step)
 
     def _control(self) -> Control:
         training, step = self._trial.training, self.totals.step
@@ -283,3 +286,7 @@ class TrainingLoop:
         self.totals.elapsed_s = self._before_s + self.surroundings.watch.alive_s()
         self.totals.peak_host_bytes = max(self.totals.peak_host_bytes, peak_host_bytes())
         self.totals.shared |= not self.surroundings.alone()
+        if self._meter is not None:
+            self.machine = self._meter.read()
+            disturbed = self.machine.disturbance(self.surroundings.cores) is not None
+            self.totals.shared |= disturbed and self.machine.wall_s > LEAST_S

@@ -25,6 +25,7 @@ from harness.trial import Trial
 
 if TYPE_CHECKING:
     from harness.interface import Backend
+    from harness.records.result import Result
     from harness.training.lines import Cadence
 
 __all__ = ["INTERRUPTED_EXIT", "OUT_OF_MEMORY_EXIT", "RunOptions", "new_attempt_id", "run_trial"]
@@ -94,19 +95,12 @@ def run_trial(
     path = folder.begin(attempt_id)
     if not folder.spec.exists():
         folder.write_spec(trial, resources)
-    with (
-        captured(path / "log.txt" if options.capture else None),
-        lease(resources.cpus, exclusive=options.exclusive) as held,
-    ):
-        pin(held.cores, "gpu" if resources.gpus else "cpu")
-        # Only now: this imports numpy.
-        from harness.training.attempt import Attempt, carry_out
-
-        watch = Watch(path, resources.timeout_minutes * 60, options.progress, options.parent)
-        attempt = Attempt(trial, folder, path, earlier, resources, watch, held, options)
+    watch = Watch(path, resources.timeout_minutes * 60, options.progress, options.parent)
+    with captured(path / "log.txt" if options.capture else None):
         try:
+            # First: a request to stop may come while the trial waits for cores, or imports.
             with watch.signals():
-                result = carry_out(attempt)
+                result = _result(trial, folder, path, earlier, resources, watch, options)
         except Interrupted:
             raise KeyboardInterrupt from None
         if result.status is Status.OUT_OF_MEMORY and options.may_retry:
@@ -115,3 +109,23 @@ def run_trial(
     # Another attempt at the same trial may have been first.
     found = folder.read_result()
     return Status(found["status"]) if found else result.status
+
+
+def _result(
+    trial: Trial,
+    folder: TrialFolder,
+    path: Path,
+    earlier: tuple[Path, ...],
+    resources: Resources,
+    watch: Watch,
+    options: RunOptions,
+) -> Result:
+    """Carries out an attempt once it has its cores."""
+    cores = lease(resources.cpus, exclusive=options.exclusive, check=watch.check_asked)
+    with cores as held:
+        watch.begin()
+        pin(held.cores, "gpu" if resources.gpus else "cpu")
+        # Only now: this imports numpy.
+        from harness.training.attempt import Attempt, carry_out
+
+        return carry_out(Attempt(trial, folder, path, earlier, resources, watch, held, options))

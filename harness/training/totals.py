@@ -34,7 +34,7 @@ class Totals:
         train_s: Seconds of all training steps.
         val_s: Seconds of all validations.
         elapsed_s: Seconds this state took to reach, redone work excluded.
-        shared: Another trial ran on the machine at some time.
+        shared: Another trial ran on the machine at some time, or other processes disturbed it.
         peak_host_bytes: Largest resident size of a process of this trial.
         val_nll: Of the last validation (`harness.measuring.evaluator.Score.nll`).
         val_step: Its step; -1 before the first.

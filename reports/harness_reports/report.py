@@ -21,6 +21,7 @@ from harness_reports.page.markdown import render_markdown
 from harness_reports.sections.comparison import comparison
 from harness_reports.sections.curves import curves
 from harness_reports.sections.details import environment, method, trials
+from harness_reports.sections.estimates import estimates
 from harness_reports.sections.failures import failures
 from harness_reports.sections.gates import gate_results, gates
 from harness_reports.sections.pictures import pictures
@@ -30,8 +31,12 @@ from harness_reports.sections.published_verdicts import (
     published_verdicts,
     verdict_counts,
 )
+from harness_reports.sections.reach import reach
 from harness_reports.sections.results_chart import results_section
+from harness_reports.sections.side_by_side import side_by_side
+from harness_reports.sections.verification import verification
 from harness_reports.trials.entries import Entry, entries_of
+from harness_reports.trials.speed import timings_of
 
 __all__ = ["page_of", "write_report"]
 
@@ -102,10 +107,14 @@ def page_of(
             results_section(entries),
             published_section(verdicts),
             comparison(entries),
+            side_by_side(entries, timings_of(plan, root), planned=plan.timing is not None),
+            reach(entries, history),
             curves(entries, history),
             pictures(entries, root),
             failures(entries, suite),
             gates(kept),
+            verification(entries, root),
+            estimates(entries, plan.suite, root),
             environment(entries),
             method(),
             trials(entries),

@@ -138,6 +138,14 @@ def test_solvers_of_diffrax_by_name(
         np.testing.assert_allclose(mine, other, rtol=1e-2, atol=2e-3)
 
 
+def test_an_implicit_iteration_that_diverges_is_a_failure(problem: InitialValue) -> None:
+    """At fixed steps diffrax cannot shorten the step, and leaves a finite value behind."""
+    rough = problem._replace(inputs=jax.tree.map(lambda leaf: 40 * leaf, problem.inputs))
+    spec = LibrarySolver("diffrax:ImplicitEuler", rtol=1e-12, atol=1e-12, steps=1)
+    _, stats = _solve("library", rough, spec)
+    assert FAILURES[int(stats.failure)] == "not converged"
+
+
 @pytest.mark.parametrize("engine", ENGINES)
 def test_engines_report_failures_alike(engine: EngineName, problem: InitialValue) -> None:
     x, a = problem.y0

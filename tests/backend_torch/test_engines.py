@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -219,6 +220,32 @@ def test_engines_report_failures_alike(engine: Any, problem: Problem) -> None:  
     assert (
         engine.solve(InitialValue(field, inputs, x * torch.nan, q), whole).failure == "non-finite"
     )
+
+
+@pytest.mark.parametrize(
+    ("said", "failure"),
+    [
+        ("Functional iteration did not converge. Solution may be incorrect.", "not converged"),
+        ("something else", None),
+    ],
+)
+def test_a_solution_that_the_library_doubts_is_a_failure(
+    monkeypatch: pytest.MonkeyPatch, problem: Problem, said: str, failure: str | None
+) -> None:
+    """Its implicit iterations warn where a step is too long for them, and go on."""
+
+    def warning(*arguments: Any, **options: Any) -> Any:  # noqa: ANN401
+        warnings.warn(said, stacklevel=2)
+        return odeint(*arguments, **options)
+
+    monkeypatch.setattr(library_engine, "odeint", warning)
+    field, inputs, x, q = problem
+    solver = LibrarySolver("torchdiffeq:implicit_adams", rtol=1e-6, atol=1e-6, steps=8)
+    with warnings.catch_warnings(record=True) as heard:
+        warnings.simplefilter("always")
+        found = LIBRARY.solve(InitialValue(field, inputs, x, q), solver)
+    assert found.failure == failure
+    assert [str(one.message) for one in heard] == [said]
 
 
 @pytest.mark.parametrize(

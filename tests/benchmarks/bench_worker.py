@@ -10,12 +10,9 @@ one and the memory of each is to be known.
 
 from __future__ import annotations
 
-import ctypes
-import gc
 import json
 import sys
 import time
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -24,6 +21,8 @@ import numpy as np
 from bare_field import FIELDS
 from contenders import Contender, NotBuilt, build
 from workloads import WORKLOADS, Workload, largest_error
+
+from harness.process.memory import memory_above
 
 _MOST_WARM_UP_STEPS = 8
 
@@ -53,30 +52,6 @@ def warm_up(contender: Contender) -> dict[str, Any]:
         if before.nfe == last.nfe:
             return last._asdict()
     raise RuntimeError(f"the evaluations do not settle: {before.nfe}, then {last.nfe}")
-
-
-def memory_above(call: Callable[[], Any]) -> int | None:
-    """Highest resident memory during a call, above that before it, bytes; None where Linux's
-    counters are not there.
-
-    The high-water mark of a process includes compilation, so it is set back first (writing 5 to
-    clear_refs), after the allocator has given back what earlier steps left free; otherwise the
-    call would find its memory already counted.
-    """
-    gc.collect()
-    try:
-        ctypes.CDLL("libc.so.6").malloc_trim(0)
-        Path("/proc/self/clear_refs").write_text("5")
-    except OSError:
-        return None
-    before = _status("VmRSS")
-    call()
-    return _status("VmHWM") - before
-
-
-def _status(key: str) -> int:
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return 1024 * next(int(line.split()[1]) for line in lines if line.startswith(key + ":"))
 
 
 def serve(contender: Contender, reference: np.ndarray) -> None:

@@ -31,6 +31,7 @@ from harness.trial import (
 COMMANDS = (
     *("plan", "run", "report", "status", "show", "list", "data", "doctor", "sync", "schema"),
     *("density", "sample", "script"),
+    *("verify", "compare", "export"),
 )
 
 
@@ -187,7 +188,7 @@ def test_data_describes_one(shell: Shell) -> None:
 def test_status_of_a_fresh_suite(shell: Shell) -> None:
     code, out, _ = shell("status", "quickstart")
     assert code == 0
-    assert out.splitlines()[-1] == "32 trials: 32 to_run"
+    assert out.splitlines()[-2] == "32 trials: 32 to_run"
 
 
 def test_doctor_finds_this_machine_ready(shell: Shell, tmp_path: Path) -> None:

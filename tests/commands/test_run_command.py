@@ -16,6 +16,7 @@ from harness.commands import run as command
 from harness.errors import HarnessError
 from harness.executors.run import Execution
 from harness.planning.plan import Plan
+from harness.records.estimates import read_estimates
 from harness.records.folder import TrialFolder
 
 SUITE = """\
@@ -102,6 +103,7 @@ def test_the_last_line_names_the_report(bench: Bench) -> None:
         "address": None,
         "cpus": None,
         "exclusive": False,
+        "mirror": True,
     }
 
 
@@ -118,6 +120,7 @@ def test_options_reach_the_executor(bench: Bench) -> None:
         "address": "ray://head:10001",
         "cpus": 3,
         "exclusive": True,
+        "mirror": True,
     }
     assert bench.reported == []
 
@@ -179,3 +182,55 @@ def test_a_suite_of_which_nothing_can_run_is_exit_code_2(bench: Bench) -> None:
     code, lines, err = bench(committing(2.0), "toy.yaml")
     assert (code, lines) == (2, [])
     assert err == "toy.yaml: nothing can run, all 2 trials are skipped: no\n"
+
+
+def test_a_run_above_its_budget_does_not_start_without_yes(bench: Bench) -> None:
+    limited = SUITE + "budget: {hours: 0.5}\n"
+    Path("toy.yaml").write_text(limited, encoding="utf-8")
+    code, _, err = bench(committing(2.0), "toy.yaml")
+    assert code == 2
+    assert "'budget.hours', 0.5" in err
+    assert bench.asked == {}
+    code, lines, _ = bench(committing(2.0), "toy.yaml", "--yes")
+    assert code == 0
+    assert "2 ok" in lines
+    # Nothing waits any more.
+    assert bench(committing(2.0), "toy.yaml")[0] == 0
+
+
+def test_a_run_keeps_what_it_was_expected_to_take(bench: Bench) -> None:
+    Path("one.yaml").write_text(SUITE.replace("[0, 1]", "0"), encoding="utf-8")
+
+    def timed(plan: Plan, root: Path) -> bool:
+        for planned in plan.trials:
+            folder = TrialFolder(root, planned.trial.id)
+            folder.write_spec(planned.trial, planned.resources)
+            steps = planned.trial.training.iterations - 1
+            timing = {"train_s": 100.0, "step_s": {"median": 0.1, "n": steps}}
+            folder.commit_result(result_json(planned.trial.id, timing=timing))
+        return True
+
+    bench(timed, "one.yaml")
+    assert read_estimates(Path("runs"), "toy") == {}
+    bench(committing(2.0), "toy.yaml")
+    (found,) = read_estimates(Path("runs"), "toy").values()
+    assert found.seconds == pytest.approx(100.0)
+    assert found.basis == "records"
+
+
+def test_the_report_goes_into_mlflow_when_something_has_run(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    logged: list[tuple[Path, str, Path]] = []
+
+    def log_report(root: Path, suite: str, report: Path) -> bool:
+        logged.append((root, suite, report))
+        raise HarnessError("no answer")
+
+    monkeypatch.setattr("harness.records.mlflow_report.log_report", log_report)
+    code, _, err = bench(committing(2.0), "toy.yaml")
+    assert code == 0
+    assert logged == [(Path("runs"), "toy", Path("runs/reports/toy/index.html"))]
+    assert "report not in MLflow: no answer" in err
+    bench(committing(2.0), "toy.yaml")
+    assert len(logged) == 1

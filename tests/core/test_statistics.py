@@ -6,7 +6,13 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from harness.statistics import Interval, mean_interval, paired_ratio, summarize
+from harness.statistics import (
+    Interval,
+    mean_interval,
+    median_interval,
+    paired_ratio,
+    summarize,
+)
 
 
 def values(n: int, seed: int, shift: float = 0.0) -> list[float]:
@@ -79,3 +85,20 @@ def test_mistakes_are_refused() -> None:
         mean_interval([1.0, 2.0], level=95)
     with pytest.raises(ValueError, match="shorter"):
         paired_ratio([1.0, 2.0], [1.0])
+
+
+@pytest.mark.parametrize(("n", "rank"), [(6, 1), (8, 1), (9, 2), (20, 6), (25, 8), (100, 40)])
+def test_the_interval_of_a_median_is_that_of_the_sign_test(n: int, rank: int) -> None:
+    """Ranks as printed in tables of the sign test at 5 %, two-sided."""
+    shuffled = [float(value) for value in np.random.default_rng(n).permutation(n) + 1]
+    found = median_interval(shuffled)
+    assert found is not None
+    assert (found.low, found.high) == (rank, n + 1 - rank)
+    assert found.estimate == (n + 1) / 2
+    assert stats.binom.cdf(rank - 1, n, 0.5) <= 0.025 < stats.binom.cdf(rank, n, 0.5)
+
+
+def test_five_values_have_no_interval_of_their_median() -> None:
+    found = median_interval([5.0, 1.0, 2.0, 4.0, 3.0])
+    assert found == Interval(5, 3.0, None, None, 0.95)
+    assert median_interval([]) is None

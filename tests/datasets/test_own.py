@@ -1,7 +1,8 @@
-"""A user's own npz files, and how training reads arrays."""
+"""A user's own files, and how training reads arrays."""
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +11,11 @@ import pytest
 
 from harness.datasets.arrays import ArrayDataset, epoch_indices
 from harness.datasets.base import Batching
-from harness.datasets.families.own import NpzFile
-from harness.errors import DataError
+from harness.datasets.families.own import OwnDataset, OwnFile
+from harness.datasets.registry import declare, load
+from harness.errors import DataError, InputError
+from harness.metrics.gaussian import gaussian_nll
+from harness.specs.own_data import OwnData
 
 X = np.random.Generator(np.random.PCG64(0)).normal(size=(40, 3))
 GOOD = {"train": X[:20], "val": X[20:30], "test": X[30:]}
@@ -24,7 +28,7 @@ def path(tmp_path: Path) -> Path:
 
 def loaded(path: Path, **arrays: Any) -> ArrayDataset:  # noqa: ANN401
     np.savez(path, **arrays)
-    dataset = NpzFile("mine", path).load()
+    dataset = OwnFile(OwnData("mine"), path).load()
     assert isinstance(dataset, ArrayDataset)
     return dataset
 
@@ -47,6 +51,145 @@ def test_data_is_shuffled_and_split_once_for_all(path: Path) -> None:
     np.testing.assert_array_equal(np.sort(np.concatenate(parts)), x[:, 0])
     assert abs(parts[0].mean() - 616.5) < 40
     np.testing.assert_array_equal(loaded(path, data=x).rows("test").x[:, 0], parts[2])
+
+
+def test_numbers_in_a_row_are_data_of_one_dimension(path: Path) -> None:
+    dataset = loaded(path, data=X[:, 0])
+    assert dataset.info.event_shape == (1,)
+    assert dataset.rows("test").x.shape == (4, 1)
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The data folder."""
+    monkeypatch.setenv("HARNESS_DATA_DIR", str(tmp_path))
+    monkeypatch.setenv("HARNESS_CACHE_DIR", str(tmp_path / "cache"))
+    return tmp_path
+
+
+HEADED = "a,b\n" + "".join(f"{x},{y}\n" for x, y in X[:, :2].tolist())
+
+
+@pytest.mark.parametrize(
+    "text", [HEADED, HEADED.partition("\n")[2], HEADED.replace(",", ";"), "\ufeff" + HEADED]
+)
+def test_tables_of_text_are_split_as_one_array_is(folder: Path, text: str) -> None:
+    (folder / "table.csv").write_text(text, encoding="utf-8")
+    np.savez(folder / "same.npz", data=X[:, :2])
+    np.testing.assert_array_equal(load("table").rows("test").x, load("same").rows("test").x)
+
+
+def test_parquet_is_read_column_by_column(folder: Path) -> None:
+    pyarrow, parquet = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+    whole = np.arange(40)
+    parquet.write_table(pyarrow.table({"a": X[:, 0], "n": whole}), folder / "table.parquet")
+    dataset = load("table")
+    assert isinstance(dataset, OwnDataset)
+    assert dataset.column(1) == "'n'"
+    np.testing.assert_array_equal(
+        np.sort(np.concatenate([dataset.rows(s).x[:, 1] for s in ("train", "val", "test")])), whole
+    )
+    parquet.write_table(pyarrow.table({"a": ["x"] * 40}), folder / "table.parquet")
+    with pytest.raises(DataError, match="column 'a' holds string, not numbers"):
+        load("table")
+    (folder / "table.parquet").write_bytes(b"PAR1 and nothing")
+    with pytest.raises(DataError, match=r"table\.parquet cannot be read as Parquet"):
+        load("table")
+
+
+def test_parquet_without_its_library_names_the_extra(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    (folder / "table.parquet").write_bytes(b"PAR1")
+    with pytest.raises(DataError, match=r"pip install 'cnf-harness\[data\]'"):
+        load("table")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("a,b\n1,x\n", "could not convert string 'x'"),
+        ("a,b\n1,2\n3\n", "number of columns changed"),
+        ("a,b\n1,\n", "could not convert string ''"),
+        ("a,b\n", "it has no rows"),
+        ("", "it has no rows"),
+        ("a,b,c\n1,2\n", "its heading names 3 columns, and its rows have 2"),
+        ("<html>", "it is a web page"),
+    ],
+)
+def test_tables_that_are_none(folder: Path, text: str, message: str) -> None:
+    (folder / "table.csv").write_text(text)
+    with pytest.raises(DataError, match=rf"table\.csv cannot be read .*{message}"):
+        load("table")
+
+
+def test_two_files_of_one_name_are_a_mistake(folder: Path) -> None:
+    (folder / "mine.csv").write_text(HEADED)
+    np.savez(folder / "mine.npz", data=X)
+    with pytest.raises(DataError, match=r"two datasets are named 'mine': mine\.csv .*mine\.npz"):
+        declare("mine")
+
+
+def test_the_likelihood_of_standardized_rows_is_that_of_the_file(folder: Path) -> None:
+    rows = np.column_stack([1e6 + 1e-2 * X[:, 0], 50 * X[:, 1]])
+    np.savez(folder / "mine.npz", data=rows)
+    plain, dataset = load("mine"), load("mine+standardized")
+    train = dataset.rows("train")
+    np.testing.assert_allclose(train.x.mean(0), 0, atol=1e-6)
+    np.testing.assert_allclose(train.x.std(0), 1, atol=1e-6)
+    np.testing.assert_allclose(dataset.to_data(train.x), plain.rows("train").x, rtol=1e-12)
+    spread = plain.rows("train").x.std(0)
+    np.testing.assert_allclose(train.log_volume, -np.log(spread).sum())
+    # A Gaussian has the same likelihood before and after.
+    assert gaussian_nll(dataset)[0] == pytest.approx(gaussian_nll(plain)[0], abs=1e-4)
+    first = dataset.training_batch(0, 0, Batching(5))
+    np.testing.assert_array_equal(
+        first.x, train.x[epoch_indices("mine", len(train.x), 0, 0, Batching(5))]
+    )
+
+
+def test_noise_gives_whole_numbers_a_density_and_is_the_same_every_time(folder: Path) -> None:
+    levels = np.arange(200).reshape(100, 2) % 5
+    np.savez(folder / "mine.npz", data=levels)
+    x = load("mine+dequantized").rows("test").x
+    np.testing.assert_array_equal(np.floor(x), load("mine").rows("test").x)
+    assert len(np.unique(x)) == x.size
+    np.testing.assert_array_equal(load("mine+dequantized").rows("test").x, x)
+
+
+def test_a_share_of_the_rows_tests(folder: Path) -> None:
+    np.savez(folder / "mine.npz", data=X)
+    assert load("mine+test0.25").sizes() == {"train": 27, "val": 3, "test": 10}
+    np.savez(folder / "mine.npz", train=X, val=X, test=X)
+    with pytest.raises(DataError, match="it has splits of its own; remove 'test_fraction'"):
+        load("mine+test0.25")
+
+
+def test_names_say_the_preparation_and_nothing_else(folder: Path) -> None:
+    np.savez(folder / "mine.npz", data=X)
+    whole = OwnData("mine", True, True, 0.25)
+    assert whole.dataset == "mine+standardized+dequantized+test0.25"
+    assert OwnData.of(whole.dataset) == whole
+    assert declare(whole.dataset).name == whole.dataset
+    assert declare(whole.dataset).digest == declare("mine").digest
+    for name in (
+        "mine+",
+        "mine+x",
+        "mine+test0.25+standardized",
+        "mine+test2",
+        "yours+standardized",
+    ):
+        with pytest.raises(InputError, match="unknown dataset"):
+            declare(name)
+    with pytest.raises(InputError, match="'moons' is no file of your own"):
+        declare("moons+standardized")
+
+
+def test_a_constant_column_is_not_standardized(folder: Path) -> None:
+    (folder / "mine.csv").write_text("a,b\n" + "".join(f"{x},7\n" for x in X[:, 0]))
+    with pytest.raises(DataError, match=r"cannot be standardized: constant columns \(b\)"):
+        load("mine+standardized")
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.int64, np.float16, np.float32, bool])
@@ -86,7 +229,7 @@ def test_pictures_keep_their_shape(
         ({"train": X, "test": X}, "it has test, train"),
         ({"x": X}, "it has x"),
         ({**GOOD, "data": X}, "both 'data' and 'train'"),
-        ({"data": X[:, 0]}, r"'data' has shape \(40,\); expected \[rows, dimensions\]"),
+        ({"data": np.ones((40, 2))}, "all rows are the same: they have no density"),
         ({"data": np.zeros((40, 0))}, r"'data' has shape \(40, 0\)"),
         ({"data": np.float64(1)}, r"'data' has shape \(\)"),
         ({"data": np.zeros((40, 1, 2, 3, 4))}, r"'data' has shape \(40, 1, 2, 3, 4\)"),
@@ -116,28 +259,28 @@ class Trap:
 def test_pickles_are_refused(path: Path) -> None:
     np.savez(path, data=np.array([Trap()], dtype=object))
     with pytest.raises(DataError, match="cannot be read as an npz file of plain arrays"):
-        NpzFile("mine", path).load()
+        OwnFile(OwnData("mine"), path).load()
 
 
 @pytest.mark.parametrize("content", [b"", b"PK", b"not a zip file", b"\x80\x04N."])
 def test_files_that_are_no_npz(path: Path, content: bytes) -> None:
     path.write_bytes(content)
     with pytest.raises(DataError, match="cannot be read as an npz file"):
-        NpzFile("mine", path).load()
+        OwnFile(OwnData("mine"), path).load()
 
 
 def test_a_single_npy_array_under_the_name_npz(path: Path) -> None:
     with path.open("wb") as file:
         np.save(file, X)
     with pytest.raises(DataError, match="it is a single array"):
-        NpzFile("mine", path).load()
+        OwnFile(OwnData("mine"), path).load()
 
 
 def test_a_file_cut_short(path: Path) -> None:
     np.savez(path, train=X, val=X, test=X)
     path.write_bytes(path.read_bytes()[:-200])
     with pytest.raises(DataError, match="cannot be read"):
-        NpzFile("mine", path).load()
+        OwnFile(OwnData("mine"), path).load()
 
 
 def test_an_epoch_reads_every_row_at_most_once() -> None:

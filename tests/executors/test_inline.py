@@ -5,6 +5,9 @@ import os
 import signal
 import subprocess
 import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -13,6 +16,7 @@ from fakes import (
     fake_trial,
     reached,
     result_of,
+    run_fake,
     run_process,
     timeless,
     until,
@@ -23,6 +27,7 @@ from harness.executors import retries
 from harness.executors.inline import run_inline
 from harness.executors.observer import Stop
 from harness.planning.plan import PlannedTrial
+from harness.process.cores import Lease
 from harness.records.folder import TrialFolder
 from harness.records.readers import read_lines
 from harness.records.status import Status
@@ -152,7 +157,7 @@ def _attempts(root: Path, trial: Trial) -> list[Path]:
     return TrialFolder(root, trial.id).attempts()
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGUSR1])
 def test_a_request_to_stop_loses_nothing(tmp_path: Path, number: signal.Signals) -> None:
     trial = fake_trial(iterations=120)
     spec = write_spec(tmp_path / "runs", trial)
@@ -168,6 +173,62 @@ def test_a_request_to_stop_loses_nothing(tmp_path: Path, number: signal.Signals)
     result = result_of(tmp_path / "runs", trial)
     assert result["timing"]["lost_s"] < 0.5
     assert result["attempts"] == 2
+
+
+def test_a_request_to_stop_while_it_waits_for_cores_is_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    @contextmanager
+    def waiting(*_: object, **__: object) -> Iterator[Lease]:
+        signal.raise_signal(signal.SIGTERM)
+        yield Lease((0,), False, tmp_path / "slot-0", tmp_path)
+
+    monkeypatch.setattr("harness.training.run_trial.lease", waiting)
+    monkeypatch.setattr("harness.training.run_trial.pin", lambda *_: None)
+    trial = fake_trial()
+    write_spec(tmp_path / "runs", trial)
+    with pytest.raises(KeyboardInterrupt):
+        run_fake(tmp_path / "runs", trial)
+    assert TrialFolder(tmp_path / "runs", trial.id).read_result() is None
+
+
+def test_sys_exit_in_a_trial_is_a_record(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    behaviour = {"fail": "exit", "at": 12, "marks": str(tmp_path)}
+    monkeypatch.setenv("FAKE_BEHAVIOUR", json.dumps(behaviour))
+    monkeypatch.setattr("harness.training.run_trial.pin", lambda *_: None)
+    trial = fake_trial()
+    write_spec(tmp_path / "runs", trial)
+    assert run_fake(tmp_path / "runs", trial) is Status.ERROR
+    message = result_of(tmp_path / "runs", trial)["message"]
+    assert message.startswith("something called sys.exit(3) (log: trials/")
+
+
+PARENT = """
+import os, subprocess, sys
+command = [sys.executable, "-m", "harness.training", sys.argv[1], "--quiet"]
+child = subprocess.Popen([*command, "--parent", str(os.getpid())], process_group=0)
+print(child.pid, flush=True)
+child.wait()
+"""
+
+
+@pytest.mark.slow
+def test_a_trial_that_hears_nothing_does_not_outlive_its_parent(tmp_path: Path) -> None:
+    trial = fake_trial()
+    spec = write_spec(tmp_path / "runs", trial)
+    env = environment(tmp_path / "site", fail="hang", at=12, marks=str(tmp_path))
+    parent = subprocess.Popen(
+        [sys.executable, "-c", PARENT, str(spec)], env=env, stdout=subprocess.PIPE
+    )
+    assert parent.stdout is not None
+    child = int(parent.stdout.readline())
+    until(lambda: (tmp_path / "0-0").exists(), parent)
+    parent.kill()
+    parent.wait()
+    end = time.monotonic() + 30
+    while Path(f"/proc/{child}").exists() and time.monotonic() < end:
+        time.sleep(0.1)
+    assert not Path(f"/proc/{child}").exists()
 
 
 def test_a_worker_imports_neither_ray_nor_mlflow_nor_pydantic(tmp_path: Path) -> None:

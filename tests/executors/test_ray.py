@@ -66,7 +66,7 @@ def test_causes_of_failure_on_a_local_cluster(
     root = tmp_path / "runs"
     expected = [("kill", 2, "ok", 3), ("memory", 1, "ok", 2), ("raise", 9, "error", 1)]
     expected += [("memory", 9, "out_of_memory", 2), ("kill", 9, "killed", 4)]
-    expected += [("hang", 1, "timeout", 1)]
+    expected += [("exit", 9, "error", 1), ("hang", 1, "timeout", 1)]
     trials = [_trial(seed) for seed in range(len(expected))]
     for trial in trials:
         write_spec(root, trial, minutes=0.05 if trial is trials[-1] else 5.0)
@@ -88,10 +88,10 @@ def test_causes_of_failure_on_a_local_cluster(
     )
     with closing(sqlite3.connect(root / "mlflow.db")) as base:
         statuses = base.execute("select status from runs").fetchall()
-    assert sorted(statuses) == [("FAILED",)] * 4 + [("FINISHED",)] * 2
+    assert sorted(statuses) == [("FAILED",)] * 5 + [("FINISHED",)] * 2
 
 
-@pytest.mark.parametrize("how", ["ask", "kill"])
+@pytest.mark.parametrize("how", ["ask", "notice", "kill"])
 def test_the_same_command_again_goes_on(
     tmp_path: Path, calm: dict[int, dict[str, Any]], how: str
 ) -> None:
@@ -102,9 +102,12 @@ def test_the_same_command_again_goes_on(
     slow = environment(tmp_path / "site", sleep_s=0.1) | {"HARNESS_CHECKPOINT_SECONDS": "0.5"}
     process = run_plan(root, slow, "--cpus", "2")
     until(lambda: all(reached(root, trial) >= 20 for trial in trials), process)
-    if how == "ask":
-        # As a terminal does it: to the whole group.
-        os.killpg(process.pid, signal.SIGINT)
+    if how != "kill":
+        # As a terminal does it: to the whole group; and as a batch system does.
+        if how == "ask":
+            os.killpg(process.pid, signal.SIGINT)
+        else:
+            process.send_signal(signal.SIGTERM)
         output = process.communicate(timeout=60)[0].decode()
         assert process.returncode == 130, output
         assert "stopping" in output

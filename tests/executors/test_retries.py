@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import time
 from pathlib import Path
 
@@ -90,7 +91,7 @@ def test_a_result_counts_before_a_stop_and_a_stop_before_a_retry(tmp_path: Path)
     folder.attempt("x").mkdir(parents=True)
     assert retries.settle(PLANNED, "x", Ended(Cause.DIED, "SIGKILL"))
     note = f"{PLANNED.trial.id}: its process or node died (SIGKILL); it is resumed"
-    stop.requests = 1
+    stop.request()
     assert not retries.settle(PLANNED, "x", Ended(Cause.DIED, "SIGKILL"))
     assert folder.read_result() is None
     Result(Status.DIVERGED).commit(folder, "x")
@@ -121,6 +122,53 @@ def test_who_is_given_up_has_a_record(tmp_path: Path) -> None:
     assert found["environment"] == {"cores": 1}
     assert found["timing"] == {"lost_s": 0.0, "mode": "shared"}
     assert events.heard == [Status.ERROR]
+
+
+@pytest.mark.parametrize("cause", [Cause.DIED, Cause.RAISED])
+def test_memory_is_named_where_only_the_log_or_the_kernel_knows(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cause: Cause
+) -> None:
+    events, retries = _Events(), Retries(tmp_path, _Events(), Stop())
+    attempt = TrialFolder(tmp_path, PLANNED.trial.id).attempt("x")
+    attempt.mkdir(parents=True)
+    said = "terminate called after throwing an instance of 'std::bad_alloc'\n"
+    (attempt / "log.txt").write_text(said)
+    for _ in range(2):
+        retries.settle(PLANNED, "x", Ended(cause, "SIGABRT"))
+    found = result_of(tmp_path, PLANNED.trial)
+    assert found["status"] == "out_of_memory"
+    assert "smaller batch" in found["message"]
+    # A process that the kernel killed has said nothing.
+    (attempt / "log.txt").unlink()
+    kills = [0]
+    monkeypatch.setattr(module, "oom_kills", lambda: kills[0])
+    retries = Retries(tmp_path / "other", events, Stop())
+    TrialFolder(tmp_path / "other", PLANNED.trial.id).attempt("x").mkdir(parents=True)
+    kills[0] = 1
+    assert retries.settle(PLANNED, "x", Ended(Cause.DIED, "SIGKILL"))
+    assert retries.settle(PLANNED, "x", Ended(Cause.DIED, "SIGKILL"))
+    assert [str(note).partition(": ")[2][:13] for note in events.heard] == [
+        "out of memory",
+        "its process o",
+    ]
+
+
+def test_a_message_of_the_driver_names_no_home(tmp_path: Path) -> None:
+    retries = Retries(tmp_path, _Events(), Stop())
+    TrialFolder(tmp_path, PLANNED.trial.id).attempt("x").mkdir(parents=True)
+    said = f"OSError: {tmp_path.resolve()}/x and {Path.home()}/y"
+    retries.settle(PLANNED, "x", Ended(Cause.RAISED, said))
+    assert result_of(tmp_path, PLANNED.trial)["message"] == "OSError: <root>/x and ~/y"
+
+
+def test_the_same_request_again_insists_and_another_does_not() -> None:
+    with Stop() as stop:
+        signal.raise_signal(signal.SIGUSR1)
+        signal.raise_signal(signal.SIGTERM)
+        assert stop.requested
+        assert not stop.insisted
+        signal.raise_signal(signal.SIGTERM)
+        assert stop.insisted
 
 
 def test_the_time_of_a_deadline_begins_with_the_first_progress(

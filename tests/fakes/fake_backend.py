@@ -4,7 +4,8 @@ What it does beside computing is read from the environment variable FAKE_BEHAVIO
 `sleep_s` seconds a step; `fail` one of the names in `_FAILURES` at training step `at`, in as many
 processes as `times` says (counted in the folder `marks`); `choices` is what `choose` answers
 (`{"rounding": "up"}` changes the numbers), `unsupported` names gradient modes; `seeds` gives other
-values by seed. A set of `nan_in_sampling_of` samples has three that are not numbers.
+values by seed. A set of `nan_in_sampling_of` samples has three that are not numbers. `twin` has
+what the backend of that name does otherwise. With `no_float64` no model of that precision opens.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ from harness.interface import (
 )
 from harness.trial import Trial
 
-__all__ = ["FakeBackend"]
+__all__ = ["FakeBackend", "TwinBackend"]
 
 
 @final
@@ -64,7 +65,28 @@ class FakeBackend(Backend):
         self, trial: Trial, data: DataInfo, device: str, choices: Mapping[str, str] | None = None
     ) -> Model:
         assert trial.gradient != "auto"
+        if trial.precision == "float64" and _behaviour().get("no_float64"):
+            raise MemoryError("no float64")
         return _FakeModel(trial, data, choices or {})
+
+
+@final
+class TwinBackend(Backend):
+    """The same under another name."""
+
+    name = "twin"
+    framework = ("numpy",)
+
+    def supports(self, trial: Trial) -> Unsupported | None:
+        return FakeBackend().supports(trial)
+
+    def prepare(self, trial: Trial, cores: int) -> Mapping[str, Any]:
+        return FakeBackend().prepare(trial, cores)
+
+    def open(
+        self, trial: Trial, data: DataInfo, device: str, choices: Mapping[str, str] | None = None
+    ) -> Model:
+        return FakeBackend().open(trial, data, device, choices)
 
 
 def _behaviour() -> dict[str, Any]:
@@ -79,6 +101,8 @@ class _FakeModel(Model):
         self._velocity: Arrays = {name: np.zeros(shape, kind) for name in ("m", "s")}
         behaviour = _behaviour()
         own = behaviour.get("seeds", {}).get(str(trial.seed), {})
+        if trial.backend == "twin":
+            own = {**own, **behaviour.get("twin", {})}
         self._behaviour = {**behaviour, **own}
         self._seed = trial.seed
         self._factor = 1.5 if choices.get("rounding") == "up" else 1.0

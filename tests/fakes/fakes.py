@@ -61,6 +61,7 @@ def environment(folder: Path, **behaviour: object) -> dict[str, str]:
     info.mkdir(parents=True, exist_ok=True)
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: fake-backend\nVersion: 1.0\n")
     points = "[harness.backends]\nfake = fake_backend:FakeBackend\n"
+    points += "twin = fake_backend:TwinBackend\n"
     (info / "entry_points.txt").write_text(points)
     paths = [str(HERE), str(folder), os.environ.get("PYTHONPATH", "")]
     return {

@@ -14,12 +14,13 @@ from fake_backend import FakeBackend
 from fakes import fake_trial, result_of, run_fake, timeless
 from safetensors.numpy import load_file
 
+from harness.backends import get_backend
 from harness.datasets.arrays import ArrayDataset
 from harness.datasets.encodings import Levels
 from harness.datasets.images import ImageDataset
 from harness.datasets.registry import Split, load
 from harness.interface import Batch, Control, DataInfo
-from harness.measuring.evaluator import Evaluator
+from harness.measuring.evaluator import Evaluator, NoiseKey
 from harness.measuring.measurements import Measurements
 from harness.metrics.chamfer import cd
 from harness.metrics.coverage import cov_l2, mmd_l2
@@ -28,7 +29,7 @@ from harness.process.watch import Interrupted, Progress, TimedOut
 from harness.records.folder import TrialFolder
 from harness.records.status import Status
 from harness.streams.stream import Stream
-from harness.trial import DatasetRef, ModelSpec, Posterior, SampleMetrics, Trial
+from harness.trial import DatasetRef, FixedSolver, ModelSpec, Posterior, SampleMetrics, Trial
 
 pytestmark = pytest.mark.usefixtures("process_unchanged")
 
@@ -309,3 +310,54 @@ def test_draws_that_were_cut_go_on(
     assert state.draws == 2
     assert timeless(result_of(root, images)) == timeless(result_of(tmp_path / "calm", images))
     assert not {progress.phase for progress in seen} & {"draw 1/4", "draw 2/4", "reconstructing"}
+
+
+def _hutchinson(batch: int) -> tuple[Evaluator, list[Any]]:
+    """A score of 100 rows of moons by Hutchinson's trace of a torch model that is not trained."""
+    pytest.importorskip("torch")
+    trial = replace(
+        fake_trial(),
+        backend="torch",
+        gradient="direct",
+        precision="float64",
+        model=ModelSpec("concatsquash", (16, 16), "tanh"),
+        solver=FixedSolver("rk4_38", 4),
+    )
+    trial = _evaluated(trial, trace="hutchinson", rows=100, batch=batch)
+    dataset = load("moons")
+    backend = get_backend("torch")
+    backend.prepare(trial, 1)
+    model = backend.open(trial, dataset.info, "cpu")
+    arrays = model.arrays()
+    model.load_arrays({name: 3 * array for name, array in arrays.items()})
+    evaluator = Evaluator(trial, model, dataset, lambda: None)
+    return evaluator, evaluator.chunks("test", 100)
+
+
+def test_an_estimate_does_not_depend_on_the_batches_and_says_what_its_probes_leave_open() -> None:
+    evaluator, whole = _hutchinson(100)
+    score = evaluator.score("test", whole)
+    for batch in (7, 50):
+        other, chunks = _hutchinson(batch)
+        assert other.score("test", chunks).nll == pytest.approx(score.nll, rel=1e-12)
+    # Validation is a part of the training, and keeps the noise that it had.
+    assert other.score("val", chunks).nll != evaluator.score("val", whole).nll
+    sem = evaluator.probe_sem("test", whole)
+    assert sem is not None
+    draws = [
+        -float(np.mean(evaluator.log_likelihood(whole[0].x, NoiseKey("test", draw=k))[0]))
+        for k in range(60)
+    ]
+    # The relative error of a standard deviation of 60 is 9 %, of one of 100 differences 7 %.
+    assert sem == pytest.approx(np.std(draws, ddof=1), rel=0.5)
+    assert sem > 0
+
+
+def test_an_exact_trace_has_no_probes(tmp_path: Path) -> None:
+    trial = _evaluated(fake_trial(iterations=5), trace="exact")
+    assert run_fake(tmp_path, trial) is Status.OK
+    assert "probe_sem" not in result_of(tmp_path, trial)["metrics"]["test_nll"]
+    estimated = _evaluated(trial, trace="hutchinson")
+    assert run_fake(tmp_path, estimated) is Status.OK
+    # The fake has no trace: both draws are the same.
+    assert result_of(tmp_path, estimated)["metrics"]["test_nll"]["probe_sem"] == 0.0

@@ -248,7 +248,7 @@ def test_text_shows_every_trial_and_the_axes_that_tell_them_apart(
 def test_text_has_what_the_metrics_of_samples_cost(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    np.savez(tmp_path / "mine.npz", data=np.zeros((20, 2)))
+    np.savez(tmp_path / "mine.npz", data=np.sin(np.arange(40.0)).reshape(20, 2))
     monkeypatch.setenv("HARNESS_DATA_DIR", str(tmp_path))
     path = tmp_path / "s.yaml"
     path.write_text(

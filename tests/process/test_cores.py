@@ -85,6 +85,21 @@ def test_exclusive_waits_for_all_others(tmp_path: Path) -> None:
     assert done.exists()
 
 
+def test_whoever_waits_for_the_machine_can_be_stopped(tmp_path: Path) -> None:
+    class Stopped(Exception):
+        pass
+
+    def stop() -> None:
+        raise Stopped
+
+    waiting = lease(1, folder=tmp_path, exclusive=True, check=stop)
+    with lease(1, folder=tmp_path), pytest.raises(Stopped), waiting:
+        pass
+    # It holds nothing that keeps others away.
+    with lease(1, folder=tmp_path, exclusive=True) as held:
+        assert held.alone()
+
+
 def test_pinning_sets_cores_threads_and_hides_gpus() -> None:
     core = usable_cores()[-1]
     code = (

@@ -110,7 +110,7 @@ def test_nothing_is_loaded_from_anywhere(page: str, read: Reader) -> None:
 def test_bundle_is_there_once_and_the_file_is_small(page: str, read: Reader) -> None:
     assert page.count("window.vegaEmbed") == 1
     assert len(page.encode()) < MEGABYTES * 2**20
-    assert page.count("data-spec=") == 6
+    assert page.count("data-spec=") == 8
 
 
 def test_every_link_of_the_page_has_its_target(read: Reader) -> None:
@@ -122,7 +122,7 @@ def test_every_link_of_the_page_has_its_target(read: Reader) -> None:
 def test_text_of_records_is_never_markup(page: str, read: Reader) -> None:
     assert "<script>alert" not in page
     assert "&lt;script&gt;alert(&#39;x&#39;)&lt;/script&gt;" in page
-    assert read.tags.count("script") == 6 + 3
+    assert read.tags.count("script") == 8 + 3
 
 
 def test_markdown_escapes_what_would_be_markup(written: Path) -> None:

@@ -164,3 +164,9 @@ def test_inverse_normal_cdf_is_odd(cell: int) -> None:
     p = cell * 2.0**-52
     low, high = inverse_normal_cdf(np.array([p, 1.0 - p]))
     assert low == -high
+
+
+@pytest.mark.parametrize("skip", [0, 1, 4, 7, 1001])
+def test_a_stream_may_begin_anywhere(skip: int) -> None:
+    whole = Stream(3, "probe/0", 2).words(1100)
+    np.testing.assert_array_equal(Stream(3, "probe/0", 2, skip).words(50), whole[skip : skip + 50])

@@ -16,6 +16,7 @@ from harness.errors import RecordError
 from harness.measuring.evaluator import Evaluator, Scoring
 from harness.planning.states import States
 from harness.process.cores import Lease
+from harness.process.machine import Usage
 from harness.process.watch import Interrupted
 from harness.records.folder import TrialFolder
 from harness.records.status import Status
@@ -242,6 +243,7 @@ def test_a_test_measured_beside_other_trials_is_shared(
     alone: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     trial = fake_trial(iterations=20)
+    monkeypatch.setattr(Usage, "disturbance", lambda self, cores: None)
     monkeypatch.setattr(Lease, "alone", lambda self: True)
     run_fake(tmp_path, trial)
     monkeypatch.setattr(Lease, "alone", lambda self: alone)
@@ -250,6 +252,22 @@ def test_a_test_measured_beside_other_trials_is_shared(
     expected = "exclusive" if alone else "shared"
     assert result_of(tmp_path, other)["timing"]["mode"] == expected
     assert result_of(tmp_path, trial)["timing"]["mode"] == "exclusive"
+
+
+@pytest.mark.parametrize("disturbed", [True, False])
+def test_a_training_that_others_disturbed_is_shared_whatever_the_locks_say(
+    disturbed: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Lease, "alone", lambda self: True)
+    monkeypatch.setattr("harness.training.loop.LEAST_S", 0.0)
+    why = "other processes used 3.1 cores" if disturbed else None
+    monkeypatch.setattr(Usage, "disturbance", lambda self, cores: why)
+    trial = fake_trial(iterations=20)
+    run_fake(tmp_path, trial)
+    timing = result_of(tmp_path, trial)["timing"]
+    assert timing["mode"] == ("shared" if disturbed else "exclusive")
+    assert timing["machine"]["wall_s"] > 0
+    assert timing["machine"]["cpu_s"] > 0
 
 
 def test_scoring_compiles_nothing_of_the_validation(

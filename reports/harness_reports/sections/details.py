@@ -92,6 +92,7 @@ def trials(entries: Sequence[Entry]) -> Section:
         Column("status"),
         Column(f"{NLL.name} or {ELBO.name}", NLL.unit, numeric=True),
         Column("standard error over rows", NLL.unit, numeric=True),
+        Column("standard error over probes", NLL.unit, numeric=True),
         Column("test rows", numeric=True),
         Column("attempts", numeric=True),
     )
@@ -119,6 +120,7 @@ def _row(entry: Entry, folded: bool) -> Row:
             Cell(entry.state, tone=tone),
             _number(entry, column, 4),
             _number(entry, f"{column}.sem", 4),
+            _number(entry, f"{column}.probe_sem", 4),
             _number(entry, f"{column}.n", None),
             _number(entry, "attempts", None),
         )

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 
+from harness.text import counted
 from harness_reports.page.elements import Cell, Column, Link, Row, Table, absent
 from harness_reports.page.numbers import common, fixed, spread, table_digits
 from harness_reports.trials.entries import Entry, anchor, settings_note
 from harness_reports.trials.groups import Group, groups_of, setting_names
-from harness_reports.trials.quantities import Quantity, quantity_of
+from harness_reports.trials.quantities import NLL, Quantity, quantity_of
 
 __all__ = ["RESULTS_NOTE", "group_rows", "identity_columns", "results_table", "trial_links"]
 
@@ -50,7 +51,20 @@ def results_table(entries: Iterable[Entry]) -> Table:
         Column("seeds", narrow=True),
     )
     rows = group_rows(groups, lambda group: _numbers(group, quantity, digits, best))
-    return Table(f"results-{dataset}", dataset, columns, rows, settings_note(members))
+    note = f"{settings_note(members)}{_estimates(members)}"
+    return Table(f"results-{dataset}", dataset, columns, rows, note)
+
+
+def _estimates(entries: Iterable[Entry]) -> str:
+    """A sentence on likelihoods whose trace is estimated; empty if all are exact."""
+    column = f"{NLL.column}.probe_sem"
+    found = [value for entry in entries if (value := entry.number(column)) is not None]
+    if not found:
+        return ""
+    return (
+        f" Test NLL by Hutchinson’s trace in {counted(len(found), 'trial')}: its standard error "
+        f"over probes is at most {max(found):.2g} nats."
+    )
 
 
 def identity_columns(names: Iterable[str]) -> tuple[Column, ...]:

@@ -10,14 +10,22 @@ import jax.numpy as jnp
 from harness.solvers import TABLEAUX
 from harness_jax.solve.problem import NativeSolver
 
-__all__ = ["FAILURES", "MAX_STEPS", "NON_FINITE", "UNDERFLOW", "Stats", "evaluations"]
+__all__ = [
+    "FAILURES",
+    "MAX_STEPS",
+    "NON_FINITE",
+    "NOT_CONVERGED",
+    "UNDERFLOW",
+    "Stats",
+    "evaluations",
+]
 
 
-FAILURES = (None, "max_steps", "non-finite", "underflow")
+FAILURES = (None, "max_steps", "non-finite", "underflow", "not converged")
 """Reasons by code, as `StepReport.failure` gives them."""
 
 
-MAX_STEPS, NON_FINITE, UNDERFLOW = 1, 2, 3
+MAX_STEPS, NON_FINITE, UNDERFLOW, NOT_CONVERGED = 1, 2, 3, 4
 
 
 class Stats(NamedTuple):

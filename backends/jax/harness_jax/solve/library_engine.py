@@ -22,7 +22,14 @@ from jax import lax
 from harness.solvers import TABLEAUX, Tableau
 from harness.trial import AdaptiveSolver, FixedSolver, LibrarySolver, SolverSpec
 from harness_jax.solve.control import all_finite, error_norm, first_step
-from harness_jax.solve.counts import MAX_STEPS, NON_FINITE, UNDERFLOW, Stats, evaluations
+from harness_jax.solve.counts import (
+    MAX_STEPS,
+    NON_FINITE,
+    NOT_CONVERGED,
+    UNDERFLOW,
+    Stats,
+    evaluations,
+)
 from harness_jax.solve.problem import InitialValue, Leaves, Tree, time_dtype
 from harness_jax.solve.record import SLOTS
 
@@ -146,7 +153,9 @@ def _solve(
         throw=False,
     )
     end: tuple[Tree, Tree] = jax.tree.map(lambda leaf: leaf[0], solution.ys)
-    failure = jnp.where(solution.result == diffrax.RESULTS.max_steps_reached, MAX_STEPS, 0)
+    # For example an implicit method whose iteration diverges at a step that cannot be shortened.
+    failure = jnp.where(solution.result == diffrax.RESULTS.successful, 0, NOT_CONVERGED)
+    failure = jnp.where(solution.result == diffrax.RESULTS.max_steps_reached, MAX_STEPS, failure)
     failure = jnp.where(solution.result == diffrax.RESULTS.dt_min_reached, UNDERFLOW, failure)
     failure = jnp.where(healthy & all_finite(end), failure, NON_FINITE)
     accepted = jnp.asarray(solution.stats["num_accepted_steps"], jnp.int32)

@@ -9,7 +9,7 @@ reports failures by bare assertions; they come back as data.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 
 import torch
@@ -75,11 +75,13 @@ def _solve(problem: InitialValue, solver: SolverSpec) -> Solution:
     times = torch.tensor([0.0, 1.0], dtype=torch.float64, device=u.device)
     failure = None
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(record=True) as said:
+            warnings.simplefilter("always")
             # It says which of the callbacks a method never calls.
             warnings.filterwarnings("ignore", message="Solver .* does not support callbacks")
             us, qs = odeint(watched, (u, q), times, method=method, options=options, **tolerances)
         u, q = us[-1], qs[-1]
+        failure = _doubts(said)
     except AssertionError as error:
         failure = "max_steps" if "max_num_steps" in str(error) else watched.failure()
     steps = watched.steps
@@ -94,6 +96,17 @@ def _solve(problem: InitialValue, solver: SolverSpec) -> Solution:
         watched.proposed or h0 or 0.0,
         failure,
     )
+
+
+def _doubts(said: Sequence[warnings.WarningMessage]) -> str | None:
+    """A failure if the library warns of its own solution; all that it said is said again."""
+    failure = None
+    for warning in said:
+        text = str(warning.message)
+        if "did not converge" in text or "may be incorrect" in text:
+            failure = "not converged"
+        warnings.warn_explicit(warning.message, warning.category, warning.filename, warning.lineno)
+    return failure
 
 
 def _adaptive_options(norm: Norm, max_steps: int) -> dict[str, Any]:

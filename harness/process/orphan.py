@@ -1,0 +1,36 @@
+"""The process of a trial ends when whoever waits for it is gone, whatever it is busy with."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+
+__all__ = ["end_with"]
+
+_POLL_S = 1.0
+_GRACE_S = 10.0
+
+
+def end_with(parent: int) -> None:
+    """Watches a parent process from a thread.
+
+    When it is dead this process is asked to stop, so that it writes a checkpoint, and is killed
+    with all that it started if it has not ended some seconds later, as in the midst of a compiler.
+
+    Arguments:
+        parent: Process id of the parent.
+    """
+    threading.Thread(target=_watch, args=(parent,), daemon=True).start()
+
+
+def _watch(parent: int) -> None:
+    while os.getppid() == parent:
+        time.sleep(_POLL_S)
+    own = os.getpid()
+    os.kill(own, signal.SIGTERM)
+    time.sleep(_GRACE_S)
+    if os.getpgrp() == own:
+        os.killpg(own, signal.SIGKILL)
+    os.kill(own, signal.SIGKILL)
