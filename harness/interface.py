@@ -85,10 +85,14 @@ class Batch:
         x: [size, *event_shape] in the model's precision; for `Model.sample` an empty [0, ...].
         noise: Arrays by slot (`harness.architecture.noise`; of a training step of flow matching
             what `harness.architecture.matching.matched` says). Rademacher probes are int8.
+        log_volume: Of solvers with `log_volume_in_state`, log-volume of the preprocessing of each
+            example, [size] nats: the integral of the trace starts at it, negated. What a model
+            returns leaves it out all the same.
     """
 
     x: Array
     noise: Mapping[str, Array] = field(default_factory=dict)
+    log_volume: Array | None = None
 
     @property
     def size(self) -> int:

@@ -32,6 +32,8 @@ class Tableau:
         error: Weights of the error estimate (solution minus embedded solution), None for a method
             without one.
         source: Where the coefficients were published.
+        middle: Weights of the state halfway through a step, of the pairs for which torchdiffeq has
+            them; what it interpolates by.
     """
 
     name: str
@@ -41,6 +43,7 @@ class Tableau:
     c: tuple[float, ...]
     error: tuple[float, ...] | None
     source: str
+    middle: tuple[float, ...] | None = None
 
     @property
     def stages(self) -> int:
@@ -112,6 +115,7 @@ _BOSH3 = Tableau(
     (0.0, 1 / 2, 3 / 4, 1.0),
     (2 / 9 - 7 / 24, 1 / 3 - 1 / 4, 4 / 9 - 1 / 3, -1 / 8),
     "Bogacki & Shampine (1989), doi:10.1016/0893-9659(89)90079-7",
+    (0.0, 0.5, 0.0, 0.0),
 )
 
 _DOPRI5 = Tableau(
@@ -139,6 +143,15 @@ _DOPRI5 = Tableau(
     ),
     "Dormand & Prince (1980) with the error weights of Shampine (1986), "
     "doi:10.1090/S0025-5718-1986-0815836-3: the pair that torchdiffeq and diffrax use",
+    (
+        6025192743 / 30085553152 / 2,
+        0.0,
+        51252292925 / 65400821598 / 2,
+        -2691868925 / 45128329728 / 2,
+        187940372067 / 1594534317056 / 2,
+        -1776094331 / 19743644256 / 2,
+        11237099 / 235043384 / 2,
+    ),
 )
 
 _TSIT5 = Tableau(
@@ -253,6 +266,12 @@ _DOPRI8 = Tableau(
     (*(high - low for high, low in zip(_DOPRI8_B, _DOPRI8_EMBEDDED, strict=True)), 0.0),
     "Prince & Dormand (1981), RK8(7)13M, doi:10.1016/0771-050X(81)90010-3, with the last stage of "
     "an FSAL pair added, as in torchdiffeq and diffrax",
+    # The polynomials that torchdiffeq has for these weights, at a half.
+    (
+        *(0.04103130360739393, 0.0, 0.0, 0.0, 0.0, 0.05100562801991382, 0.2388930677412202),
+        *(0.3096870143996103, -0.2172325471755352, 0.07833405679331928, -0.0018614369715579948),
+        *(0.007072844202678841, 0.00690847373200576, -0.013838404349047373),
+    ),
 )
 
 TABLEAUX: Mapping[str, Tableau] = {

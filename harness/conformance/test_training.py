@@ -11,11 +11,19 @@ import numpy as np
 import pytest
 
 from harness.conformance.cases import Case, data_of, make_trial
-from harness.conformance.inputs import agree, evaluate, gradient_of, inputs, take_step
+from harness.conformance.inputs import (
+    agree,
+    check_gradient,
+    evaluate,
+    gradient_of,
+    inputs,
+    take_step,
+)
 from harness.conformance.oracle.field import Float
 from harness.conformance.oracle.flow import Oracle
 from harness.conformance.plugin import OpenModel
 from harness.interface import Backend, Control
+from harness.solvers import TABLEAUX
 from harness.trial import AdaptiveSolver, BatchNorm, GradientName, Optimizer, Trial
 
 EULER = Case("concatsquash", "tanh", "hutchinson", "euler", "direct", "linear")
@@ -23,9 +31,9 @@ SMOOTH = Case("concatsquash", "tanh", "hutchinson", "dopri5", "direct", "linear"
 
 
 def _trial(backend: Backend, mode: GradientName, **solver: Any) -> Trial:  # noqa: ANN401
-    settings = {"rtol": 1e-3, "atol": 1e-3, **solver}
+    settings = {"name": "dopri5", "rtol": 1e-3, "atol": 1e-3, **solver}
     trial = make_trial(replace(SMOOTH, gradient=mode), backend.name, blocks=2)
-    return replace(trial, solver=AdaptiveSolver("dopri5", **settings))
+    return replace(trial, solver=AdaptiveSolver(**settings))
 
 
 def test_gradient_modes_agree(backend: Backend, open_model: OpenModel) -> None:
@@ -39,6 +47,62 @@ def test_gradient_modes_agree(backend: Backend, open_model: OpenModel) -> None:
     for name, value in gradients["direct"].items():
         agree(gradients["checkpoint"][name], value, 1e-12, name)
         agree(gradients["adjoint"][name], value, 1e-6, name)
+
+
+@pytest.mark.parametrize(
+    ("name", "mode"),
+    [
+        ("bosh3", "direct"),
+        ("dopri5", "adjoint"),
+        ("dopri5", "checkpoint"),
+        ("dopri5", "direct"),
+        ("dopri8", "checkpoint"),
+    ],
+)
+def test_interpolated_ends(
+    name: str, mode: GradientName, backend: Backend, open_model: OpenModel
+) -> None:
+    """Loss, gradient and counts of solves that step past their end."""
+    trial = _trial(backend, mode, name=name, end="interpolate", rtol=1e-6, atol=1e-6)
+    model, oracle = open_model(trial), Oracle(trial, data_of(trial))
+    arrays, batch_and_control = model.arrays(), inputs(trial)
+    report = take_step(model, *batch_and_control)
+    run = oracle.run(arrays, *batch_and_control, train=True)
+    assert all(sum(solve.steps[-1]) > 1 for solve in run.solves)
+    agree(report.loss, run.loss, 1e-9, "loss")
+    gradient = gradient_of(model.state())
+    # The adjoint solve is not the derivative of the discrete solution.
+    tolerance = 1e-4 if mode == "adjoint" else 1e-7
+    check_gradient(gradient, oracle, arrays, batch_and_control, run, tolerance)
+    tableau = TABLEAUX[name]
+    attempts = [len(solve.steps) + solve.rejected for solve in run.solves]
+    assert report.nfe.forward == tuple(tableau.evaluations(n, heuristic=True) for n in attempts)
+    # The last stage has a weight in the last step alone.
+    needed = tuple(tableau.evaluations_per_step * len(solve.steps) + 1 for solve in run.solves)
+    assert report.nfe.vjp == (() if mode == "adjoint" else needed)
+    assert sum(report.nfe.recompute) == (sum(needed) if mode == "checkpoint" else 0)
+
+
+def test_log_volume_in_the_state(backend: Backend, open_model: OpenModel) -> None:
+    """The norm sees it, so steps and log p are others; the oracle's all the same."""
+    trial = _trial(backend, "checkpoint", log_volume_in_state=True)
+    oracle = Oracle(trial, data_of(trial))
+    plain, control = inputs(trial)
+    carrying = replace(plain, log_volume=np.array([400.0, -700.0, 500.0]))
+    losses = set()
+    for batch in (plain, carrying):
+        model = open_model(trial)
+        arrays = model.arrays()
+        report = take_step(model, batch, control)
+        run = oracle.run(arrays, batch, control, train=True)
+        agree(report.loss, run.loss, 1e-9, "loss")
+        check_gradient(gradient_of(model.state()), oracle, arrays, (batch, control), run, 1e-7)
+        assert report.nfe.accepted == tuple(len(solve.steps) for solve in run.solves)
+        model.load_arrays(arrays)
+        values = evaluate(model, batch, control, "log_prob").values
+        agree(values["log_prob"], run.log_prob, 1e-9, "log_prob")
+        losses.add(report.loss)
+    assert len(losses) == 2
 
 
 def _expected_step(

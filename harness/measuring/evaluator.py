@@ -24,6 +24,7 @@ from harness.interface import (
     Model,
     Quantity,
 )
+from harness.specs.solver import carries_log_volume
 from harness.trial import SolverSpec, TraceName, Trial
 
 __all__ = ["Evaluator", "NoiseKey", "Score", "Scoring", "SolveFailed", "evaluation_call"]
@@ -101,7 +102,11 @@ class Scoring(NamedTuple):
 
 
 def evaluation_call(
-    trial: Trial, x: Float, key: NoiseKey, scoring: Scoring | None = None
+    trial: Trial,
+    x: Float,
+    key: NoiseKey,
+    scoring: Scoring | None = None,
+    log_volume: Float | None = None,
 ) -> tuple[Batch, Control]:
     """What `Model.evaluate` is called with for rows.
 
@@ -110,13 +115,14 @@ def evaluation_call(
         x: [n, *event_shape] in model space.
         key: The noise.
         scoring: Solver and trace; None means those of the test.
+        log_volume: Of the rows, [n], for a solver that carries it; None if there is none.
     """
     scoring = scoring or Scoring.of(trial, "test")
     slots = noise_slots(trial, x.shape[1:], "evaluate", len(x), scoring.trace, scoring.probes)
     noise = draw(slots, trial.seed, key.draw, trial.dtype, f"{key.name}/", key.row)
-    return Batch(x.astype(trial.dtype), noise), Control(
-        scoring.solver, scoring.trace, probes=scoring.probes
-    )
+    carried = log_volume if carries_log_volume(scoring.solver) else None
+    control = Control(scoring.solver, scoring.trace, probes=scoring.probes)
+    return Batch(x.astype(trial.dtype), noise, carried), control
 
 
 @dataclass(frozen=True)
@@ -153,7 +159,7 @@ class Evaluator:
             x = np.resize(x, (size, *self.dataset.info.event_shape))
             # Training will say the same of these arrays, with a step number.
             with suppress(SolveFailed):
-                self.log_likelihood(x, NoiseKey("warm-up"), scoring)
+                self.log_likelihood(x, NoiseKey("warm-up"), scoring, np.zeros(size))
 
     def _batches(self, splits: Sequence[Split]) -> Iterator[tuple[Scoring, int]]:
         """How the batches of splits are scored, without their number, and sizes."""
@@ -184,7 +190,9 @@ class Evaluator:
             # Validation chooses the arrays that are kept: its noise, batch by batch, is a part of
             # the training. A score afterwards depends on no batch but by the steps of the solver.
             key = NoiseKey(name, chunk) if name == "val" else NoiseKey(name, row=row)
-            log_likelihood, evaluations = self.log_likelihood(rows.x, key, scoring)
+            log_likelihood, evaluations = self.log_likelihood(
+                rows.x, key, scoring, rows.log_volume
+            )
             parts.append(log_likelihood + rows.log_volume)
             forward.append(evaluations)
             row += len(rows.x)
@@ -208,8 +216,9 @@ class Evaluator:
         scoring = Scoring.of(self.trial, name)
         if scoring.trace == "exact" or self.trial.model.posterior is not None:
             return None
+        x, log_volume = chunks[0].x, chunks[0].log_volume
         first, second = (
-            self.log_likelihood(chunks[0].x, NoiseKey(name, draw=draw), scoring)[0]
+            self.log_likelihood(x, NoiseKey(name, draw=draw), scoring, log_volume)[0]
             for draw in (0, 1)
         )
         n = sum(len(rows.x) for rows in chunks)
@@ -277,7 +286,11 @@ class Evaluator:
         return np.concatenate(parts)
 
     def log_likelihood(
-        self, x: Float, key: NoiseKey, scoring: Scoring | None = None
+        self,
+        x: Float,
+        key: NoiseKey,
+        scoring: Scoring | None = None,
+        log_volume: Float | None = None,
     ) -> tuple[Float, int]:
         """Log-likelihood of rows, of an autoencoder their ELBO; and the evaluations.
 
@@ -285,6 +298,7 @@ class Evaluator:
             x: [n, *event_shape] in model space.
             key: The noise; an exact trace needs none.
             scoring: Solver and trace; None means those of the test.
+            log_volume: Of the rows, [n], for a solver that carries it; None if there is none.
 
         Returns:
             [n] nats, log-volume left out; evaluations summed over blocks.
@@ -294,7 +308,7 @@ class Evaluator:
         """
         density = self.trial.model.posterior is None
         quantity: Quantity = "log_prob" if density else "elbo_terms"
-        report = self._evaluated(x, key, quantity, scoring)
+        report = self._evaluated(x, key, quantity, scoring, log_volume)
         names = ("log_prob",) if density else ("elbo_terms/reconstruction", "elbo_terms/kl")
         terms = [np.asarray(report.values[name], dtype=np.float64) for name in names]
         values: Float = np.sum(terms, axis=0)
@@ -320,10 +334,15 @@ class Evaluator:
         return np.concatenate(parts), tuple(forward)
 
     def _evaluated(
-        self, x: Float, key: NoiseKey, quantity: Quantity, scoring: Scoring | None = None
+        self,
+        x: Float,
+        key: NoiseKey,
+        quantity: Quantity,
+        scoring: Scoring | None = None,
+        log_volume: Float | None = None,
     ) -> EvaluationReport:
         self.check()
-        batch, control = evaluation_call(self.trial, x, key, scoring)
+        batch, control = evaluation_call(self.trial, x, key, scoring, log_volume)
         report = self.model.evaluate(batch, control, (quantity,))
         if report.failure:
             raise SolveFailed(f"a solve for '{key.name}' did not finish: {report.failure}")

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from fractions import Fraction
 
 from harness.solvers import TABLEAUX
+from harness.specs.solver import carries_log_volume
 from harness.trial import AdaptiveSolver, FixedSolver, LibrarySolver, SolverSpec
 
 __all__ = ["diffrax_call", "torchdiffeq_call"]
@@ -133,6 +134,8 @@ def _vector(values: Sequence[float]) -> str:
 def _ours(solver: SolverSpec) -> AdaptiveSolver | FixedSolver:
     if isinstance(solver, LibrarySolver):
         raise LookupError(f"'{solver.name}' runs under its library's own control")
+    if carries_log_volume(solver):
+        raise LookupError("a script's solves do not start at a log-volume (log_volume_in_state)")
     return solver
 
 

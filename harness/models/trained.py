@@ -237,7 +237,7 @@ class Trained:
 
     def _solved(self, chunk: int, rows: Rows, key: NoiseKey) -> tuple[Float, int]:
         try:
-            return self._evaluator.log_likelihood(rows.x, key)
+            return self._evaluator.log_likelihood(rows.x, key, log_volume=rows.log_volume)
         except SolveFailed as error:
             self._fail(chunk, str(error))
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated, Literal
 
 from harness.solvers import ADAPTIVE_SOLVERS, FIXED_SOLVERS
-from harness.specs.bounds import STRICT, Bound, Count, Positive
+from harness.specs.bounds import LATER, STRICT, Bound, Count, Positive
 
 __all__ = [
     "AdaptiveSolver",
@@ -16,6 +16,7 @@ __all__ = [
     "LibrarySolver",
     "PrecisionName",
     "SolverSpec",
+    "carries_log_volume",
 ]
 
 GradientName = Literal["adjoint", "auto", "checkpoint", "direct"]
@@ -40,6 +41,9 @@ class AdaptiveSolver:
             regularizer's integral, too, as in FFJORD's released code.
         max_steps: Attempts after which a solve has failed.
         end: `stop` on the end exactly, or step past it and `interpolate` as torchdiffeq does.
+        log_volume_in_state: The integral that gives log p starts at the log-volume of the data's
+            preprocessing (of images the logit), negated, in place of 0, so that the error norm
+            sees it, as in FFJORD's released code.
     """
 
     __pydantic_config__ = STRICT
@@ -55,6 +59,7 @@ class AdaptiveSolver:
     regularizers_in_norm: bool = False
     max_steps: Count = 1000
     end: Literal["interpolate", "stop"] = "stop"
+    log_volume_in_state: bool = field(default=False, metadata=LATER)
 
 
 @dataclass(frozen=True)
@@ -94,3 +99,8 @@ class LibrarySolver:
 
 
 SolverSpec = AdaptiveSolver | FixedSolver | LibrarySolver
+
+
+def carries_log_volume(solver: SolverSpec) -> bool:
+    """Whether a solve starts at the log-volume of the data's preprocessing."""
+    return isinstance(solver, AdaptiveSolver) and solver.log_volume_in_state

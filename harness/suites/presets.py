@@ -11,8 +11,8 @@ learning rate drops after 250 of 500 epochs).
 All kinds, both protocols: Adam with lr 1e-3, Hutchinson's trace with a Gaussian probe in training,
 the exact one in evaluation, the best arrays kept, tolerances 1e-5. The paper's layers are
 `concat`, its end times fixed. The code's end times are `inert`; its solves step past the end and
-interpolate (`end: interpolate`, torch only: to compare backends a suite says `end: stop`), see the
-regularizers in their error norm, and find the first step of an adjoint solve anew.
+interpolate (`end: interpolate`), see the regularizers in their error norm, and find the first step
+of an adjoint solve anew.
 
 `table`: tolerances 1e-6 and 1e-8; a validation every 200 steps, with the trace of
 training; the short batch at the end of an epoch is kept; the learning rate is a tenth after
@@ -116,7 +116,7 @@ _RELEASED: Mapping[DataKind, Preset] = {
         "model": {"end_time": {"mode": "inert"}},
         "training": {"batch": 200, "validation_batch": 200, "schedule": {"warmup": 1000}},
         "evaluation": {"batch": 200},
-        "solver": _ITS_SOLVER,
+        "solver": {**_ITS_SOLVER, "log_volume_in_state": True},
     },
     "vae": {
         "training": {

@@ -48,9 +48,13 @@ class Contender:
             "evaluation": self._evaluate,
             "sampling": self._sample,
         }
-        self._x = evaluated_rows(trial, dataset.rows("test", trial.evaluation.rows).x)
+        rows = dataset.rows("test", trial.evaluation.rows)
+        self._x = evaluated_rows(trial, rows.x)
+        self._log_volume = evaluated_rows(trial, rows.log_volume)
         self._batch, self._number = training_batch(trial, dataset, 0)[0], 0
-        self._evaluated, self._control = evaluation_call(trial, self._x, NoiseKey("test", 0))
+        self._evaluated, self._control = evaluation_call(
+            trial, self._x, NoiseKey("test", 0), log_volume=self._log_volume
+        )
         shape = dataset.info.event_shape
         slots = noise_slots(trial, shape, "sample", len(self._x))
         base = draw(slots, trial.seed, 0, trial.dtype, "sample/")
@@ -94,7 +98,7 @@ class Contender:
 
     def log_prob(self) -> list[float]:
         """Log p of the first rows of the evaluation."""
-        return log_prob(self._model, self._trial, self._x)
+        return log_prob(self._model, self._trial, self._x, self._log_volume)
 
     def _turn(self, number: int) -> None:
         self._number = number

@@ -42,7 +42,14 @@ def quantity_of(trial: Trial) -> Quantity:
     return "log_prob" if trial.model.posterior is None else "elbo_terms"
 
 
-def log_prob(model: Model, trial: Trial, x: Array, *, reference: bool = False) -> list[float]:
+def log_prob(
+    model: Model,
+    trial: Trial,
+    x: Array,
+    log_volume: Array | None = None,
+    *,
+    reference: bool = False,
+) -> list[float]:
     """Log p of the first rows of an evaluation, of an autoencoder the bound, nats.
 
     All rows of a solve share its steps, so that the solver of the trial sees the whole batch; the
@@ -52,12 +59,13 @@ def log_prob(model: Model, trial: Trial, x: Array, *, reference: bool = False) -
         model: The model; for the reference that of `reference_of`.
         trial: The trial that is timed.
         x: Rows of its evaluation, [n, *event_shape].
+        log_volume: Theirs, [n], for a solver that carries it; the reference needs none.
         reference: Solve tightly in float64.
 
     Raises:
         SolveFailed: The solve did not finish, or gave no finite number.
     """
-    batch, control = evaluation_call(trial, x, NoiseKey("test", 0))
+    batch, control = evaluation_call(trial, x, NoiseKey("test", 0), log_volume=log_volume)
     rows = _compared(control.trace, x)
     if reference:
         batch, control = _in_double(batch, rows), replace(control, solver=_SOLVER)

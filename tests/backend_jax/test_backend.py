@@ -47,7 +47,8 @@ def test_shards_are_unsupported_with_the_reason(base_trial: Trial) -> None:
         (LibrarySolver("diffrax:Euler"), "how many with 'steps'"),
         (LibrarySolver("diffrax:KenCarp4"), "no solver 'KenCarp4'"),
         (LibrarySolver("torchdiffeq:rk4", steps=3), "no solver of diffrax"),
-        (AdaptiveSolver("dopri5", end="interpolate"), "how torchdiffeq ends"),
+        (AdaptiveSolver("dopri8", end="interpolate"), None),
+        (AdaptiveSolver("tsit5", end="interpolate"), "has no tsit5"),
     ],
 )
 def test_solvers_are_unsupported_with_the_reason(
@@ -61,6 +62,13 @@ def test_solvers_are_unsupported_with_the_reason(
         else:
             assert unsupported is not None
             assert reason in unsupported.reason
+
+
+def test_the_library_engine_stops_on_the_end(base_trial: Trial) -> None:
+    solver = AdaptiveSolver("dopri5", end="interpolate")
+    unsupported = JaxBackend().supports(replace(base_trial, solver=solver, engine="library"))
+    assert unsupported is not None
+    assert "needs 'engine: native'" in unsupported.reason
 
 
 def test_every_solver_that_is_named_is_one_of_diffrax() -> None:

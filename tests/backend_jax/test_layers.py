@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from functools import partial
 from typing import get_args
@@ -11,7 +12,8 @@ import jax.numpy as jnp
 import numpy as np
 import numpy.typing as npt
 import pytest
-from harness_jax.net.affine import convolve
+from harness_jax.net import convolution
+from harness_jax.net.convolution import convolve
 from harness_jax.net.layers import layers_of
 from harness_jax.net.nonlinearities import NONLINEARITIES
 
@@ -189,7 +191,7 @@ def test_nothing_overflows(name: NonlinearityName) -> None:
 def test_convolutions_have_the_derivatives_that_jax_gives_them_elsewhere(
     name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """On a processor they are written out as products; on every other device they are jax's."""
+    """On a processor they are those of a primitive; on every other device they are jax's."""
     shape = SHAPES[name]
     stride, k = shape.stride or 1, shape.kernel
     h, dh = (jnp.asarray(_normal(n, 2, *shape.inputs)) for n in ("h", "dh"))
@@ -206,3 +208,44 @@ def test_convolutions_have_the_derivatives_that_jax_gives_them_elsewhere(
     monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
     for ours, theirs in zip(found, derivatives(), strict=True):
         np.testing.assert_allclose(ours, theirs, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("name", ["stride 1", "stride 2", "stride -2"])
+def test_convolutions_can_be_batched_and_differentiated_twice(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shape = SHAPES[name]
+    stride, k = shape.stride or 1, shape.kernel
+    h = jnp.asarray(_normal("h", 3, 2, *shape.inputs))
+    kernels = jnp.asarray(_normal("kernel", 3, shape.outputs[0], shape.inputs[0], k, k))
+
+    def results() -> list[jax.Array]:
+        function = partial(convolve, stride=stride)
+
+        def cubed(s: jax.Array) -> jax.Array:
+            return function(s * h[0], s * s * kernels[0])
+
+        def rate(s: jax.Array) -> jax.Array:
+            found: jax.Array = jax.jvp(cubed, (s,), (jnp.ones_like(s),))[1]
+            return found
+
+        _, curvature = jax.jvp(rate, (jnp.ones(()),), (jnp.ones(()),))
+        backwards = jax.grad(lambda s: jnp.sum(rate(s) ** 2))(jnp.ones(()))
+        batched = jax.vmap(function)(h, kernels)
+        return [curvature, backwards, batched, jax.vmap(function, (0, None))(h, kernels[0])]
+
+    found = results()
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    for ours, theirs in zip(found, results(), strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-11, atol=1e-11)
+
+
+def test_without_the_interface_to_primitives_convolutions_are_those_of_jax(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def plain(*_: object) -> jax.Array:
+        return jnp.zeros(())
+
+    assert convolution._primitive_or(plain) is not plain
+    monkeypatch.setitem(sys.modules, "jax.extend.core", None)
+    assert convolution._primitive_or(plain) is plain

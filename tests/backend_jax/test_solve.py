@@ -248,7 +248,12 @@ def test_an_unfinished_solve_counts_what_it_did() -> None:
 
 
 @pytest.mark.parametrize(
-    "solver", [FixedSolver("rk4_38", 37), AdaptiveSolver("dopri5", 1e-8, 1e-8)]
+    "solver",
+    [
+        FixedSolver("rk4_38", 37),
+        AdaptiveSolver("dopri5", 1e-8, 1e-8),
+        AdaptiveSolver("dopri5", 1e-8, 1e-8, end="interpolate"),
+    ],
 )
 def test_gradient_does_not_depend_on_what_is_kept(
     solver: NativeSolver, monkeypatch: pytest.MonkeyPatch
@@ -271,7 +276,9 @@ def test_gradient_does_not_depend_on_what_is_kept(
     expected, stats = gradient(solve_checkpoint)
     needed = TABLEAUX[solver.name].evaluations_per_step
     assert 16 < stats.accepted < 64
-    assert stats.vjp == stats.recompute == needed * stats.accepted
+    # The last stage of a step that passes the end has a weight there.
+    passes = isinstance(solver, AdaptiveSolver) and solver.end == "interpolate"
+    assert stats.vjp == stats.recompute == needed * stats.accepted + passes
     kept, of_kept = gradient(solve_direct)
     assert (of_kept.vjp, of_kept.recompute) == (stats.vjp, 0)
     monkeypatch.setattr(record, "SLOTS", 4)

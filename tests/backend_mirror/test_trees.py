@@ -24,6 +24,7 @@ FILES: Mapping[str, Mapping[str, str]] = {
         "arrays.py": "equal blocks are stacked on the device, and have other names there",
         "cells.py": "a block and its norm as the body of a scan: it compiles once",
         "runs.py": "which blocks are equal",
+        "net/convolution.py": "XLA needs its kernels in one order to be fast; torch's are fast",
         "programs.py": "what is compiled whole, and with which options",
         "solve/packing.py": "many arrays as one: fewer operations to compile",
         "solve/record.py": "a compiled loop has fixed room for its steps; torch keeps a list",

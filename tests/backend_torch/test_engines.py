@@ -17,6 +17,7 @@ from harness_torch.solve.native_engine import Native
 from harness_torch.solve.problem import BoundField, Field, InitialValue, Inputs, Rates
 from torch import Tensor
 from torchdiffeq import odeint
+from torchdiffeq._impl.odeint import SOLVERS
 
 from harness.architecture.transforms import Block
 from harness.solvers import TABLEAUX
@@ -156,6 +157,13 @@ def test_engines_agree_on_the_gradient(problem: Problem) -> None:
     for ours, theirs in zip(*gradients, strict=True):
         torch.testing.assert_close(ours, theirs, rtol=1e-10, atol=1e-10)
     assert vjps == [6 * counts.accepted, 6 * counts.accepted + 1]
+
+
+@pytest.mark.parametrize("name", ["dopri5", "bosh3", "dopri8"])
+def test_the_state_halfway_is_torchdiffeqs_own(name: str) -> None:
+    middle = TABLEAUX[name].middle
+    assert middle is not None
+    assert list(middle) == SOLVERS[name].mid.tolist()
 
 
 @pytest.mark.parametrize("mode", ["direct", "checkpoint"])

@@ -15,7 +15,6 @@ from contenders import CORES
 from workloads import Workload
 
 from harness.architecture.arrays import initial_arrays
-from harness.interface import DataInfo
 
 __all__ = ["FIELDS", "Timings"]
 
@@ -46,12 +45,10 @@ def _field(
 
 
 def _numbers(workload: Workload) -> tuple[list[Layer], np.ndarray, np.ndarray]:
-    arrays = initial_arrays(
-        workload.trial("none", "direct", "float32"), DataInfo("none", (workload.dim,))
-    )
+    arrays = initial_arrays(workload.trial("none", "direct", "float32"), workload.data)
     layers = [
         tuple(arrays[f"block0/layer{k}/{name}"] for name in _ARRAYS)
-        for k in range(len(workload.hidden) + 1)
+        for k in range(len(workload.model.hidden) + 1)
     ]
     batch = workload.inputs("float32")
     return layers, batch.x, batch.noise["probe/0"]
@@ -77,7 +74,7 @@ def torch_field(workload: Workload) -> Timings:
     def softplus(h: Any) -> tuple[Any, Any]:  # noqa: ANN401
         return torch.nn.functional.softplus(h), torch.sigmoid(h)
 
-    phi = {"tanh": tanh, "softplus": softplus}[workload.nonlinearity]
+    phi = {"tanh": tanh, "softplus": softplus}[workload.model.nonlinearity]
     numbers, x, probe = _numbers(workload)
     layers = [tuple(torch.tensor(a) for a in layer) for layer in numbers]
     z, eps, t = torch.tensor(x), torch.tensor(probe), torch.tensor(_TIME)
@@ -119,7 +116,7 @@ def jax_field(workload: Workload) -> Timings:
     def softplus(h: Any) -> tuple[Any, Any]:  # noqa: ANN401
         return jax.nn.softplus(h), jax.nn.sigmoid(h)
 
-    phi = {"tanh": tanh, "softplus": softplus}[workload.nonlinearity]
+    phi = {"tanh": tanh, "softplus": softplus}[workload.model.nonlinearity]
     layers, z, eps = jax.device_put(_numbers(workload))
     cotangents = (jnp.ones_like(z), jnp.ones(len(z)))
 

@@ -1,4 +1,4 @@
-"""Seconds, memory and error of a training step, each contender beside the original approach.
+"""Seconds, memory and error of a step, each contender beside a yardstick.
 
     make bench                                  everything, about a quarter of an hour on 2 cores
     make bench SELECT='-k "W1 and direct"'      some of them
@@ -17,6 +17,7 @@ from contenders import CORES
 from pytest_benchmark.fixture import BenchmarkFixture
 from rounds import Failure, Measured, measure
 from table import ROWS, quantities
+from workloads import WORKLOADS
 
 Found = dict[str, Failure | Measured]
 
@@ -69,5 +70,5 @@ def bench_training_step(
     benchmark.group = workload
     benchmark.extra_info |= {**row, "cores": CORES}
     benchmark.pedantic(replay, rounds=len(found.step_s))  # type: ignore[no-untyped-call]
-    # All contenders compute one thing: the mean of the errors is below the largest.
-    assert found.ready["error_nats"] < 1e-2
+    # All contenders compute one thing; the log p of an image adds up many pixels.
+    assert found.ready["error_nats"] < 1e-2 * max(1, WORKLOADS[workload].dim / 50)

@@ -30,10 +30,10 @@ _MOST_WARM_UP_STEPS = 8
 def write_reference(workload: Workload, out: Path) -> None:
     """Writes log p in float64 at tolerance 1e-10, what every error is measured against.
 
-    It is the original approach's: computed by code that is no contender.
+    It is the yardstick's: where that is the original approach, code of no backend.
     """
-    contender = build("original", replace(workload, tolerance=1e-10), "float64")
-    np.save(out, contender.log_prob())
+    contender = build(workload.yardstick, replace(workload, tolerance=1e-10), "float64")
+    np.save(out, contender.values())
 
 
 def first_step(contender: Contender) -> float:
@@ -58,8 +58,8 @@ def serve(contender: Contender, reference: np.ndarray) -> None:
     """Says what the contender needs and how exact it is, then steps at each line of input."""
     ready = {"first_step_s": first_step(contender), **warm_up(contender)}
     ready["memory_bytes"] = memory_above(contender.step)
-    log_prob = contender.log_prob().astype(np.float64)
-    ready["error_nats"] = largest_error(log_prob, reference)
+    values = contender.values().astype(np.float64)
+    ready["error_nats"] = largest_error(values, reference)
     say(ready)
     for _ in sys.stdin:
         start = time.perf_counter()

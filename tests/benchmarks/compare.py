@@ -3,7 +3,7 @@
     python compare.py COMMIT [COMMIT]
 
 A commit is the beginning of its hash; its last stored run counts. Machines drift between runs, so
-the verdict rests on the ratios to the original approach, which ran beside: `faster` and `slower`
+the verdict rests on the ratios to the yardstick, which ran beside: `faster` and `slower`
 mean that the quartiles of the two runs do not overlap.
 """
 
@@ -34,14 +34,14 @@ def load(commit: str, folder: Path = Path(".benchmarks")) -> Rows:
 
 def compare(before: Rows, after: Rows) -> list[str]:
     """One line a contender of either run."""
-    lines = [f"{'':40}{'x original':>20}{'change':>10}{'MB':>14}{'error nats':>20}"]
+    lines = [f"{'':40}{'x yardstick':>20}{'change':>10}{'MB':>14}{'error nats':>20}"]
     for key in [*before, *(key for key in after if key not in before)]:
         name = " ".join(key)
         if key not in before or key not in after:
             lines.append(f"{name:40}only in the {'first' if key in before else 'second'} run")
             continue
         old, new = before[key], after[key]
-        was, now = old["x_original"], new["x_original"]
+        was, now = old["x_yardstick"], new["x_yardstick"]
         verdict = "same"
         if was["q75"] < now["q25"]:
             verdict = "faster"

@@ -1,10 +1,10 @@
-"""What is timed, by name, each behind one training step and one log p."""
+"""What is timed, by name, each behind one step and what its solver gives."""
 
 from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple, cast
 
@@ -12,10 +12,10 @@ import numpy as np
 from workloads import FirstStep, Workload
 
 from harness.backends import get_backend
-from harness.interface import Control, DataInfo, Model
+from harness.interface import Control, EvaluationReport, Model, Quantity
 from harness.trial import AdaptiveSolver, GradientName, PrecisionName
 
-__all__ = ["ALL", "CORES", "DEFAULT", "Contender", "Step", "build"]
+__all__ = ["ALL", "CORES", "DEFAULT", "Contender", "Step", "build", "contenders_of"]
 
 CORES = len(os.sched_getaffinity(0))
 
@@ -38,6 +38,19 @@ DEFAULT = [
 """Every mode from the heuristic, every first step in each backend's fastest mode."""
 
 
+def contenders_of(workload: Workload, names: Sequence[str]) -> list[str]:
+    """Those of the names that the workload knows, without modes that are one for its task."""
+    peers = [
+        name
+        for name in names
+        if (workload.has_original if name == "original" else workload.has_peers)
+        or name not in _PEERS
+    ]
+    if workload.task == "train":
+        return peers
+    return [name for name in peers if name in _PEERS or name.endswith("-direct-heuristic")]
+
+
 class Step(NamedTuple):
     """What a training step reports; `nfe` sums over the blocks, by the names of `Nfe`."""
 
@@ -46,11 +59,11 @@ class Step(NamedTuple):
 
 
 class Contender(NamedTuple):
-    """A ready contender: compilation, one training step, and log p of its solver."""
+    """A ready contender: compilation, one step, what its solver gives: log p, ELBO, samples."""
 
     compile: Callable[[], None]
     step: Callable[[], Step]
-    log_prob: Callable[[], np.ndarray]
+    values: Callable[[], np.ndarray]
 
 
 class NotBuilt(Exception):
@@ -77,7 +90,7 @@ def _backend_contender(name: str, workload: Workload, precision: PrecisionName) 
     if unsupported:
         raise NotBuilt(unsupported.reason)
     backend.prepare(trial, CORES)
-    data = DataInfo("benchmark", (workload.dim,))
+    data = workload.data
     choices = dict(backend.choose(trial, data, "cpu", CORES))
     if trial.backend == "torch":
         if "execution" not in choices:
@@ -87,24 +100,40 @@ def _backend_contender(name: str, workload: Workload, precision: PrecisionName) 
         warnings.filterwarnings("error", message="not compiled")
     model = backend.open(trial, data, "cpu", choices)
     batch = workload.inputs(precision)
-    control = Control(trial.solver, "hutchinson", trial.gradient, lr=0.0)
+    control = Control(trial.solver, workload.trace, trial.gradient, lr=0.0)
 
-    def step() -> Step:
+    kinds = ("forward", "backward", "vjp", "recompute")
+
+    def train() -> Step:
         report = model.train_step(batch, control).fetch()
         model.synchronize()
         if report.failure:
             raise RuntimeError(report.failure)
-        kinds = ("forward", "backward", "vjp", "recompute")
         return Step(report.loss, {kind: sum(getattr(report.nfe, kind)) for kind in kinds})
 
-    def log_prob() -> np.ndarray:
-        at = replace(control, solver=_as_trained(cast(AdaptiveSolver, trial.solver), model))
-        report = model.evaluate(batch, at, ("log_prob",))
+    def evaluated(at: Control) -> EvaluationReport:
+        if workload.task == "sample":
+            report = model.sample(batch, at)
+        else:
+            quantity: Quantity = "log_prob" if workload.model.posterior is None else "elbo_terms"
+            report = model.evaluate(batch, at, (quantity,))
         if report.failure:
             raise RuntimeError(report.failure)
-        return np.asarray(report.values["log_prob"])
+        return report
 
-    return Contender(lambda: model.compile(batch, control), step, log_prob)
+    def evaluate() -> Step:
+        report = evaluated(control)
+        loss = float(np.mean(sum(report.values.values())))
+        return Step(loss, {kind: sum(getattr(report.nfe, kind)) for kind in kinds})
+
+    def values() -> np.ndarray:
+        at = replace(control, solver=_as_trained(cast(AdaptiveSolver, trial.solver), model))
+        # The parts of an ELBO add up to it.
+        return np.asarray(sum(evaluated(at).values.values()))
+
+    if workload.task == "train":
+        return Contender(lambda: model.compile(batch, control), train, values)
+    return Contender(lambda: None, evaluate, values)
 
 
 def _as_trained(solver: AdaptiveSolver, model: Model) -> AdaptiveSolver:
@@ -129,10 +158,11 @@ def _torch_contender(name: str, workload: Workload, precision: PrecisionName) ->
     optimizer = torch.optim.Adam([p for net in nets for p in net.parameters()], lr=0.0)
     batch = workload.inputs(precision)
     x = torch.tensor(batch.x)
-    make = {"original": original, **PEERS}[name]
+    make: Any = {"original": original, **PEERS}[name]
+    probes = [batch.noise.get(f"probe/{block}") for block in range(len(nets))]
     blocks = [
-        make(net, torch.tensor(batch.noise[f"probe/{block}"]), workload.tolerance)
-        for block, net in enumerate(nets)
+        make(net, None if probe is None else torch.tensor(probe), workload.tolerance)
+        for net, probe in zip(nets, probes, strict=True)
     ]
 
     def log_prob() -> Any:  # noqa: ANN401
@@ -141,6 +171,13 @@ def _torch_contender(name: str, workload: Workload, precision: PrecisionName) ->
             z, gained = solve(z)
             log_det = log_det + gained
         return -0.5 * (z**2 + np.log(2 * np.pi)).sum(1) + log_det
+
+    def evaluate() -> Step:
+        for net in nets:
+            net.reset()
+        with torch.no_grad():
+            loss = -log_prob().mean()
+        return Step(loss.item(), nfe_of(nets, sum(net.evaluations for net in nets)))
 
     def step() -> Step:
         for net in nets:
@@ -154,4 +191,8 @@ def _torch_contender(name: str, workload: Workload, precision: PrecisionName) ->
         optimizer.step()
         return Step(loss.item(), nfe_of(nets, forward))
 
-    return Contender(lambda: None, step, lambda: np.asarray(log_prob().detach().numpy()))
+    return Contender(
+        lambda: None,
+        step if workload.task == "train" else evaluate,
+        lambda: np.asarray(log_prob().detach().numpy()),
+    )

@@ -11,7 +11,6 @@ from torch import Tensor, nn
 from workloads import Workload
 
 from harness.architecture.arrays import initial_arrays
-from harness.interface import DataInfo
 
 __all__ = ["BlockSolve", "ConcatSquashNet", "block_nets", "nfe_of"]
 
@@ -49,13 +48,16 @@ class ConcatSquashNet(nn.Module):
     """dz/dt of one block, which counts what is asked of it.
 
     `evaluations` grows with each call, `vjps` with each backpropagation through a call made
-    before `in_backward` was set: what an adjoint solve evaluates itself is no such call.
+    before `in_backward` was set: what an adjoint solve evaluates itself is no such call. `exact`
+    and `end_time` say how it is integrated.
     """
 
-    def __init__(self, layers: list[dict[str, np.ndarray]], nonlinearity: str) -> None:
+    def __init__(self, layers: list[dict[str, np.ndarray]], workload: Workload) -> None:
         super().__init__()
         self.layers = nn.ModuleList(_ConcatSquash(arrays) for arrays in layers)
-        self.phi = _NONLINEARITIES[nonlinearity]
+        self.phi = _NONLINEARITIES[workload.model.nonlinearity]
+        self.exact = workload.trace == "exact"
+        self.end_time = workload.model.end_time.value
         self.reset()
 
     def reset(self) -> None:
@@ -80,14 +82,14 @@ class ConcatSquashNet(nn.Module):
 def block_nets(workload: Workload, precision: Any = "float32") -> list[ConcatSquashNet]:  # noqa: ANN401
     """Returns the nets of all blocks with the initial arrays of the harness."""
     trial = workload.trial("torch", "adjoint", precision)
-    arrays = initial_arrays(trial, DataInfo("none", (workload.dim,)))
+    arrays = initial_arrays(trial, workload.data)
     nets = []
-    for block in range(workload.blocks):
-        prefixes = [f"block{block}/layer{k}/" for k in range(len(workload.hidden) + 1)]
+    for block in range(workload.model.blocks):
+        prefixes = [f"block{block}/layer{k}/" for k in range(len(workload.model.hidden) + 1)]
         layers = [
             {k.removeprefix(p): v for k, v in arrays.items() if k.startswith(p)} for p in prefixes
         ]
-        nets.append(ConcatSquashNet(layers, workload.nonlinearity))
+        nets.append(ConcatSquashNet(layers, workload))
     return nets
 
 

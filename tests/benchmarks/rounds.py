@@ -48,8 +48,8 @@ class Measured:
 
     Arguments:
         step_s: Seconds of its training steps.
-        original_s: Those of the original in the same rounds.
-        field_s: Seconds of the bare field, the better framework of each round.
+        yardstick_s: Those of the yardstick (`Workload.yardstick`) in the same rounds.
+        field_s: Seconds of the bare field, the better framework of each round; empty without one.
         vjp_s: The same of the field with its vector-Jacobian product.
         cold_s: Seconds of a first step with an empty compilation cache; None where nothing is
             compiled or the cache was not empty.
@@ -57,7 +57,7 @@ class Measured:
     """
 
     step_s: list[float]
-    original_s: list[float]
+    yardstick_s: list[float]
     field_s: list[float]
     vjp_s: list[float]
     cold_s: float | None
@@ -142,7 +142,9 @@ def _measure_group(
     with ExitStack() as stack:
         processes: dict[str, _Process] = {}
         cold: dict[str, float | None] = {}
-        for name in dict.fromkeys(("original", "field-torch", "field-jax", *names)):
+        fields = ("field-torch", "field-jax") if WORKLOADS[workload].has_peers else ()
+        yardstick = WORKLOADS[workload].yardstick
+        for name in dict.fromkeys((yardstick, *fields, *names)):
             # One cache for all first steps of a mode, which may share what they compile.
             cache = folder / name.rpartition("-")[0] if name.count("-") > 1 else folder / name
             try:
@@ -165,7 +167,7 @@ def _measure_group(
                     answers[name].append(answer)
     for name in names:
         if name not in found:
-            found[name] = _measured(name, answers, cold[name], processes[name].ready)
+            found[name] = _measured((name, yardstick), answers, cold[name], processes[name].ready)
     return found
 
 
@@ -179,12 +181,15 @@ def _cold_start(name: str, workload: str, cache: Path) -> float | None:
 
 
 def _measured(
-    name: str, answers: dict[str, list[Answer]], cold: float | None, ready: Answer
+    names: tuple[str, str], answers: dict[str, list[Answer]], cold: float | None, ready: Answer
 ) -> Measured:
-    fields = list(zip(answers["field-torch"], answers["field-jax"], strict=True))
+    name, yardstick = names
+    fields = []
+    if "field-jax" in answers:
+        fields = list(zip(answers["field-torch"], answers["field-jax"], strict=True))
     return Measured(
         [answer["step_s"] for answer in answers[name]],
-        [answer["step_s"] for answer in answers["original"]],
+        [answer["step_s"] for answer in answers[yardstick]],
         [min(answer["f_s"] for answer in both) for both in fields],
         [min(answer["vjp_s"] for answer in both) for both in fields],
         cold,

@@ -117,6 +117,24 @@ def test_error_weights_sum_to_zero(tableau: Tableau) -> None:
     assert abs(sum(tableau.error)) < TOLERANCE
 
 
+@every_pair
+def test_the_state_halfway_is_consistent(tableau: Tableau) -> None:
+    """Of order 4 in dopri5 and dopri8, as their interpolation is. It needs no integral of a stage
+    for whose rate there is no other use.
+    """
+    if tableau.middle is None:
+        assert tableau.name == "tsit5"
+        return
+    assert len(tableau.middle) == tableau.stages
+    assert sum(tableau.middle) == pytest.approx(1 / 2, abs=1e-12)
+    for order in (2, 3, 4) if tableau.name != "bosh3" else ():
+        for tree in trees(order):
+            found = np.dot(tableau.middle, weights(tree, matrix(tableau)))
+            assert found == pytest.approx(0.5**order / density(tree), abs=1e-9)
+    used = {i for i, weight in enumerate(tableau.middle) if weight}
+    assert used <= {i for i, integrated in enumerate(tableau.integrated) if integrated}
+
+
 def test_kinds_and_fsal() -> None:
     assert FIXED_SOLVERS == ("euler", "heun2", "midpoint", "rk4_38", "rk4_classic")
     assert ADAPTIVE_SOLVERS == ("bosh3", "dopri5", "dopri8", "tsit5")

@@ -289,6 +289,7 @@ def test_counts_stay_integers() -> None:
         replace(BASE, evaluation=Evaluation(solver=AdaptiveSolver("dopri5"))),
         replace(BASE, evaluation=Evaluation(sample_metrics=SampleMetrics())),
         replace(BASE, solver=AdaptiveSolver("dopri5", end="interpolate")),
+        replace(BASE, solver=AdaptiveSolver("dopri5", log_volume_in_state=True)),
         replace(BASE, solver=LibrarySolver("diffrax:Dopri5")),
         replace(BASE, gradient="direct"),
         replace(BASE, objective=FlowMatching()),
@@ -351,6 +352,13 @@ def test_probes_are_said_only_where_they_are_several() -> None:
     back = decode(Trial, encode(several))
     assert (back, back.id) == (several, several.id)
     assert len({BASE.id, several.id, replace(several, evaluation=Evaluation()).id}) == 3
+
+
+def test_a_later_field_is_said_only_where_it_differs() -> None:
+    assert "log_volume_in_state" not in encode(BASE)["solver"]
+    carrying = replace(BASE, solver=AdaptiveSolver("dopri5", log_volume_in_state=True))
+    assert encode(carrying)["solver"]["log_volume_in_state"] is True
+    assert decode(Trial, encode(carrying)) == carrying
 
 
 def test_evaluation_solver_falls_back_to_the_training_solver() -> None:

@@ -90,6 +90,11 @@ REFUSED: dict[str, tuple[dict[str, Any], str, str]] = {
     "an autoencoder": ({"model": ModelSpec(posterior=Posterior(2))}, "jax", "linear layers"),
     "a method": ({"solver": AdaptiveSolver("tsit5")}, "torch", "torchdiffeq has no 'tsit5'"),
     "an end": ({"solver": AdaptiveSolver("dopri5", end="interpolate")}, "jax", "lands on the end"),
+    "a log-volume": (
+        {"solver": AdaptiveSolver("dopri5", log_volume_in_state=True)},
+        "torch",
+        "do not start at a log-volume",
+    ),
     "a library": ({"solver": LibrarySolver("diffrax:Kvaerno5")}, "jax", "own control"),
     "a backend": ({}, "fake", "no script for the backend 'fake'"),
     "no test": ({}, "torch", "no trained model yet"),

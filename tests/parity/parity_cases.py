@@ -112,11 +112,13 @@ TRIALS: dict[str, Trial] = {
         regularizer=_RNODE,
     ),
     "concat-whole-rms_all": _trial(
-        _table("concat", "tanh"), _adaptive(first_step="whole", norm="rms_all"), "adjoint"
+        _table("concat", "tanh"),
+        _adaptive(first_step="whole", norm="rms_all", end="interpolate"),
+        "adjoint",
     ),
     "concat_v2-exact-sums": _trial(
         _table("concat_v2", "elu", end_time=TRAINED),
-        _adaptive("bosh3", 1e-3),
+        _adaptive("bosh3", 1e-3, end="interpolate"),
         "direct",
         trace="exact",
         regularizer=_SUMS,
@@ -129,7 +131,7 @@ TRIALS: dict[str, Trial] = {
     ),
     "squash-swish-adamw-clipped": _trial(
         _table("squash", "swish", blocks=2),
-        _adaptive("dopri8"),
+        _adaptive("dopri8", end="interpolate"),
         "checkpoint",
         optimizer=Optimizer("adamw", weight_decay=0.1, clip_norm=0.5),
     ),
@@ -173,7 +175,7 @@ TRIALS: dict[str, Trial] = {
     ),
     "image-two-scales": _trial(
         _image("concat", "softplus", scales=2, batch_norm=BatchNorm(), end_time=TRAINED),
-        _adaptive(first_step="warm"),
+        _adaptive(first_step="warm", log_volume_in_state=True),
         "checkpoint",
         regularizer={"rnode.jacobian": 0.01, "rnode.kinetic": 0.01},
     ),
@@ -206,7 +208,7 @@ TRIALS: dict[str, Trial] = {
     "posterior-bias": _trial(_posterior("bias"), _adaptive("bosh3", 1e-3), "adjoint"),
     "posterior-low_rank-adamax": _trial(
         _posterior("low_rank", blocks=2, end_time=TRAINED),
-        _adaptive(),
+        _adaptive(end="interpolate"),
         "checkpoint",
         optimizer=Optimizer("adamax"),
     ),

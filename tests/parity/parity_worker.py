@@ -21,6 +21,7 @@ from harness.architecture.noise import draw, noise_slots
 from harness.backends import get_backend
 from harness.conformance.inputs import examples
 from harness.interface import Batch, Control, Model
+from harness.specs.solver import carries_log_volume
 from harness.streams.stream import Stream
 from harness.trial import PrecisionName
 
@@ -32,7 +33,10 @@ def _batch(case: Case, step: int) -> Batch:
     size = trial.training.batch
     x = examples(case.data, Stream(trial.seed, "parity/x", step), size)
     noise = draw(noise_slots(trial, shape, "train", size), trial.seed, step, trial.dtype)
-    return matched(trial, Batch(x.astype(trial.precision), noise))
+    log_volume = None
+    if carries_log_volume(trial.solver):
+        log_volume = 100 * Stream(trial.seed, "parity/log_volume", step).normal((size,))
+    return matched(trial, Batch(x.astype(trial.precision), noise, log_volume))
 
 
 def _evaluate(model: Model, case: Case) -> np.ndarray:

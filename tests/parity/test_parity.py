@@ -110,6 +110,8 @@ def test_the_cases_have_everything_that_is_shared() -> None:
     assert {s.first_step for s in solvers} == {"heuristic", "warm", "whole"}
     assert {s.backward_first_step for s in solvers} == {"forward", "heuristic"}
     assert {s.regularizers_in_norm for s in solvers} == {True, False}
+    assert {s.end for s in solvers} == {"interpolate", "stop"}
+    assert {s.log_volume_in_state for s in solvers} == {True, False}
     assert {trial.gradient for trial in TRIALS.values()} == {"adjoint", "checkpoint", "direct"}
     amortizations = {model.posterior.amortization for model in models if model.posterior}
     assert amortizations == {"bias", "hyper", "low_rank", "plain"}

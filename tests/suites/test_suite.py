@@ -213,6 +213,7 @@ def test_a_protocol_follows_the_kind_of_the_data(folder: Folder) -> None:
     assert (toy.model.layer, toy.model.end_time) == ("concatsquash", EndTime(0.5, "inert"))
     image = found["mnist", "released-code"]
     assert (image.model.layer, image.evaluation.trace) == ("concat", "hutchinson")
+    assert image.solver == replace(its_own, rtol=1e-5, atol=1e-5, log_volume_in_state=True)
     assert (image.training.probe, image.training.schedule.warmup) == ("rademacher", 1000)
     assert found["mnist", "paper"].training.schedule.warmup == 0
     vae = found["omniglot", "released-code"]

@@ -2,10 +2,12 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import fake_backend
 import numpy as np
 import pytest
 from fake_backend import FakeBackend
@@ -16,7 +18,14 @@ from harness.datasets.base import Batching
 from harness.datasets.encodings import Levels
 from harness.datasets.images import ImageDataset
 from harness.datasets.registry import Split, load
-from harness.interface import Likelihood
+from harness.interface import (
+    Batch,
+    Control,
+    EvaluationReport,
+    Likelihood,
+    Pending,
+    Quantity,
+)
 from harness.process.watch import Progress
 from harness.records.folder import TrialFolder
 from harness.records.readers import read_lines
@@ -27,6 +36,7 @@ from harness.training.checkpoint import Checkpoint
 from harness.training.lines import Cadence
 from harness.training.run_trial import RunOptions, run_trial
 from harness.trial import (
+    AdaptiveSolver,
     DatasetRef,
     FlowMatching,
     ModelSpec,
@@ -207,6 +217,48 @@ def test_image_shape_and_bits_of_images(tmp_path: Path) -> None:
         pixels = file.get_tensor("samples")
     assert pixels.min() >= 0
     assert pixels.max() <= 17
+
+
+@pytest.mark.parametrize("carried", [False, True])
+def test_batches_have_the_log_volume_that_a_solver_asks_for(
+    carried: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In training, validation and test, that of their very rows."""
+    seen: list[Batch] = []
+
+    class Noting(fake_backend._FakeModel):
+        def train_step(self, batch: Batch, control: Control) -> Pending:
+            seen.append(batch)
+            return super().train_step(batch, control)
+
+        def evaluate(
+            self, batch: Batch, control: Control, quantities: Sequence[Quantity]
+        ) -> EvaluationReport:
+            seen.append(batch)
+            return super().evaluate(batch, control, quantities)
+
+    monkeypatch.setattr(fake_backend, "_FakeModel", Noting)
+    trial = fake_trial("digits", iterations=3)
+    solver = AdaptiveSolver("dopri5", log_volume_in_state=carried)
+    assert run_fake(tmp_path, replace(trial, solver=solver)) is Status.OK
+    assert len(seen) > 3
+    if not carried:
+        assert all(batch.log_volume is None for batch in seen)
+        return
+    volumes = [np.zeros(0) if b.log_volume is None else b.log_volume for b in seen]
+    assert [len(volume) for volume in volumes] == [batch.size for batch in seen]
+    (test,) = load(trial.dataset.name).chunks("test", 1000, None)
+    x = test.x.astype(trial.dtype)
+    expected = {row.tobytes(): v for row, v in zip(x, test.log_volume, strict=True)}
+    found = [
+        value == expected[row.tobytes()]
+        for batch, volume in zip(seen, volumes, strict=True)
+        for row, value in zip(batch.x, volume, strict=True)
+        if row.tobytes() in expected and value != 0  # a warm-up has zeros
+    ]
+    assert trial.evaluation.rows is not None
+    assert len(found) >= trial.evaluation.rows
+    assert all(found)
 
 
 @pytest.mark.parametrize("likelihood", ["bernoulli", "categorical"])

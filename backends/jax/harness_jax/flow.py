@@ -111,6 +111,7 @@ class Flow:
         first: FirstSteps | None = None,
         training: bool = False,
         regularize: bool = False,
+        log_volume: jax.Array | None = None,
     ) -> Terms:
         """Runs x [batch, *shape] through all transforms.
 
@@ -124,13 +125,18 @@ class Flow:
             first: First steps, [blocks] each, and ledger, [blocks, solves, 3].
             training: Norms use the batch, the power iterations turn, `steer` moves the end times.
             regularize: Carry the regularizers.
+            log_volume: What the solves see of the data's preprocessing: a goes from it, negated,
+                instead of 0, [batch]. It is taken off a at the end.
         """
         integrals = tuple(n for n in INTEGRANDS if regularize and n in self.regularizers)
         tpr = regularize and "tpr" in self.regularizers
         steer = self.regularizers.get("steer") if training else None
         cells = Cells(self.model, how, trace, integrals, training, steer, tpr)
         rows = 0 if trace is None else 1 + len(integrals)
-        carry = Carry(x, jnp.zeros((rows, len(x)), x.dtype), jnp.zeros(len(x), x.dtype))
+        q = jnp.zeros((rows, len(x)), x.dtype)
+        if rows and log_volume is not None:
+            q = q.at[0].set(-log_volume)
+        carry = Carry(x, q, jnp.zeros(len(x), x.dtype))
         left: list[jax.Array] = []
         stats: list[Stats] = []
         buffers: dict[str, jax.Array] = {}
@@ -152,6 +158,8 @@ class Flow:
         if tpr:
             penalties["tpr"] = carry.distance
         a = carry.q[0] if rows else jnp.zeros_like(carry.distance)
+        if rows and log_volume is not None:
+            a = a + log_volume
         return Terms(z, a, penalties, _joined(stats), buffers)
 
     def rates(

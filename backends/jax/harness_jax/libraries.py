@@ -17,9 +17,13 @@ def unsupported_solver(solver: SolverSpec, engine: EngineName) -> str | None:
         return _not_in_diffrax(solver)
     if solver.name not in TABLEAUX:
         return f"solver '{solver.name}' is not one of {', '.join(TABLEAUX)}"
-    if isinstance(solver, AdaptiveSolver) and solver.end == "interpolate":
-        return "'end: interpolate' is how torchdiffeq ends a solve; this backend stops on the end"
-    if engine == "library" and isinstance(solver, AdaptiveSolver) and solver.regularizers_in_norm:
+    if not isinstance(solver, AdaptiveSolver):
+        return None
+    if solver.end == "interpolate" and TABLEAUX[solver.name].middle is None:
+        return f"torchdiffeq, whose interpolation 'end: interpolate' means, has no {solver.name}"
+    if engine == "library" and solver.end == "interpolate":
+        return "diffrax ends a solve on its end: 'end: interpolate' needs 'engine: native'"
+    if engine == "library" and solver.regularizers_in_norm:
         return "diffrax scales a state before its norm sees it, so no 'regularizers_in_norm'"
     return None
 

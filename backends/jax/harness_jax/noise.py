@@ -13,7 +13,10 @@ from harness.trial import TraceName
 from harness_jax.flow import Flow
 from harness_jax.runs import Run
 
-__all__ = ["drawn", "noise_of", "points_of"]
+__all__ = ["LOG_VOLUME", "drawn", "noise_of", "points_of"]
+
+LOG_VOLUME = "log_volume"
+"""`Batch.log_volume`, which travels with the noise."""
 
 
 def noise_of(
@@ -27,7 +30,7 @@ def noise_of(
     probes: int = 1,
 ) -> Arrays:
     """What a call needs: `<run>/probe`, `<run>/end_time`, `<run>/tpr_times`, [cells, ...] each,
-    and the `posterior` of an autoencoder, [batch, latent].
+    and the `posterior` of an autoencoder, [batch, latent]; and the batch's `LOG_VOLUME`, if any.
 
     Rademacher probes stay int8. Several of a solve are [cells, probes, batch, ...].
 
@@ -45,6 +48,8 @@ def noise_of(
     noise = {}
     if flow.model.posterior is not None:
         noise[POSTERIOR] = drawn(batch, POSTERIOR).astype(dtype)
+    if batch.log_volume is not None:
+        noise[LOG_VOLUME] = np.asarray(batch.log_volume, dtype)
     for run in flow.parts:
         if not isinstance(run, Run) or run.kind.block is None:
             continue

@@ -35,6 +35,7 @@ class Options(NamedTuple):
     first: FirstSteps | None = None
     training: bool = False
     regularize: bool = False
+    log_volume: jax.Array | None = None
 
 
 class Objective(Protocol):

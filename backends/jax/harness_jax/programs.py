@@ -11,6 +11,7 @@ import jax.numpy as jnp
 
 from harness.trial import Optimizer, TraceName
 from harness_jax.flow import Terms
+from harness_jax.noise import LOG_VOLUME
 from harness_jax.objective import Objective, Options
 from harness_jax.optimizers import Moments, update
 from harness_jax.solve.adjoint import FAILURE, LARGEST, new_ledger
@@ -85,15 +86,21 @@ def train_program(
         kl_weight: jax.Array,
     ) -> tuple[Stacked, Moments, Steps, Outcome]:
         trained = {name: arrays[name] for name in trainable}
+        floats = _floating(noise, x)
 
         def loss_of(
             trained: Stacked, ledger: jax.Array
         ) -> tuple[jax.Array, tuple[jax.Array, list[jax.Array], Terms]]:
             first = FirstSteps(warm.get("forward"), warm.get("backward"), ledger)
-            options = Options(trace, how, first, training=True, regularize=True)
-            rows, terms = objective.loss(
-                arrays | trained, x, _floating(noise, x), options, kl_weight
+            options = Options(
+                trace,
+                how,
+                first,
+                training=True,
+                regularize=True,
+                log_volume=floats.get(LOG_VOLUME),
             )
+            rows, terms = objective.loss(arrays | trained, x, floats, options, kl_weight)
             mean = jnp.mean(rows)
             means = [jnp.mean(terms.penalties[name]) for name in flow.penalties]
             loss = mean
@@ -126,8 +133,10 @@ def evaluate_program(
     """Per-example quantities as a function of (arrays, x, noise); see `Objective.values`."""
 
     def evaluate(arrays: Stacked, x: jax.Array, noise: Stacked) -> tuple[Stacked, Terms]:
-        options = Options(trace, how, regularize=regularize)
-        return objective.values(arrays, x, _floating(noise, x), options)
+        floats = _floating(noise, x)
+        volume = floats.get(LOG_VOLUME)
+        options = Options(trace, how, regularize=regularize, log_volume=volume)
+        return objective.values(arrays, x, floats, options)
 
     return evaluate
 

@@ -16,7 +16,7 @@ def keep_freed_memory() -> bool:
     """Asks the C library to give no freed memory back to the system; True if it will.
 
     glibc gives back by default, and every page that is taken again costs a fault: a large part
-    of a training step that keeps much, as mode `direct` does (docs/benchmarks.md). Other C
+    of a training step that keeps much, as mode `direct` does. Other C
     libraries are left alone.
     """
     try:

@@ -122,6 +122,7 @@ class Flow:
         first: Sequence[FirstSteps] = (),
         training: bool = False,
         regularize: bool = False,
+        log_volume: Tensor | None = None,
     ) -> Terms:
         """Runs x [batch, *shape] through all transforms.
 
@@ -134,6 +135,8 @@ class Flow:
             first: First steps by block; the solver's rule where there are none.
             training: Norms use the batch, the power iterations turn, `steer` moves the end times.
             regularize: Carry the regularizers.
+            log_volume: What the solves see of the data's preprocessing: a goes from it, negated,
+                instead of 0, [batch]. It is taken off a at the end.
 
         Raises:
             BackendError: A random number is missing.
@@ -143,7 +146,10 @@ class Flow:
         integrals = self._integrals if regularize else ()
         tpr = regularize and "tpr" in self._regularizers
         rows = 0 if trace is None else 1 + len(integrals)
-        carry = Carry(x, x.new_zeros((rows, len(x))), x.new_zeros(len(x)))
+        q = x.new_zeros((rows, len(x)))
+        if rows and log_volume is not None:
+            q[0] = -log_volume
+        carry = Carry(x, q, x.new_zeros(len(x)))
         counts = [BlockCounts() for _ in self._blocks]
         left: list[Tensor] = []
         for transform in self.transforms:
@@ -171,6 +177,8 @@ class Flow:
         if tpr:
             penalties["tpr"] = carry.distance
         a = carry.q[0] if rows else torch.zeros_like(carry.distance)
+        if rows and log_volume is not None:
+            a = a + log_volume
         return Terms(z, a, penalties, counts, buffers)
 
     def rates(

@@ -7,7 +7,6 @@ from harness.trial import AdaptiveSolver, EngineName, LibrarySolver, SolverSpec
 
 __all__ = ["unsupported_solver"]
 
-_INTERPOLATING = frozenset({"bosh3", "dopri5", "dopri8"})
 _ADAPTIVE = frozenset(LIBRARY_ADAPTIVE["torchdiffeq"])
 _FIXED = frozenset(LIBRARY_FIXED["torchdiffeq"])
 
@@ -18,13 +17,11 @@ def unsupported_solver(solver: SolverSpec, engine: EngineName) -> str | None:
         return _not_in_torchdiffeq(solver)
     if solver.name not in TABLEAUX:
         return f"solver '{solver.name}' is not one of {', '.join(TABLEAUX)}"
-    if (
-        isinstance(solver, AdaptiveSolver)
-        and solver.end == "interpolate"
-        and solver.name not in _INTERPOLATING
-    ):
+    if not isinstance(solver, AdaptiveSolver):
+        return None
+    if solver.end == "interpolate" and TABLEAUX[solver.name].middle is None:
         return f"torchdiffeq, whose interpolation 'end: interpolate' means, has no {solver.name}"
-    if engine == "library" and isinstance(solver, AdaptiveSolver) and solver.regularizers_in_norm:
+    if engine == "library" and solver.regularizers_in_norm:
         return "torchdiffeq scales a state before its norm sees it, so no 'regularizers_in_norm'"
     return None
 

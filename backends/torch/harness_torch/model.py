@@ -151,7 +151,14 @@ class TorchModel(Model):
 
     def _loss(self, batch: Batch, control: Control) -> _Loss:
         how, first = How(self._engine, control.solver, control.gradient), self._warm.steps()
-        options = Options(control.trace, how, first, training=True, regularize=True)
+        options = Options(
+            control.trace,
+            how,
+            first,
+            training=True,
+            regularize=True,
+            log_volume=self._log_volume(batch),
+        )
         x, noise = self._inputs(batch, control)
         rows, terms = self._objective.loss(x, noise, options, control.kl_weight)
         loss = mean = rows.mean()
@@ -166,7 +173,8 @@ class TorchModel(Model):
     ) -> EvaluationReport:
         """Per-example quantities; what needs no density is integrated without it."""
         how, regularize = How(self._engine, control.solver), "regularizers" in quantities
-        options = Options(control.trace, how, regularize=regularize)
+        volume = self._log_volume(batch)
+        options = Options(control.trace, how, regularize=regularize, log_volume=volume)
         values, terms = self._objective.values(*self._inputs(batch, control), options, quantities)
         self._precision.of_state(terms.z)
         values |= {f"regularizers/{name}": row for name, row in terms.penalties.items()}
@@ -190,6 +198,9 @@ class TorchModel(Model):
     def _inputs(self, batch: Batch, control: Control) -> tuple[Tensor, Noise]:
         noise = noise_of(batch, self._flow.shape, self._tensor, control.probes)
         return self._tensor(batch.x), noise
+
+    def _log_volume(self, batch: Batch) -> Tensor | None:
+        return None if batch.log_volume is None else self._tensor(batch.log_volume)
 
     def _tensor(self, value: Array) -> Tensor:
         return torch.tensor(np.asarray(value), dtype=self._dtype, device=self._device)

@@ -34,6 +34,7 @@ class Options(NamedTuple):
     first: Sequence[FirstSteps] = ()
     training: bool = False
     regularize: bool = False
+    log_volume: Tensor | None = None
 
 
 class Objective(Protocol):

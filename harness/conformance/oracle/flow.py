@@ -125,7 +125,8 @@ class Oracle:
             base = batch.noise["base"].reshape(start.z.shape)
             run.loss = matching_loss(self.trial.objective, fields, start.z, base, times)
             return run
-        z, a, left = start.z, np.zeros(batch.size), []
+        volume = np.zeros(batch.size) if batch.log_volume is None else batch.log_volume
+        z, a, left = start.z, -volume, []
         for transform in transforms(self.trial.model, self.data.event_shape):
             if isinstance(transform, Block):
                 index = transform.index
@@ -142,7 +143,7 @@ class Oracle:
                 left.append(z[:, half:].reshape(batch.size, -1))
                 z = z[:, :half]
         run.z = np.concatenate([*left, z.reshape(batch.size, -1)], axis=1)
-        run.log_prob = log_standard_normal(run.z) - a
+        run.log_prob = log_standard_normal(run.z) - (a + volume)
         run.regularizers = totals
         nll = self._nll(arrays, batch, control.kl_weight, start.log_q, run)
         run.loss = float(np.mean(nll)) + sum(

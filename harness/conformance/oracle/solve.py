@@ -25,7 +25,7 @@ class Solution:
     """The end of a solve and the steps it took, which another solve can be made to repeat.
 
     Arguments:
-        steps: Start and size of each accepted step.
+        steps: Start and size of each accepted step; the last may pass the end.
         rejected: Number of rejected ones.
         proposed: The step proposed at the end, before any was cut to land.
         end: The state.
@@ -42,7 +42,7 @@ class Solution:
         return max(h for _, h in self.steps)
 
 
-def _moved(y: State, h: float, weights: Sequence[float], ks: Sequence[State]) -> State:
+def _moved(y: State, h: float, weights: Sequence[float] | Float, ks: Sequence[State]) -> State:
     z, q = y
     for weight, (dz, dq) in zip(weights, ks, strict=True):
         z, q = z + h * weight * dz, q + h * weight * dq
@@ -57,6 +57,20 @@ def _stages(
     for c, a in zip(tableau.c[1:], tableau.a[1:], strict=True):
         ks.append(rate(s + c * h, _moved(y, h, a, ks)))
     return ks
+
+
+def _interpolating(tableau: Tableau, x: float) -> Float:
+    """Weights of the stages in the state at x of a step: of the polynomial of degree 4 that has
+    the states at 0, 1/2 and 1, and the rates at 0 and 1.
+    """
+    assert tableau.middle is not None
+    powers = np.arange(5)
+    states = np.array([0.0, 0.5, 1.0])[:, None] ** powers
+    rates = powers * np.array([0.0, 1.0])[:, None] ** np.maximum(powers - 1, 0)
+    coefficients = np.linalg.inv(np.concatenate([states, rates]))
+    first, last = np.eye(tableau.stages)[[0, -1]]
+    given = [np.zeros(tableau.stages), tableau.middle, tableau.b, first, last]
+    return np.asarray(x**powers @ coefficients @ np.stack(given))
 
 
 def _rms(values: Float) -> float:
@@ -90,7 +104,8 @@ def _heuristic(rate: Rate, solver: AdaptiveSolver, y: State, k: State, length: f
     largest = max(d1, d2)
     order = TABLEAUX[solver.name].order
     h1 = max(1e-6, 1e-3 * h0) if largest <= 1e-15 else (0.01 / largest) ** (1 / order)
-    return min(100 * h0 / length, h1 / length, 1.0)
+    longest = 1.0 if solver.end == "stop" else math.inf
+    return min(100 * h0 / length, h1 / length, longest)
 
 
 def solve(
@@ -117,8 +132,12 @@ def solve(
     if repeat is None and isinstance(solver, FixedSolver):
         steps = [(k / solver.steps, 1 / solver.steps) for k in range(solver.steps)]
     if steps:
+        interpolates = isinstance(solver, AdaptiveSolver) and solver.end == "interpolate"
         for s, h in steps:
-            y = _moved(y, h, tableau.b, _stages(rate, tableau, s, h, y, rate(s, y)))
+            ks = _stages(rate, tableau, s, h, y, rate(s, y))
+            passes = interpolates and s + h > 1
+            weights = _interpolating(tableau, (1 - s) / h) if passes else tableau.b
+            y = _moved(y, h, weights, ks)
         return Solution(y, steps)
     assert isinstance(solver, AdaptiveSolver)
     if first is None and solver.first_step in ("heuristic", "warm"):
@@ -140,7 +159,7 @@ def _adaptive(
     s = 0.0
     while s < 1.0:
         solution.proposed = h
-        lands = s + h >= 1.0
+        lands = s + h >= 1.0 and solver.end == "stop"
         h = 1.0 - s if lands else h
         ks = _stages(rate, tableau, s, h, y, k)
         new = _moved(y, h, tableau.b, ks)
@@ -148,6 +167,8 @@ def _adaptive(
         ratio = _size(solver, _moved(zero, h, tableau.error, ks), y, new)
         if ratio <= 1:
             solution.steps.append((s, h))
+            if s + h > 1 and not lands:
+                new = _moved(y, h, _interpolating(tableau, (1 - s) / h), ks)
             s, y = (1.0 if lands else s + h), new
             k = ks[-1] if tableau.fsal or lands else rate(s, y)
         else:

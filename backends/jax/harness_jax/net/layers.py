@@ -15,7 +15,8 @@ import jax.numpy as jnp
 from harness.architecture.layers import extra_channels
 from harness.architecture.transforms import LayerShape
 from harness.trial import LayerName
-from harness_jax.net.affine import Affine, convolve
+from harness_jax.net.affine import Affine
+from harness_jax.net.convolution import convolve
 
 __all__ = ["TIMED_WEIGHTS", "Apply", "Layers", "layers_at_times", "layers_of"]
 

@@ -23,6 +23,7 @@ from harness_jax.solve.step import (
     Taken,
     add,
     either,
+    part_within,
     pull_back,
     put,
     rates_where,
@@ -57,9 +58,7 @@ def solve_checkpoint(
         field = TapedField(problem.rates, inputs, fixed)
         recorder = _recorder(field, y0, solver, keep)
         y, stats, tape = run(recorder, at(y0, inputs, fixed, h0), solver)
-        needed = TABLEAUX[solver.name].evaluations_per_step
-        recompute = needed * _again(tape, stats.accepted, needed)
-        stats = stats._replace(vjp=needed * stats.accepted, recompute=recompute)
+        stats = _counted(stats, solver, tape)
         return (y, stats), (tape, stats.accepted, inputs, fixed)
 
     def backward(saved: Tree, cotangents: Tree) -> tuple[Tree, ...]:
@@ -80,9 +79,10 @@ def _recorder(field: TapedField, y0: Tree, solver: NativeSolver, keep: bool) -> 
     max_steps = solver.max_steps if isinstance(solver, AdaptiveSolver) else solver.steps
     record = empty_record(z0, tableau, max_steps)
     needed = tableau.evaluations_per_step
-    room = (
-        empty_room(field, jnp.zeros_like(record.starts[0]), z0, needed, max_steps) if keep else []
-    )
+    room: Room = []
+    if keep:
+        s, last = jnp.zeros_like(record.starts[0]), int(_interpolates(solver))
+        room = empty_room(field, s, z0, needed, max_steps, last=last)
 
     def evaluate(
         tape: Tape, index: jax.Array, integrated: Integrated, s: jax.Array, z: Tree
@@ -137,7 +137,8 @@ def _back_through(
             )
             return field.pull_back(s, z)(leaves)(bars)
 
-        taken = Taken(record.starts[index], record.sizes[index], z, k)
+        s, h = record.starts[index], record.sizes[index]
+        taken = Taken(s, h, z, k, part_within(s, h) if _interpolates(solver) else None)
         return pull_back(through, tableau, taken, bars, q_bar)
 
     start = z_bar, jax.tree.map(jnp.zeros_like, field.inputs)
@@ -169,8 +170,19 @@ def _slots(room: Room) -> int:
     return len(room[0]) - 1 if room else 0
 
 
-def _again(tape: Tape, steps: jax.Array, needed: int) -> jax.Array:
-    """How many steps the backward pass takes again."""
-    record, room = tape
+def _interpolates(solver: NativeSolver) -> bool:
+    return isinstance(solver, AdaptiveSolver) and solver.end == "interpolate"
+
+
+def _counted(stats: Stats, solver: NativeSolver, tape: Tape) -> Stats:
+    """With the evaluations that the backward pass differentiates, and does again."""
+    (record, room), steps = tape, stats.accepted
+    needed = TABLEAUX[solver.name].evaluations_per_step
     kept = jnp.minimum(steps, _slots(room) // needed)
-    return steps - kept + record.recomputed(steps) - record.recomputed(kept)
+    again = steps - kept + record.recomputed(steps) - record.recomputed(kept)
+    vjp, recompute = needed * steps, needed * again
+    if _interpolates(solver):
+        # The last stage of a step that passes the end.
+        last = part_within(record.starts[steps - 1], record.sizes[steps - 1]) < 1
+        vjp, recompute = vjp + last, recompute + (last & (kept < steps))
+    return stats._replace(vjp=vjp, recompute=recompute)

@@ -24,6 +24,7 @@ from harness_jax.solve.problem import (
 __all__ = [
     "Norm",
     "all_finite",
+    "end_weights",
     "error_norm",
     "first_step",
     "next_step",
@@ -83,7 +84,8 @@ def first_step(
     tape: Tree,
 ) -> tuple[jax.Array, Tree, Tree]:
     """The heuristic of Hairer, Norsett & Wanner, Solving Ordinary Differential Equations I, II.4,
-    with the constants of torchdiffeq 0.2.5; at most 1, in units of s.
+    with the constants of torchdiffeq 0.2.5; in units of s at most 1, unless the solve may step
+    past it.
 
     It is not invariant under a scaling of time, so it works in t, as both libraries do: on rates
     that are divided by the length of the solve in t, with a result that is, too. Its two
@@ -124,7 +126,28 @@ def first_step(
         jnp.maximum(1e-6, h * 1e-3),
         (0.01 / largest) ** (1 / TABLEAUX[solver.name].order),
     )
-    return jnp.minimum(jnp.minimum(100 * h, h1) / length, 1).astype(h.dtype), f0, tape
+    found = jnp.minimum(100 * h, h1) / length
+    if solver.end == "stop":
+        found = jnp.minimum(found, 1)
+    return found.astype(h.dtype), f0, tape
+
+
+def end_weights(tableau: Tableau, x: jax.Array) -> jax.Array:
+    """Weights w of the stages in y(s + x h) = y + h sum_j w_j k_j, [stages]; exactly b at x = 1.
+
+    y is the polynomial of degree 4 through both ends, with their slopes, and through the state
+    halfway, y + h sum_j m_j k_j.
+
+    Arguments:
+        tableau: An FSAL pair with weights m, `Tableau.middle`.
+        x: Place within the step, in [0, 1].
+    """
+    b, middle = (jnp.asarray(row, x.dtype) for row in (tableau.b, tableau.middle))
+    of_end = x**2 * (-5 + x * (14 - 8 * x))
+    of_middle = 16 * x**2 * (1 - x) ** 2
+    weights = of_end * b + of_middle * middle
+    weights = weights.at[0].add(x * (1 + x * (-4 + x * (5 - 2 * x))))
+    return weights.at[-1].add(x**2 * (1 + x * (-3 + 2 * x)))
 
 
 def next_step(h: jax.Array, ratio: jax.Array, tableau: Tableau) -> jax.Array:

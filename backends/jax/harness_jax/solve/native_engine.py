@@ -2,7 +2,8 @@
 engine, in plain lax loops.
 
     - a step is accepted if the error ratio is at most 1;
-    - a step that would pass s = 1 is shortened to land on it;
+    - a step that would pass s = 1 is shortened to land on it (`end: stop`), or is taken and the
+      end interpolated within it (`end: interpolate`);
     - an infinite ratio is a rejection like any other, NaN ends the solve;
     - the last stage of an FSAL pair is the first of the next step.
 """
@@ -21,7 +22,15 @@ from harness.trial import AdaptiveSolver, FixedSolver
 from harness_jax.solve.control import all_finite, first_step, next_step, scaled_norm
 from harness_jax.solve.counts import MAX_STEPS, NON_FINITE, UNDERFLOW, Stats, evaluations
 from harness_jax.solve.problem import InitialValue, NativeSolver, Tree, time_dtype
-from harness_jax.solve.step import Evaluate, Integrated, Start, put, rates_where, take_step
+from harness_jax.solve.step import (
+    Evaluate,
+    Integrated,
+    Start,
+    part_within,
+    put,
+    rates_where,
+    take_step,
+)
 
 __all__ = ["Recorder", "run", "solve"]
 
@@ -171,11 +180,15 @@ def _first_step(
 def _attempt(recorder: Recorder, solver: AdaptiveSolver, size: Size, at: _Progress) -> _Progress:
     """Tries one step of an FSAL pair."""
     tableau = TABLEAUX[solver.name]
-    passes = at.s + at.h > 1
-    h = jnp.where(passes, 1 - at.s, at.h)
-    end = jnp.where(passes, 1, at.s + h)
+    h, end, part = at.h, at.s + at.h, None
+    if solver.end == "stop":
+        passes = end > 1
+        h = jnp.where(passes, 1 - at.s, at.h)
+        end = jnp.where(passes, 1, at.s + h)
+    else:
+        part = part_within(at.s, h)
     evaluate = recorder.within_step(at.accepted * tableau.evaluations_per_step)
-    start = Start(at.s, h, end, at.z, at.q, at.k, at.ends, at.known)
+    start = Start(at.s, h, end, at.z, at.q, at.k, at.ends, at.known, part)
     step = take_step(evaluate, tableau, start, at.tape)
     tape = recorder.step(step.tape, at.accepted, at.s, h, at.z, step.k)
     ratio = size(step.error, (at.z, at.q), (step.z, step.q))
@@ -185,7 +198,7 @@ def _attempt(recorder: Recorder, solver: AdaptiveSolver, size: Size, at: _Progre
     first = jax.tree.map(lambda rows: rows[0], (step.k, step.ends))
     s, z, q, largest, first = jax.tree.map(
         lambda new, old: jnp.where(accept, new, old),
-        (end, step.z, step.q, largest, last),
+        (end, *step.reached, largest, last),
         (at.s, at.z, at.q, at.largest, first),
     )
     k, ends = put((step.k, step.ends), 0, first)

@@ -18,6 +18,7 @@ import numpy.typing as npt
 from jax import lax
 
 from harness.solvers import Tableau
+from harness_jax.solve.control import end_weights
 from harness_jax.solve.problem import Rates, Tree, time_dtype
 
 __all__ = [
@@ -26,6 +27,7 @@ __all__ = [
     "Step",
     "Taken",
     "either",
+    "part_within",
     "pull_back",
     "put",
     "rates_where",
@@ -61,6 +63,7 @@ class Start(NamedTuple):
         k: dz/ds of all stages, [stages, ...]; the first is read if it is known.
         ends: dq/ds of the first and the last stage, [2, ...]; the first is read if it is known.
         known: Number of known stages, 0 or 1.
+        part: What of it is within the solve (`part_within`); None if it surely is.
     """
 
     s: jax.Array
@@ -71,6 +74,7 @@ class Start(NamedTuple):
     k: Tree
     ends: Tree
     known: jax.Array | int
+    part: jax.Array | None = None
 
 
 class Taken(NamedTuple):
@@ -81,12 +85,14 @@ class Taken(NamedTuple):
         h: Its size.
         z: State at `s`.
         k: dz/ds of the stages that the end depends on, [needed, ...].
+        part: As in `Start`.
     """
 
     s: jax.Array
     h: jax.Array
     z: Tree
     k: Tree
+    part: jax.Array | None = None
 
 
 class Step(NamedTuple):
@@ -98,6 +104,7 @@ class Step(NamedTuple):
         k: dz/ds of all stages, [stages, ...].
         ends: dq/ds of the first and the last stage, [2, ...].
         error: Error estimate of (z, q); zeros if the method has none.
+        reached: (z, q) at its end, or at that of the solve if it is within the step.
         tape: What its evaluations left.
     """
 
@@ -106,6 +113,7 @@ class Step(NamedTuple):
     k: Tree
     ends: Tree
     error: Tree
+    reached: tuple[Tree, Tree]
     tape: Tape
 
 
@@ -118,9 +126,11 @@ def take_step(evaluate: Evaluate, tableau: Tableau, start: Start, tape: Tape) ->
         start: Where from, and how far.
         tape: What earlier evaluations left.
     """
-    s, h, end, z, q, k, ends, known = start
+    s, h, end, z, q, k, ends, known, part = start
     error = tableau.error or tableau.b
     a, b, c = (_constant(x, z) for x in (_padded(tableau), (tableau.b, error), tableau.c))
+    if part is not None:
+        b = jnp.concatenate([b, end_weights(tableau, part)[None]])
 
     def stage(i: jax.Array, carry: tuple[Tree, Tree, Tree, Tape]) -> tuple[Tree, ...]:
         k, ends, sums, tape = carry
@@ -131,19 +141,21 @@ def take_step(evaluate: Evaluate, tableau: Tableau, start: Start, tape: Tape) ->
         sums = jax.tree.map(lambda total, rate: total + _times(b[:, i], rate), sums, dq)
         return put(k, i, dz), put(ends, jnp.minimum(i, 1), dq), sums, tape
 
-    # Two sums of each rate, for the solution and for the error.
+    # Sums of each rate, for the solution, the error and the interpolated end.
     sums = jax.tree.map(lambda rates: _times(jnp.where(known > 0, b[:, 0], 0), rates[0]), ends)
     k, ends, sums, tape = lax.fori_loop(known, tableau.stages, stage, (k, ends, sums, tape))
     q_error = jax.tree.map(lambda leaf: h * leaf[1], sums)
     z_error = jax.tree.map(lambda leaf: h * leaf, weighted(error, k))
-    return Step(
-        add(z, h, tableau.b, k),
-        jax.tree.map(lambda leaf, total: leaf + h * total[0], q, sums),
-        k,
-        ends,
-        (z_error, q_error),
-        tape,
-    )
+    z1, q1 = add(z, h, tableau.b, k), jax.tree.map(lambda leaf, rate: leaf + h * rate[0], q, sums)
+    reached = z1, q1
+    if part is not None:
+        reached = add(z, h, b[2], k), jax.tree.map(lambda leaf, rate: leaf + h * rate[2], q, sums)
+    return Step(z1, q1, k, ends, (z_error, q_error), reached, tape)
+
+
+def part_within(s: jax.Array, h: jax.Array) -> jax.Array:
+    """The part of a step that is within the solve: less than 1 if it passes s = 1."""
+    return jnp.where(s + h > 1, (1 - s) / h, 1)
 
 
 def pull_back(
@@ -158,14 +170,18 @@ def pull_back(
         bars: Cotangents of z at the end, and those of the inputs so far.
         q_bar: Cotangents of q, the same at both ends.
     """
-    (s, h, z, k), (z_bar, inputs_bar) = step, bars
-    needed = tableau.evaluations_per_step
-    padded = _padded(tableau)[:needed, :needed]
-    a, columns, b, c = (_constant(x, z) for x in (padded, padded.T, tableau.b, tableau.c))
+    (s, h, z, k, part), (z_bar, inputs_bar) = step, bars
+    b, stages = _constant(tableau.b, z), tableau.evaluations_per_step
+    count: jax.Array | int = stages
+    if part is not None:
+        # The last stage of an FSAL pair has a weight where the end is within the step.
+        b, count, stages = end_weights(tableau, part), stages + (part < 1), tableau.stages
+    padded = _padded(tableau)[:stages, :stages]
+    a, columns, c = (_constant(x, z) for x in (padded, padded.T, tableau.c))
 
     def stage(r: jax.Array, carry: tuple[Tree, Tree]) -> tuple[Tree, Tree]:
         bars, inputs_bar = carry
-        i = needed - 1 - r
+        i = count - 1 - r
         k_bar = jax.tree.map(
             lambda bar, later: h * (b[i] * bar + later), z_bar, weighted(columns[i], bars)
         )
@@ -174,9 +190,8 @@ def pull_back(
         bar, more = through(i, _integrated(tableau, i), *at, (k_bar, rate_bar))
         return put(bars, i, bar), jax.tree.map(jnp.add, inputs_bar, more)
 
-    bars, inputs_bar = lax.fori_loop(
-        0, needed, stage, (jax.tree.map(jnp.zeros_like, k), inputs_bar)
-    )
+    room = jax.tree.map(lambda rates: jnp.zeros((stages, *rates.shape[1:]), rates.dtype), k)
+    bars, inputs_bar = lax.fori_loop(0, count, stage, (room, inputs_bar))
     return jax.tree.map(lambda bar, room: bar + room.sum(axis=0), z_bar, bars), inputs_bar
 
 

@@ -84,10 +84,14 @@ class TapedField(NamedTuple):
         return [not isinstance(v, Literal) and v in varying for v in jaxpr.outvars]
 
 
-def empty_room(field: TapedField, s: jax.Array, z: Tree, needed: int, max_steps: int) -> Room:
-    """Room for evaluations of steps with so many needed stages."""
+def empty_room(
+    field: TapedField, s: jax.Array, z: Tree, needed: int, max_steps: int, *, last: int = 0
+) -> Room:
+    """Room for evaluations of steps with so many needed stages, and for those that the last step
+    needs besides.
+    """
     kept = jax.eval_shape(lambda: field.taped(s, z)[1])
     size = sum(leaf.size * leaf.dtype.itemsize for leaf in kept)
     steps = min(BYTES.get(jax.default_backend(), BYTES["cpu"]) // (needed * size), max_steps)
-    slots = max(steps, 1) * needed
+    slots = max(steps, 1) * needed + last
     return [jnp.zeros((slots + 1, *leaf.shape), leaf.dtype) for leaf in kept]
