@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import math
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 from fake_backend import FakeBackend
-from fakes import fake_trial, result_of, run_fake, timeless
+from fakes import fake_trial, result_of, run_fake, timeless, write_spec
 from safetensors.numpy import load_file
 
 from harness.datasets.encodings import Levels
@@ -18,6 +19,7 @@ from harness.datasets.registry import Split, load
 from harness.interface import Likelihood
 from harness.process.watch import Progress
 from harness.records.folder import TrialFolder
+from harness.records.merge import merge
 from harness.records.readers import read_lines
 from harness.records.status import Status
 from harness.specs.resources import Resources
@@ -298,6 +300,26 @@ def test_resume_under_another_fingerprint_goes_on_and_says_so(
     monkeypatch.setenv("OMP_PROC_BIND", "true")
     assert run_fake(tmp_path, trial) is Status.OK
     assert result_of(tmp_path, trial)["environment"]["resumed"] == "not bitwise"
+
+
+def test_a_root_that_was_moved_to_another_machine_resumes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A copy elsewhere, under another fingerprint: it goes on from the checkpoint and says so."""
+    here, there = tmp_path / "here", tmp_path / "there" / "runs"
+    _failing(monkeypatch, tmp_path, "memory")
+    trial = fake_trial()
+    write_spec(here, trial)
+    run_fake(here, trial, may_retry=True, cadence=Cadence(checkpoint_s=0.0))
+    merge([here], there)
+    shutil.rmtree(here)
+    monkeypatch.setenv("OMP_PROC_BIND", "true")
+    assert run_fake(there, trial) is Status.OK
+    result = result_of(there, trial)
+    assert result["environment"]["resumed"] == "not bitwise"
+    assert result["attempts"] == 2
+    assert result["metrics"]["steps"]["value"] == trial.training.iterations
+    assert not here.exists()
 
 
 def test_digest_of_other_data_is_an_error(tmp_path: Path) -> None:
