@@ -25,7 +25,17 @@ from harness.datasets.folders import data_dir
 from harness.errors import DataError, InputError, Problem
 from harness.plugins import plugins
 
-__all__ = ["Dataset", "Declaration", "Loader", "Rows", "Split", "declare", "load", "names"]
+__all__ = [
+    "Dataset",
+    "Declaration",
+    "Loader",
+    "Rows",
+    "Split",
+    "declare",
+    "load",
+    "names",
+    "outline",
+]
 
 GROUP = "harness.datasets"
 _NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
@@ -75,6 +85,16 @@ def load(name: str, digest: str | None = None) -> Dataset:
             f"{digest}): its file or its loader has changed; plan the suite again"
         )
     return loader.load()
+
+
+def outline(name: str, digest: str) -> Dataset:
+    """A dataset for what is known of it, its shape and its space; it may have no rows.
+
+    Raises:
+        InputError: There is no dataset of that name.
+        DataError: It must be loaded, and cannot be, or is not the one of `digest`.
+    """
+    return _loader(name).without_rows() or load(name, digest)
 
 
 def _loader(name: str) -> Loader:

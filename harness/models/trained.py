@@ -61,7 +61,7 @@ def trained(
 
     Raises:
         InputError: There is no such trial or backend, or the trial has no trained model.
-        DataError: The data that it was trained on are not there.
+        DataError: It was trained on a file of somebody's own that is not here, or is another now.
         RecordError: A record is damaged.
         BackendError: The backend is not installed, or the device is not there.
     """

@@ -45,8 +45,10 @@ def test_it_is_a_run_root_when_unpacked(
     assert names.isdisjoint({"log.txt", "checkpoint", "progress.json"})
     monkeypatch.setattr("harness.models.opening.get_backend", lambda name: FakeBackend())
     x = load("moons").rows("test", 5).x
-    found = [harness.trained(where, TRIAL.id).log_prob(x) for where in (root, tmp_path / "there")]
-    np.testing.assert_array_equal(*found)
+    here, there = (
+        harness.trained(where, TRIAL.id).log_prob(x) for where in (root, tmp_path / "there")
+    )
+    np.testing.assert_array_equal(here, there)
 
 
 def test_equal_records_make_equal_files(root: Path, tmp_path: Path) -> None:
