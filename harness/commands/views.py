@@ -132,6 +132,7 @@ def show_json(found: TrialRecord) -> dict[str, Any]:
         "resources": dataclasses.asdict(found.resources),
         "suites": list(found.suites),
         "result": found.result,
+        "same": list(found.same),
     }
 
 

@@ -163,7 +163,7 @@ def plan_of_root(root: Path, name: str | None = None) -> Plan:
     if not planned:
         raise InputError([Problem(str(root), "holds no trials")])
     planned.sort(key=lambda each: [*label(each.trial).values()])
-    return Plan(name or root.resolve().name, "", tuple(planned), source=str(root))
+    return Plan(name or root.resolve().name, "", tuple(planned), source=name or str(root))
 
 
 def select(whole: Plan, root: str | Path, filter: str | None = None, rerun: bool = False) -> Plan:
