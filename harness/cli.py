@@ -190,7 +190,12 @@ def _report(
         Source, typer.Option("--from", help="Read the records, or their mirror in MLflow.")
     ] = Source.records,
 ) -> None:
-    """Write the report of a suite from its records."""
+    """Write the report of a suite from its records, or of a file that `harness archive` wrote."""
+    if suite.endswith(".zip"):
+        from harness.commands.archive import report_archive
+
+        _print(f"report: {report_archive(Path(suite), out, where)}")
+        return
     from harness.commands.report import report
     from harness.planning.plan import plan
 
@@ -298,6 +303,44 @@ def _sync(root: Root = DEFAULT_ROOT) -> None:
     from harness.text import counted
 
     _print(f"{counted(sync(root, say=_print), 'record')} exported to MLflow")
+
+
+@app.command("merge")
+def _merge(
+    roots: Annotated[list[Path], typer.Argument(help="Run roots, of other machines perhaps.")],
+    into: Annotated[Path, typer.Option(help="The run root that gets all of them.")],
+) -> None:
+    """Bring the records and trained models of several run roots into one.
+
+    The same trial with the same numbers is one record and a note; with other numbers it is a
+    conflict: the first is kept, both are named, and the exit code is 1.
+    """
+    from harness.commands.merge import merged_text
+    from harness.records.merge import merge
+
+    found = merge(roots, into)
+    _print(merged_text(found))
+    if found.conflicts:
+        raise typer.Exit(1)
+
+
+@app.command("archive")
+def _archive(
+    root: Annotated[Path, typer.Argument(help="A run root.")] = DEFAULT_ROOT,
+    where: Where = None,
+    out: Annotated[
+        Path | None, typer.Option(help="The zip file; default the root's name, here.")
+    ] = None,
+) -> None:
+    """Write records, curves, samples and trained models to one file for a colleague.
+
+    `harness report FILE.zip` opens it; unpacked it is a run root.
+    """
+    from harness.commands.archive import archive
+    from harness.text import counted
+
+    file = out or Path(f"{root.resolve().name}.zip")
+    _print(f"{counted(archive(root, file, where), 'trial')} in {file}: harness report {file}")
 
 
 @app.command("schema")

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +14,7 @@ import numpy.typing as npt
 
 from harness.commands.evaluate import reevaluated
 from harness.commands.show import show
+from harness.errors import AnswerError
 from harness.models.points import read_points, write_table
 from harness.models.trained import Trained, trained
 
@@ -75,7 +78,8 @@ def density(
     x = read_points(points)
     model = _opened(trial, root, settings, backend)
     name = "log_prob" if model.spec.model.posterior is None else "bound"
-    values = model.log_prob(x) if name == "log_prob" else model.bound(x, draws)
+    with _naming(points):
+        values = model.log_prob(x) if name == "log_prob" else model.bound(x, draws)
     if out is not None:
         write_table(out, {name: values})
     return Density(model.spec.id, name, values, model.space, sum(model.nfe))
@@ -106,6 +110,20 @@ def sample(
         return None
     write_table(out, {"x": x, "log_prob": log_prob})
     return Density(model.spec.id, "log_prob", log_prob, model.space, sum(model.nfe))
+
+
+@contextmanager
+def _naming(points: Path) -> Iterator[None]:
+    """Names the file in what is refused of its rows, which Python calls x."""
+    try:
+        yield
+    except AnswerError as error:
+        raise AnswerError(
+            [
+                replace(problem, place=re.sub(r"^x\b", lambda _: str(points), problem.place))
+                for problem in error.problems
+            ]
+        ) from error
 
 
 def _opened(trial: str, root: Path, settings: Sequence[str], backend: str | None) -> Trained:

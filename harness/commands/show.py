@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.records.folder import find_trial
+from harness.records.merge import notes_of
 from harness.specs.resources import Resources
 from harness.trial import Trial
 
@@ -23,12 +24,14 @@ class TrialRecord:
         resources: What it was given.
         suites: Names of the suites that ran it.
         result: Its committed result; None if there is none yet.
+        same: Attempts of other machines that ended with the same numbers (`harness merge`).
     """
 
     trial: Trial
     resources: Resources
     suites: Sequence[str]
     result: Mapping[str, Any] | None
+    same: Sequence[Mapping[str, Any]] = ()
 
 
 def show(trial_id: str, root: Path) -> TrialRecord:
@@ -44,4 +47,5 @@ def show(trial_id: str, root: Path) -> TrialRecord:
     """
     found = find_trial(root, trial_id)
     trial, resources = found.read_spec()
-    return TrialRecord(trial, resources, found.suites(), found.read_result())
+    result, same = found.read_result(), notes_of(found)
+    return TrialRecord(trial, resources, found.suites(), result, same)

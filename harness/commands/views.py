@@ -76,6 +76,9 @@ def show_text(found: TrialRecord) -> str:
     head += [
         (key, str(result[key])) for key in ("status", "message", "attempts") if result.get(key)
     ]
+    for note in found.same:
+        machine = (note.get("environment") or {}).get("cpu_model", "another machine")
+        head.append(("the same from", f"attempt {note.get('attempt_id')}, {machine}"))
     rest = {key: result.get(key) for key in ("timing", "nfe", "memory", "environment")}
     return "\n\n".join([columns(head), columns(_metric_rows(result)), json.dumps(rest, indent=2)])
 
@@ -129,6 +132,7 @@ def show_json(found: TrialRecord) -> dict[str, Any]:
         "resources": dataclasses.asdict(found.resources),
         "suites": list(found.suites),
         "result": found.result,
+        "same": list(found.same),
     }
 
 

@@ -224,6 +224,12 @@ class Loader(abc.ABC):
             DataError: A file is absent, incomplete or corrupt; the message says how to mend it.
         """
 
+    def without_rows(self) -> Dataset | None:
+        """The dataset with empty splits, if what it is follows from no file: enough to use a model
+        that was trained on it, on a machine that has not the data. None: it must be loaded.
+        """
+        return None
+
 
 Parts: TypeAlias = Mapping[str, Array]
 

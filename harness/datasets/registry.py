@@ -36,6 +36,7 @@ __all__ = [
     "is_own",
     "load",
     "names",
+    "outline",
 ]
 
 GROUP = "harness.datasets"
@@ -94,6 +95,16 @@ def load(name: str, digest: str | None = None) -> Dataset:
             f"{digest}): its file or its loader has changed; plan the suite again"
         )
     return loader.load()
+
+
+def outline(name: str, digest: str) -> Dataset:
+    """A dataset for what is known of it, its shape and its space; it may have no rows.
+
+    Raises:
+        InputError: There is no dataset of that name.
+        DataError: It must be loaded, and cannot be, or is not the one of `digest`.
+    """
+    return _loader(name).without_rows() or load(name, digest)
 
 
 def _loader(name: str) -> Loader:

@@ -33,7 +33,7 @@ class Opened:
         arrays: The arrays.
         backend: Who computes.
         model: The model.
-        dataset: The data that it was trained on.
+        dataset: What its data are; it may have no rows.
         cores: Cores that it may use.
     """
 
@@ -68,7 +68,7 @@ def open_model(
     Raises:
         InputError: There is no such trial or backend.
         AnswerError: It has no trained model, or the backend cannot run it.
-        DataError: Its data are not there.
+        DataError: What its data are follows from a file that is not there.
         RecordError: A record is damaged.
         BackendError: The backend is not installed, or the device is not there.
     """
@@ -90,7 +90,7 @@ def open_model(
                 )
             ]
         )
-    dataset = datasets.load(spec.dataset.name, spec.dataset.digest)
+    dataset = datasets.outline(spec.dataset.name, spec.dataset.digest)
     chosen.prepare(trial, cores)
     model = chosen.open(trial, dataset.info, device)
     model.load_arrays(arrays)

@@ -114,7 +114,6 @@ def page(trial: Trial, framework: str, *, rows: int, file: str, record: float) -
         "x64": trial.dtype == "float64",
         "record": repr(record),
         "file": file,
-        "file_text": "arrays.safetensors",
         "imports": _imports(framework, " ".join(map(str, code.values()))),
     }
     template = Path(__file__).with_name("templates") / f"{framework}.txt"
@@ -205,7 +204,14 @@ def _divided(trial: Trial, arrays: Arrays) -> Arrays:
 
 def _versions(framework: str) -> dict[str, str]:
     names = ("torch", "torchdiffeq") if framework == "torch" else ("jax", "diffrax")
-    return {name: metadata.version(name) for name in names}
+    found = {}
+    for name in names:
+        # Whoever writes a script need not be able to run it.
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            found[name] = "(any version)"
+    return found
 
 
 _HOMES = {

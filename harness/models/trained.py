@@ -61,7 +61,7 @@ def trained(
 
     Raises:
         InputError: There is no such trial or backend, or the trial has no trained model.
-        DataError: The data that it was trained on are not there.
+        DataError: It was trained on a file of somebody's own that is not here, or is another now.
         RecordError: A record is damaged.
         BackendError: The backend is not installed, or the device is not there.
     """
@@ -131,7 +131,9 @@ class Trained:
             refuse("log_prob", "an autoencoder has no log p in closed form", "ask for bound(x)")
         parts = [np.empty(0)]
         for chunk, rows in self._chunks(x):
-            found, evaluations = self._solved(chunk, rows, NoiseKey("points", chunk))
+            found, evaluations = self._solved(
+                chunk, rows, NoiseKey("points", row=self._first(chunk))
+            )
             self._forward.append(evaluations)
             parts.append(found + rows.log_volume)
         return np.concatenate(parts)
@@ -264,7 +266,7 @@ class Trained:
         self._begin()
         for chunk, start in enumerate(range(0, len(base), trial.evaluation.batch)):
             own = base[start : start + trial.evaluation.batch]
-            noise = self._probes(len(own), chunk) if density else {}
+            noise = self._probes(len(own), start) if density else {}
             nothing = np.empty((0, *self.event_shape), trial.dtype)
             report = model.sample(Batch(nothing, {**noise, "base": own}), control, density=density)
             if report.failure:
@@ -277,14 +279,17 @@ class Trained:
                 log_prob.append(np.asarray(report.values["log_prob"], np.float64) + volume)
         return Samples(np.concatenate(x), np.concatenate(log_prob) if density else None)
 
-    def _probes(self, count: int, chunk: int) -> Mapping[str, Any]:
+    def _first(self, chunk: int) -> int:
+        """Number of the first row of a batch: the noise of a row does not depend on its batch."""
+        return chunk * self._opened.trial.evaluation.batch
+
+    def _probes(self, count: int, first_row: int) -> Mapping[str, Any]:
         trial = self._opened.trial
         slots = noise_slots(trial, self.event_shape, "evaluate", count)
-        return draw(slots, trial.seed, 0, trial.dtype, f"points/{chunk}/")
+        return draw(slots, trial.seed, 0, trial.dtype, "points/", first_row)
 
     def _fail(self, chunk: int, message: str) -> NoReturn:
-        size = self._opened.trial.evaluation.batch
-        first = chunk * size
+        size, first = self._opened.trial.evaluation.batch, self._first(chunk)
         refuse(
             f"rows {first} to {first + size - 1}",
             message,

@@ -9,7 +9,7 @@ from harness import backends
 from harness.errors import InputError, Problem
 from harness.labels import MAIN_AXES, label
 from harness.planning.states import State, States
-from harness.records.folder import Damaged
+from harness.records.folder import Damaged, TrialFolder, trial_ids
 from harness.specs.resources import Resources
 from harness.suites.builtin import find_suite
 from harness.suites.filters import Fields, fields_of, parse_filter
@@ -28,6 +28,7 @@ __all__ = [
     "Timing",
     "plan",
     "plan_json",
+    "plan_of_root",
     "plan_suite",
     "require_backends",
     "require_runnable",
@@ -142,6 +143,31 @@ def plan_suite(suite: str | Path, root: str | Path) -> Plan:
         budget=loaded.budget,
         timing=loaded.timing,
     )
+
+
+def plan_of_root(root: Path, name: str | None = None) -> Plan:
+    """All trials that a root holds, whatever suites ran them: `finished`, or `to_run`.
+
+    Arguments:
+        root: The run root.
+        name: What stands in the place of the suite's name; None: the root's.
+
+    Raises:
+        InputError: There are none.
+        RecordError: Records are damaged; it names all of them.
+    """
+    planned, damaged = [], Damaged()
+    for trial_id in trial_ids(root):
+        folder = TrialFolder(root, trial_id)
+        with damaged:
+            trial, resources = folder.read_spec()
+            state: State = "to_run" if folder.read_result() is None else "finished"
+            planned.append(PlannedTrial(trial, state, None, resources))
+    damaged.refuse()
+    if not planned:
+        raise InputError([Problem(str(root), "holds no trials")])
+    planned.sort(key=lambda each: [*label(each.trial).values()])
+    return Plan(name or root.resolve().name, "", tuple(planned), source=name or str(root))
 
 
 def select(whole: Plan, root: str | Path, filter: str | None = None, rerun: bool = False) -> Plan:

@@ -30,7 +30,7 @@ from harness.trial import (
 
 COMMANDS = (
     *("plan", "run", "report", "status", "show", "list", "data", "doctor", "sync", "schema"),
-    *("density", "sample", "script"),
+    *("archive", "density", "merge", "sample", "script"),
     *("verify", "compare", "export"),
 )
 

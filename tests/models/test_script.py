@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 from dataclasses import replace
+from importlib import metadata
 from pathlib import Path
 from typing import Any, get_args
 
@@ -82,6 +83,17 @@ def test_every_trial_of_linear_layers_fits_on_a_page() -> None:
             compile(text, "mwe.py", "exec")
             assert len(text.splitlines()) <= LINES
             assert "$" not in text
+
+
+def test_it_is_written_where_the_framework_is_not_installed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def missing(name: str) -> str:
+        raise metadata.PackageNotFoundError(name)
+
+    monkeypatch.setattr(metadata, "version", missing)
+    text = page(fake_trial(), "jax", rows=3, file="'arrays'", record=0.5)
+    assert "diffrax (any version)" in text
 
 
 REFUSED: dict[str, tuple[dict[str, Any], str, str]] = {

@@ -15,8 +15,9 @@ from fake_backend import FakeBackend
 from fakes import fake_trial, result_of, run_fake, write_spec
 
 import harness
-from harness.datasets.registry import load
-from harness.errors import AnswerError, InputError
+from harness.datasets.registry import load, outline
+from harness.errors import AnswerError, DataError, InputError
+from harness.interface import EvaluationReport, Nfe
 from harness.models.trained import Trained
 from harness.records.folder import TrialFolder
 from harness.records.trained import TrainedFolder
@@ -183,15 +184,29 @@ def test_other_mistakes(opened: Open, tmp_path: Path) -> None:
 
 def test_a_solve_that_fails_is_said(opened: Open, monkeypatch: pytest.MonkeyPatch) -> None:
     model = opened(fake_trial(iterations=5))
-    monkeypatch.setenv("FAKE_BEHAVIOUR", "{}")
-    from harness.interface import EvaluationReport, Nfe
-
     failed = EvaluationReport({}, Nfe((3,)), "max_steps")
     inner = model._opened.model
     monkeypatch.setattr(type(inner), "evaluate", lambda *_: failed)
     for ask in (model.log_prob, model.encode):
         with pytest.raises(AnswerError, match=r"rows 0 to 63: .*max_steps"):
             ask(ROWS)
+
+
+def test_the_data_of_a_publisher_need_not_be_there(
+    opened: Open, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What rows of POWER and pixels of CIFAR10 are does not depend on a file."""
+    monkeypatch.setenv("HARNESS_DATA_DIR", str(tmp_path / "nothing"))
+    monkeypatch.setenv("HARNESS_CACHE_DIR", str(tmp_path / "empty"))
+    for name, shape, digest in (("power", (6,), "sha256:0"), ("cifar10", (3, 32, 32), "x")):
+        known = outline(name, digest)
+        assert known.info.event_shape == shape
+        assert known.sizes() == {"train": 0, "val": 0, "test": 0}
+    assert outline("cifar10", "x").space.high > 256
+    with pytest.raises(DataError):
+        load("power")
+    with pytest.raises(DataError, match="no longer the one"):
+        outline("moons", "sha256:0")
 
 
 def test_the_trained_model_is_the_one_that_was_committed(opened: Open, tmp_path: Path) -> None:

@@ -14,8 +14,10 @@ from importlib import metadata
 from pathlib import Path
 from typing import BinaryIO
 
+import numpy as np
+
 from harness.datasets.arrays import ArrayDataset
-from harness.datasets.base import Array, Dataset, Declaration, Loader, Parts, Split
+from harness.datasets.base import SPLITS, Array, Dataset, Declaration, Loader, Parts, Split
 from harness.datasets.derived import Prepare, derived, is_derived, split_writers
 from harness.datasets.encodings import Encoding
 from harness.datasets.folders import absence, cache_dir, declared_digest
@@ -105,6 +107,11 @@ class PublicDataset(Loader):
         local = self.find()
         key = content_digest(local[1]) if local else self._digest()
         return self.made(self.name, derived(self.name, key, lambda: self._derive(local)))
+
+    def without_rows(self) -> Dataset:
+        """Shape and encoding are those of the publisher, wherever the files are."""
+        nothing = np.empty((0, *self.shape), np.uint8 if self.encoding else np.float64)
+        return self.made(self.name, dict.fromkeys(SPLITS, nothing))
 
     @property
     def likelihood(self) -> Likelihood:
