@@ -16,6 +16,7 @@ from harness.specs.resources import Resources
 from harness.training.checkpoint import Checkpoint
 from harness.training.lines import Cadence
 from harness.training.run_trial import RunOptions, run_trial
+from harness.trial import Trial
 
 pytestmark = pytest.mark.usefixtures("process_unchanged")
 
