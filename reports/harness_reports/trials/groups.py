@@ -37,7 +37,13 @@ class Group:
 
     def settings(self, names: Iterable[str]) -> tuple[str, ...]:
         """The labels of these names (`setting_names`), empty where the group has none."""
-        return tuple(self.labels.get(name, "") for name in names)
+        return tuple(self._setting(name) for name in names)
+
+    def _setting(self, name: str) -> str:
+        if name == "gradient" and self.labels[name] == "auto":
+            chosen = [entry.gradient for entry in self.entries if entry.record]
+            return ", ".join(dict.fromkeys(chosen)) or "auto"
+        return self.labels.get(name, "")
 
     def title(self, names: Iterable[str]) -> str:
         """The same in one line."""
@@ -84,14 +90,18 @@ def groups_of(entries: Iterable[Entry]) -> tuple[Group, ...]:
     return tuple(sorted(_with_variants(groups), key=_order(groups)))
 
 
-def setting_names(groups: Sequence[Group]) -> tuple[str, ...]:
-    """Names of the labels that tell settings apart: the shortened axes, and what else differs."""
-    differing = (
-        name
-        for name in (*OPTIONAL, "variant")
-        if len({group.labels.get(name, "") for group in groups}) > 1
-    )
-    return (*SHORTENED, *differing)
+def setting_names(groups: Iterable[Group]) -> tuple[str, ...]:
+    """Names of the labels that tell settings of a dataset apart.
+
+    Those are the shortened axes, and what else differs within a dataset.
+    """
+    values: dict[tuple[str, str], set[str]] = {}
+    for group in groups:
+        for name in (*OPTIONAL, "variant"):
+            found = values.setdefault((group.labels["dataset"], name), set())
+            found.add(group.labels.get(name, ""))
+    differing = {name for (_, name), texts in values.items() if len(texts) > 1}
+    return (*SHORTENED, *(name for name in (*OPTIONAL, "variant") if name in differing))
 
 
 def _order(groups: Sequence[Group]) -> Callable[[Group], tuple[int, ...]]:
