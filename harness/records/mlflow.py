@@ -26,6 +26,7 @@ from harness.records.mlflow_store import (
     experiment_id,
     locked,
     make_database,
+    mirrored,
     newest_runs,
     runs_of,
     tracking_uri,
@@ -84,11 +85,23 @@ def _write(
     root: Path, uri: str | None, trial_ids: Collection[str] | None, records: Sequence[_Record]
 ) -> int:
     """Writes what the mirror does not have; returns the number of records written."""
+    if uri is None and _is_complete(root, records):
+        return 0
     with locked(root):
         if uri is None:
             make_database(root)
         with connected(uri or tracking_uri(root)) as client:
             return _bring_up_to_date(client, root, trial_ids, records)
+
+
+def _is_complete(root: Path, records: Sequence[_Record]) -> bool:
+    """True if the mirror is sure to have all these records and none that they replaced."""
+    found = mirrored(root)
+    if found is None:
+        return False
+    wanted = {(each.trial_id, each.attempt_id, each.digest) for each in records}
+    replaced = {(each.trial_id, attempt) for each in records for attempt in each.replaced}
+    return wanted <= found and replaced.isdisjoint({run[:2] for run in found})
 
 
 def _bring_up_to_date(

@@ -5,9 +5,10 @@ from __future__ import annotations
 import fcntl
 import logging
 import os
+import sqlite3
 import uuid
 from collections.abc import Collection, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ __all__ = [
     "experiment_id",
     "locked",
     "make_database",
+    "mirrored",
     "newest_runs",
     "runs_of",
     "tracking_uri",
@@ -39,6 +41,36 @@ class TrackingError(HarnessError):
 def tracking_uri(root: Path) -> str:
     """`MLFLOW_TRACKING_URI` if it is set; otherwise a database under the run root."""
     return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{root.resolve() / _DATABASE}"
+
+
+def mirrored(root: Path) -> frozenset[tuple[str, str, str]] | None:
+    """Trial, attempt and `synced` of the runs in the database under a run root.
+
+    It is read without MLflow, whose import takes longer than a command that has nothing to do.
+
+    Returns:
+        None if the mirror is elsewhere, or if this is no database as this version knows it: then
+        MLflow itself has to be asked.
+    """
+    path = root.resolve() / _DATABASE
+    if os.environ.get("MLFLOW_TRACKING_URI") or not path.is_file():
+        return None
+    try:
+        with closing(sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True)) as database:
+            return frozenset(database.execute(_MIRRORED, (_EXPERIMENT,)))
+    except sqlite3.Error:
+        return None
+
+
+_MIRRORED = """
+SELECT trial.value, attempt.value, coalesce(synced.value, '')
+FROM runs
+JOIN experiments ON experiments.experiment_id = runs.experiment_id
+JOIN tags AS trial ON trial.run_uuid = runs.run_uuid AND trial.key = 'trial_id'
+JOIN tags AS attempt ON attempt.run_uuid = runs.run_uuid AND attempt.key = 'attempt_id'
+LEFT JOIN tags AS synced ON synced.run_uuid = runs.run_uuid AND synced.key = 'synced'
+WHERE experiments.name = ? AND runs.lifecycle_stage = 'active'
+"""
 
 
 def newest_runs(client: Any, trial_ids: Collection[str] | None) -> dict[str, Any]:  # noqa: ANN401
