@@ -12,6 +12,7 @@ from harness_reports.published.verdict import KINDS
 from harness_reports.sections.published_verdicts import PublishedVerdicts
 from harness_reports.trials.comparisons import CORRECTION, LEVEL, Comparison
 from harness_reports.trials.entries import Entry
+from harness_reports.trials.quantities import NAMES
 
 __all__ = ["agreement_sentences", "answers", "paper_sentences", "state_sentences"]
 
@@ -55,11 +56,13 @@ def paper_sentences(verdicts: PublishedVerdicts) -> Iterator[str]:
     kinds = collections.Counter(verdict.kind for _, _, verdict in judged)
     counts = [f"{kinds[k]} {_COUNTED.get(k, k)}" for k in KINDS if kinds[k] or k in _ALWAYS]
     yield f"Of {counted(len(judged), 'published result')}: {', '.join(counts)}."
-    differing = [
-        f"{judgement.configuration.dataset} with {backend} {verdict}"
-        for judgement, backend, verdict in judged
-        if verdict.kind == "differs"
-    ]
+    by_text: dict[tuple[str, str], list[str]] = {}
+    for judgement, backend, verdict in judged:
+        if verdict.kind == "differs":
+            name = NAMES.get(judgement.value.metric, judgement.value.metric)
+            what = f"{judgement.configuration.dataset} {name}"
+            by_text.setdefault((what, str(verdict)), []).append(backend)
+    differing = [f"{what} {text} ({', '.join(who)})" for (what, text), who in by_text.items()]
     yield from (f"{text}." for text in differing[:_NAMED])
     if len(differing) > _NAMED:
         yield f"{len(differing) - _NAMED} more differ."
@@ -70,7 +73,7 @@ def paper_sentences(verdicts: PublishedVerdicts) -> Iterator[str]:
 _COUNTED = {"differs": "differ"}
 _ALWAYS = ("reproduced", "differs", "not comparable", "not run")
 _NAMED = 3
-"""Results that are named one by one; the table has all."""
+"""Results or datasets that are named one by one; the tables have all."""
 
 
 def agreement_sentences(comparisons: Sequence[Comparison]) -> Iterator[str]:
@@ -130,7 +133,10 @@ def _margins(same: Iterable[Comparison]) -> str:
             if one.spread:
                 text += f" (another seed moves it by {short(one.spread)})"
             texts[one.dataset] = text
-    return _listed(texts.values(), "and")
+    named = list(texts.values())[:_NAMED]
+    if len(texts) > _NAMED:
+        named.append(f"{counted(len(texts) - _NAMED, 'more dataset')} within theirs")
+    return _listed(named, "and")
 
 
 def difference_words(one: Comparison) -> str:

@@ -24,6 +24,9 @@ _COLUMNS = ["row", "who", "part", "value", "low", "high"]
 _MOST_SETTINGS = 40
 """Settings of one chart; a chart of more could not be read."""
 
+_MOST_PUBLISHED = 8
+"""Published values of one chart: the target, and the first of those after it in the table."""
+
 
 def forest_charts(entries: Sequence[Entry]) -> Iterator[Chart]:
     """One chart for each dataset with a result."""
@@ -53,7 +56,8 @@ def _forest_chart(entries: Sequence[Entry], backends: Sequence[str]) -> Chart | 
     )
     if (table["who"] == PUBLISHED).any():
         caption += (
-            " Diamonds: published values, with a bar where a deviation over runs is published."
+            " Published values have a bar where a deviation over runs is published; those here are "
+            "the target and the first after it in the table of all models."
         )
     if len(shown) < ours["row"].nunique():
         caption += f" Shown are {len(shown)} of {ours['row'].nunique()} settings."
@@ -63,7 +67,7 @@ def _forest_chart(entries: Sequence[Entry], backends: Sequence[str]) -> Chart | 
         caption += f" {text}{': the dotted line.' if inside else ', outside the frame.'}"
         layers += _rule(gaussian, text) if inside else []
     chart = alt.layer(*layers, data=alt.NamedData("rows")).properties(
-        width=600, height=alt.Step(24)
+        width=600, height=alt.Step(34, **{"for": "position"})
     )
     title = f"{dataset}: {quantity.name}, ours and published"
     if not (table["who"] == PUBLISHED).any():
@@ -89,7 +93,8 @@ def _published(dataset: str, quantity: Quantity) -> pd.DataFrame:
     rows = []
     known = dataset_of(dataset)
     if known is not None and difference_of_datasets(dataset, known) is None:
-        for value in (row[0] for row in published_rows(known, quantity.metric.name)):
+        first = published_rows(known, quantity.metric.name)[:_MOST_PUBLISHED]
+        for value in (row[0] for row in first):
             spread = value.spread or 0.0 if value.spread_kind == "sd_over_runs" else 0.0
             name = value.model if value.trained_by is None else f"{value.model} ({value.source})"
             name += " (recalled)" if value.from_memory else ""
@@ -128,7 +133,7 @@ def _layers(
     seed = base.transform_filter("datum.part == 'seed'")
     return [
         mean.mark_rule(strokeWidth=2).encode(x=alt.X("low:Q"), x2=alt.X2("high:Q")),
-        seed.mark_point(filled=True, size=14, opacity=0.5).encode(),
+        seed.mark_point(filled=True, size=26, opacity=0.6),
         mean.mark_point(filled=True, size=70).encode(
             shape=backend_shape(who, field="who").title(None),
             tooltip=[

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from harness.labels import label
 from harness.planning.plan import Plan, PlannedTrial
 from harness.records.status import Status
-from harness.trial import AXES
+from harness.trial import AXES, canonical_json, encode
 from harness_reports.page.naming import SHORTENED, breakable, short_names
 
 if TYPE_CHECKING:
@@ -57,6 +58,17 @@ class Entry:
     def id(self) -> str:
         """The trial's identity."""
         return self.planned.trial.id
+
+    @functools.cached_property
+    def counterpart_key(self) -> str:
+        """Equal for the trials that differ in nothing but the seed and the backend."""
+        # Asked for often, and most of the time of a large report if it were made anew.
+        return canonical_json({**encode(self.planned.trial), "seed": 0, "backend": ""})
+
+    @property
+    def settings_key(self) -> tuple[str, str]:
+        """Equal for the trials that differ in nothing but the seed."""
+        return self.planned.trial.backend, self.counterpart_key
 
     @property
     def seed(self) -> int:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from harness.records.columns import flatten
 from harness.statistics import Summary, summarize
-from harness.trial import canonical, encode
+from harness.trial import encode
 from harness_reports.page.naming import SHORTENED
 from harness_reports.trials.entries import OPTIONAL, Entry
 
@@ -67,8 +67,7 @@ class Group:
 
     def counterpart(self) -> str:
         """Key shared by the groups that differ in the backend only."""
-        trial = replace(self.entries[0].planned.trial, seed=0, backend="")
-        return canonical(trial)
+        return self.entries[0].counterpart_key
 
 
 def groups_of(entries: Iterable[Entry]) -> tuple[Group, ...]:
@@ -77,9 +76,9 @@ def groups_of(entries: Iterable[Entry]) -> tuple[Group, ...]:
     Arguments:
         entries: Trials of one dataset.
     """
-    members: dict[str, list[Entry]] = {}
+    members: dict[tuple[str, str], list[Entry]] = {}
     for entry in entries:
-        members.setdefault(canonical(replace(entry.planned.trial, seed=0)), []).append(entry)
+        members.setdefault(entry.settings_key, []).append(entry)
     groups = [
         Group(
             {name: text for name, text in group[0].labels.items() if name != "seed"},
@@ -122,11 +121,14 @@ def _with_variants(groups: Sequence[Group]) -> list[Group]:
     alike: dict[tuple[tuple[str, str], ...], list[Group]] = {}
     for group in groups:
         alike.setdefault(tuple(group.labels.items()), []).append(group)
-    return [
-        group if len(same) == 1 else replace(group, labels={**group.labels, "variant": variant})
-        for same in alike.values()
-        for group, variant in zip(same, _differences(same), strict=True)
-    ]
+    named: list[Group] = []
+    for same in alike.values():
+        if len(same) == 1:
+            named += same
+            continue
+        for group, variant in zip(same, _differences(same), strict=True):
+            named.append(replace(group, labels={**group.labels, "variant": variant}))
+    return named
 
 
 def _differences(groups: Sequence[Group]) -> list[str]:
