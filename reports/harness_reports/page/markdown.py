@@ -82,7 +82,9 @@ def _cell(cell: Cell) -> str:
     if cell.code:
         # Inside backticks a backslash is itself; a bar still ends the cell.
         return f"`{cell.text}`".replace("|", "\\|")
-    words = [cell.text, *(link.text for link in cell.links)]
+    # Links alone are statements; after a text they are a list of its parts.
+    between = " " if cell.text else "; "
+    words = [cell.text, between.join(link.text for link in cell.links)]
     text = _text(" ".join(word for word in words if word))
     return f"**★ {text}**" if cell.best else text
 

@@ -14,7 +14,7 @@ from harness_reports.page.numbers import fixed, level_digits
 from harness_reports.published.judgement import dataset_of, published_rows
 from harness_reports.published.verdict import difference_of_datasets
 from harness_reports.trials.entries import Entry, backends_of, by_dataset
-from harness_reports.trials.groups import Group, groups_of, setting_names
+from harness_reports.trials.groups import SEPARATOR, Group, groups_of, setting_names
 from harness_reports.trials.quantities import Quantity, quantity_of
 
 __all__ = ["forest_charts", "forest_rows"]
@@ -56,8 +56,8 @@ def _forest_chart(entries: Sequence[Entry], backends: Sequence[str]) -> Chart | 
     )
     if (table["who"] == PUBLISHED).any():
         caption += (
-            " Published values have a bar where a deviation over runs is published; those here are "
-            "the target and the first after it in the table of all models."
+            " Published values have a bar where a deviation over runs is published; those here "
+            "are the target and the first after it in the table of all models."
         )
     if len(shown) < ours["row"].nunique():
         caption += f" Shown are {len(shown)} of {ours['row'].nunique()} settings."
@@ -66,9 +66,10 @@ def _forest_chart(entries: Sequence[Entry], backends: Sequence[str]) -> Chart | 
         inside = domain[0] <= gaussian <= domain[1]
         caption += f" {text}{': the dotted line.' if inside else ', outside the frame.'}"
         layers += _rule(gaussian, text) if inside else []
-    chart = alt.layer(*layers, data=alt.NamedData("rows")).properties(
-        width=600, height=alt.Step(34, **{"for": "position"})
-    )
+    # A label has a line for each part of the name.
+    lines = 1 + max(str(name).count(SEPARATOR) for name in table["row"])
+    step = alt.Step(max(34, 8 + 13 * lines), **{"for": "position"})
+    chart = alt.layer(*layers, data=alt.NamedData("rows")).properties(width=600, height=step)
     title = f"{dataset}: {quantity.name}, ours and published"
     if not (table["who"] == PUBLISHED).any():
         title = f"{dataset}: {quantity.name}"
@@ -124,7 +125,7 @@ def _layers(
     base = alt.Chart().encode(
         x=alt.X("value:Q", title=f"{quantity.name}{unit} (lower is better)", **bounded(*domain)),
         y=alt.Y("row:N", title=None, sort=list(dict.fromkeys(table["row"]))).axis(
-            alt.Axis(grid=True, labelLimit=420, labelExpr="split(datum.label, ' · ')")
+            alt.Axis(grid=True, labelLimit=420, labelExpr=f"split(datum.label, '{SEPARATOR}')")
         ),
         yOffset=alt.YOffset("who:N", sort=who),
         color=backend_colour(who, field="who").title(None),

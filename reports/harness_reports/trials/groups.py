@@ -11,7 +11,10 @@ from harness.trial import encode
 from harness_reports.page.naming import SHORTENED
 from harness_reports.trials.entries import OPTIONAL, Entry
 
-__all__ = ["Group", "groups_of", "setting_names"]
+__all__ = ["SEPARATOR", "Group", "groups_of", "setting_names"]
+
+SEPARATOR = " · "
+"""Between the settings of a title."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +50,7 @@ class Group:
 
     def title(self, names: Iterable[str]) -> str:
         """The same in one line."""
-        return " · ".join(self.settings(names))
+        return SEPARATOR.join(self.settings(names))
 
     @property
     def absence(self) -> str:
