@@ -98,7 +98,7 @@ def page_of(
         Section(
             "verdicts-strip", "Against the published tables", tuple(strip_blocks(found.verdicts))
         ),
-        Section("forest", "Results to look at", tuple(forest_charts(entries))),
+        Section("forest", "Results at a glance", tuple(forest_charts(entries))),
         Section("results", "Results", tuple(results_blocks(entries, found.comparisons))),
         Section(
             "published", "Beside the published tables", tuple(published_blocks(found.verdicts))

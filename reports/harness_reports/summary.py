@@ -12,7 +12,7 @@ from harness_reports.page.terminal import render_answers, render_table
 from harness_reports.sections.answers import answers
 from harness_reports.sections.published_verdicts import PublishedVerdicts, published_verdicts
 from harness_reports.sections.results import results_table
-from harness_reports.sections.speed import speed_sentences
+from harness_reports.sections.speed import step_time_sentences
 from harness_reports.trials.comparisons import Comparison, compare
 from harness_reports.trials.entries import Entry, entries_of
 
@@ -42,7 +42,10 @@ class Summary:
 
 
 def summarize(
-    plan: Plan, records: pd.DataFrame | Sequence[Mapping[str, Any]], command: str
+    plan: Plan,
+    records: pd.DataFrame | Sequence[Mapping[str, Any]],
+    command: str,
+    timed: Sequence[str] = (),
 ) -> Summary:
     """Judges the trials of a plan.
 
@@ -50,10 +53,12 @@ def summarize(
         plan: The trials.
         records: The frame of `harness.load`, or the rows it is made of.
         command: The command that runs the suite.
+        timed: What is known of the backends' speed from measurements made for that, in sentences;
+            without any the steps of the trials are compared, where they ran alone.
     """
     entries = entries_of(plan, records)
     verdicts, comparisons = published_verdicts(entries), compare(entries)
-    speed = speed_sentences(entries, f"{command} --exclusive --rerun")
+    speed = tuple(timed) or step_time_sentences(entries, f"{command} --exclusive --rerun")
     return Summary(entries, verdicts, comparisons, answers(entries, verdicts, comparisons, speed))
 
 

@@ -10,8 +10,8 @@ import pytest
 from harness_reports.sections.answers import agreement_sentences
 from harness_reports.sections.comparison import verdict_words
 from harness_reports.sections.results import results_blocks, results_table
-from harness_reports.sections.speed import speed_sentences
-from harness_reports.summary import results_text
+from harness_reports.sections.speed import step_time_sentences
+from harness_reports.summary import results_text, summarize
 from harness_reports.trials.comparisons import PARITY_BAR, Comparison, compare, margin_of, outcomes
 from harness_reports.trials.entries import Entry, entries_of
 
@@ -225,15 +225,15 @@ def timed(torch: Sequence[float], jax: Sequence[float], **more: str) -> list[Mad
     ],
 )
 def test_speed(torch: list[float], jax: list[float], words: str) -> None:
-    assert words in " ".join(speed_sentences(entries(timed(torch, jax)), "again"))
+    assert words in " ".join(step_time_sentences(entries(timed(torch, jax)), "again"))
 
 
 def test_a_loaded_machine_and_mixed_hardware_say_nothing_of_speed() -> None:
     loaded = entries(timed([0.02, 0.02], [0.01, 0.01], mode="shared"))
-    assert "4 of 4 timings shared the machine" in speed_sentences(loaded, "again")[0]
-    assert speed_sentences(loaded, "again")[1] == "To measure it: again"
+    assert "4 of 4 timings shared the machine" in step_time_sentences(loaded, "again")[0]
+    assert step_time_sentences(loaded, "again")[1] == "To measure it: again"
     mixed = [replace(one, hardware=one.backend) for one in timed([0.02, 0.02], [0.01, 0.01])]
-    assert "different machines (2 hardware" in speed_sentences(entries(mixed), "again")[0]
+    assert "different machines (2 hardware" in step_time_sentences(entries(mixed), "again")[0]
 
 
 def test_a_terminal_gets_the_table_and_the_answers() -> None:
@@ -243,3 +243,10 @@ def test_a_terminal_gets_the_table_and_the_answers() -> None:
     assert "Do the backends agree? torch against jax: the same: moons within" in text
     assert "\x1b" not in text
     assert all(len(line) <= 120 for line in text.split("\n\n")[0].splitlines())
+
+
+def test_measurements_of_speed_come_before_the_steps_of_trials() -> None:
+    made = timed([0.02, 0.02], [0.01, 0.01], mode="shared")
+    found = summarize(plan_of(made), rows_of(made), "run", ["jax is 2.0 times as fast."])
+    (answer,) = [one for one in found.answers if one.question == "Which backend is faster?"]
+    assert answer.sentences == ("jax is 2.0 times as fast.",)

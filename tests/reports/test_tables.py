@@ -15,7 +15,7 @@ from harness_reports.sections.details import trials
 from harness_reports.sections.failures import failures
 from harness_reports.sections.gates import gate_results, gates
 from harness_reports.sections.results import results_table
-from harness_reports.sections.speed import speed_blocks, speed_sentences
+from harness_reports.sections.speed import speed_blocks, step_time_sentences
 from harness_reports.trials.comparisons import compare
 from harness_reports.trials.entries import Entry, entries_of
 from harness_reports.trials.groups import groups_of
@@ -121,7 +121,7 @@ def test_speed_only_from_exclusive_timings(entries: tuple[Entry, ...]) -> None:
     assert {row[0] for row in texts(table)} == {"8gaussians"}
     digits = [e for e in entries if e.labels["dataset"] == "digits"]
     assert list(speed_blocks(digits)) == []
-    assert speed_sentences(digits, "harness run s.yaml --exclusive") == (
+    assert step_time_sentences(digits, "harness run s.yaml --exclusive") == (
         "Not known: speed was not measured alone, 12 of 12 timings shared the machine with other "
         "trials.",
         "To measure it: harness run s.yaml --exclusive",
@@ -134,7 +134,7 @@ def test_speed_never_across_machines(entries: tuple[Entry, ...], frame: pd.DataF
     plan = Plan("s", "", tuple(entry.planned for entry in entries))
     elsewhere = [e for e in entries_of(plan, moved) if e.labels["dataset"] == "8gaussians"]
     assert all(not pair.fair_seeds() for pair in pairs_of(elsewhere))
-    assert "2 hardware fingerprints" in " ".join(speed_sentences(elsewhere, "again"))
+    assert "2 hardware fingerprints" in " ".join(step_time_sentences(elsewhere, "again"))
 
 
 def test_failures_have_reason_remedy_and_command(entries: tuple[Entry, ...]) -> None:

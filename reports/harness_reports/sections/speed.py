@@ -15,7 +15,7 @@ from harness_reports.trials.entries import FINGERPRINT, Entry, by_dataset
 from harness_reports.trials.groups import setting_names
 from harness_reports.trials.pairs import Pair, pairs_of
 
-__all__ = ["STEP", "speed_blocks", "speed_sentences"]
+__all__ = ["STEP", "speed_blocks", "step_time_sentences"]
 
 STEP = "timing.step_s.median"
 """Column of the median training step of a trial, in seconds."""
@@ -47,7 +47,7 @@ class _Race:
         return self.outcome
 
 
-def speed_sentences(entries: Sequence[Entry], run_alone: str) -> tuple[str, ...]:
+def step_time_sentences(entries: Sequence[Entry], run_alone: str) -> tuple[str, ...]:
     """The ratio of step times with its interval, or why there is none and how to measure it.
 
     Arguments:
