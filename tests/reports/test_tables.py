@@ -10,6 +10,8 @@ import pandas as pd
 import pytest
 from harness_reports.page.elements import Chart, Table
 from harness_reports.sections.comparison import comparison_blocks
+from harness_reports.sections.cost import cost_blocks
+from harness_reports.sections.curve_data import curve_table, nats_to_unit
 from harness_reports.sections.curves import curve_blocks
 from harness_reports.sections.details import trials
 from harness_reports.sections.failures import failures
@@ -17,9 +19,10 @@ from harness_reports.sections.gates import gate_results, gates
 from harness_reports.sections.results import results_table
 from harness_reports.sections.speed import speed_blocks, step_time_sentences
 from harness_reports.trials.comparisons import compare
-from harness_reports.trials.entries import Entry, entries_of
+from harness_reports.trials.entries import Entry, entries_of, settings_note
 from harness_reports.trials.groups import groups_of
 from harness_reports.trials.pairs import pairs_of
+from harness_reports.trials.quantities import quantity_of
 from published_records import FREY, Case, plan_of
 from published_records import frame as frame_of_cases
 
@@ -185,3 +188,50 @@ def test_curves_of_autoencoders_are_of_their_elbo() -> None:
     (chart,) = [block for block in curve_blocks(members, history) if isinstance(block, Chart)]
     assert "negative ELBO, nats" in json.dumps(chart.spec)
     assert "NLL" not in json.dumps(chart.spec)
+
+
+def test_a_dataset_has_one_unit_before_and_after_it_has_run(
+    plan: Plan, entries: tuple[Entry, ...]
+) -> None:
+    nothing = entries_of(plan, [])
+    for name, unit in (("digits", "bits/dim"), ("8gaussians", "nats")):
+        for some in (nothing, entries):
+            members = [e for e in some if e.labels["dataset"] == name]
+            assert quantity_of(members).unit == unit
+
+
+def test_curves_are_in_the_unit_of_the_tables(
+    entries: tuple[Entry, ...], curves: pd.DataFrame
+) -> None:
+    digits = [e for e in entries if e.labels["dataset"] == "digits"]
+    table = curve_table(digits, curves, 100)
+    last = table[(table["split"] == "validation") & (table["step"] == 1000)]
+    results = [e.number("metrics.test_bits_per_dim") for e in digits if e.ok]
+    # The invented test is 0.2 % above the last validation.
+    assert max(last["high"]) * 1.002 == pytest.approx(max(v for v in results if v is not None))
+    assert (table["low"] <= table["value"]).all()
+    assert (table["value"] <= table["high"]).all()
+    assert table["seeds"].max() == 2
+    # Before anything has ended, the declared shape says the same.
+    unrun = [replace(entry, record={}) for entry in digits]
+    assert nats_to_unit(unrun) == pytest.approx(nats_to_unit(digits))
+
+
+def test_gradient_auto_is_shown_as_what_it_chose() -> None:
+    trial = Trial(DatasetRef("moons", "d"), "torch", FixedSolver("rk4_38", 8), gradient="auto")
+    plan = Plan("s", "", (PlannedTrial(trial, "finished", None, Resources()),))
+    rows = [{"trial_id": trial.id, "status": "ok", "environment.gradient": "checkpoint"}]
+    assert groups_of(entries_of(plan, rows))[0].settings(["gradient"]) == ("auto: checkpoint",)
+    assert "Gradient auto: checkpoint" in settings_note(entries_of(plan, rows))
+    assert groups_of(entries_of(plan, []))[0].settings(["gradient"]) == ("auto",)
+
+
+def test_slow_and_fast_compilations_stand_apart(entries: tuple[Entry, ...]) -> None:
+    table = cost_blocks(entries)[0]
+    assert isinstance(table, Table)
+    names = [column.name for column in table.columns]
+    slow, fast = names.index("compile, slowest"), names.index("compile, fastest")
+    found = {tuple(row[i] for i in (names.index("backend"), slow, fast)) for row in texts(table)}
+    assert ("torch", "none", "none") in found
+    assert ("jax", "2.40", "2.40") in found
+    assert ("jax", "2.40", "one seed") in found

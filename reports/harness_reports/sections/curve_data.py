@@ -13,7 +13,7 @@ from harness_reports.trials.entries import Entry
 from harness_reports.trials.groups import groups_of, setting_names
 from harness_reports.trials.quantities import ELBO, NLL, Quantity, likelihood_of, quantity_of
 
-__all__ = ["COLUMNS", "curve_table"]
+__all__ = ["COLUMNS", "curve_table", "nats_to_unit"]
 
 COLUMNS = ("panel", "backend", "split", "step", "value", "low", "high", "seeds")
 
