@@ -204,6 +204,26 @@ def _report(
     _print(f"report: {written}")
 
 
+@app.command("results")
+def _results(
+    suite: Annotated[
+        str | None,
+        typer.Argument(help="A suite file or a built-in suite; default all that is recorded."),
+    ] = None,
+    root: Root = DEFAULT_ROOT,
+    where: Where = None,
+) -> None:
+    """Print the table of results, and below it what it says of paper, backends and speed."""
+    from harness.commands.results import recorded_plan, results
+    from harness.planning.plan import plan, select
+
+    if suite is None:
+        made = select(recorded_plan(root), root, where)
+    else:
+        made = plan(suite, root, where, check_backends=False)
+    _print(results(made, root))
+
+
 @app.command("status")
 def _status(
     suite: Suite, root: Root = DEFAULT_ROOT, where: Where = None, as_json: Json = False

@@ -1,4 +1,4 @@
-"""Mean, spread and paired ratios: the one definition of each that tables and verdicts use."""
+"""Means, spreads, paired ratios and tests of equivalence, which tables and verdicts share."""
 
 from __future__ import annotations
 
@@ -8,8 +8,11 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 __all__ = [
+    "EquivalenceTest",
     "Interval",
     "Summary",
+    "equivalence_test",
+    "holm",
     "mean_interval",
     "median_interval",
     "paired_ratio",
@@ -60,6 +63,19 @@ class Interval:
         return (
             self.low is not None and self.high is not None and not self.low <= value <= self.high
         )
+
+
+@dataclass(frozen=True)
+class EquivalenceTest:
+    """Whether the mean of paired differences lies within a margin around zero, or beyond it.
+
+    Arguments:
+        within: p-value of the two one-sided tests (TOST): small if |mean| < margin is certain.
+        beyond: p-value of the opposite: small if |mean| > margin is certain.
+    """
+
+    within: float
+    beyond: float
 
 
 def summarize(values: Iterable[float]) -> Summary | None:
@@ -143,6 +159,56 @@ def paired_ratio(a: Sequence[float], b: Sequence[float], level: float = 0.95) ->
     low = None if logs.low is None else math.exp(logs.low)
     high = None if logs.high is None else math.exp(logs.high)
     return Interval(logs.n, math.exp(logs.estimate), low, high, level)
+
+
+def equivalence_test(differences: Sequence[float], margin: float) -> EquivalenceTest | None:
+    """Tests a mean against a margin in both directions; None for fewer than two values.
+
+    One margin decides both, so that a difference which is certain and smaller than the margin
+    counts as none. Values that agree to the last bit leave no doubt on either side.
+
+    References:
+        Schuirmann, A comparison of the two one-sided tests procedure and the power approach,
+        J. Pharmacokinet. Biopharm. 15 (1987).
+
+    Arguments:
+        differences: One for each pair.
+        margin: In their unit; positive.
+
+    Raises:
+        ValueError: A value is not finite, or the margin is not positive.
+    """
+    if not margin > 0:
+        raise ValueError(f"a margin is positive, found {margin}")
+    found = summarize(differences)
+    if found is None or found.sd is None:
+        return None
+    room = margin - abs(found.mean)
+    if found.sd == 0:
+        return EquivalenceTest(float(room <= 0), float(room >= 0))
+    from scipy.special import stdtr
+
+    t = room / (found.sd / math.sqrt(found.n))
+    # Beyond the margin on either side: two ways to be wrong.
+    beyond = min(1.0, 2 * float(stdtr(found.n - 1, t)))
+    return EquivalenceTest(float(stdtr(found.n - 1, -t)), beyond)
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """p-values corrected for their number, in the same order.
+
+    Below a level α, the chance that any of them is wrong is at most α, however they depend on one
+    another.
+
+    References:
+        Holm, A simple sequentially rejective multiple test procedure, Scand. J. Stat. 6 (1979).
+    """
+    corrected = [0.0] * len(p_values)
+    largest = 0.0
+    for rank, index in enumerate(sorted(range(len(p_values)), key=p_values.__getitem__)):
+        largest = max(largest, min(1.0, (len(p_values) - rank) * p_values[index]))
+        corrected[index] = largest
+    return corrected
 
 
 def _finite(values: Iterable[float]) -> list[float]:

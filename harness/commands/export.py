@@ -64,7 +64,8 @@ def export(
         from harness.exports.model_index import write_results
         from harness.exports.ro_crate import write_crate
         from harness.exports.tables import write_csv, write_parquet
-        from harness.records.frame import frame_of, row
+        from harness.records.columns import row
+        from harness.records.frame import frame_of
 
         files: list[Path] = []
         with storing(to):

@@ -5,22 +5,26 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 
 from harness.commands.estimate import require_within_budget
 from harness.commands.outcome import outcome
 from harness.commands.plan_text import plan_totals
 from harness.commands.report import report
+from harness.commands.results import results
 from harness.commands.timing_text import timing_lines
 from harness.commands.views import outcome_text
 from harness.errors import HarnessError
 from harness.executors.run import Execution
 from harness.executors.run import run as run_trials
 from harness.planning.estimate import estimate_plan
-from harness.planning.plan import Plan, plan_suite, require_backends, require_runnable, select
+from harness.planning.plan import plan_suite, require_backends, require_runnable, select
 from harness.records.estimates import write_estimates
 from harness.timing.stage import run_timings
 
 __all__ = ["INTERRUPTED", "run"]
+
+_T = TypeVar("_T")
 
 INTERRUPTED = 130
 """Exit code, as shells have it for a program that Ctrl-C ended."""
@@ -76,9 +80,13 @@ def run(
     if not run_timings(plan, root, say, rerun=rerun):
         return INTERRUPTED
     found = outcome(plan, root)
+    if text := _said(lambda: results(whole, root)):
+        say(f"{text}\n")
     say(outcome_text(found, plan.source, root))
     if with_report:
-        written = _report(whole, root)
+        written = _said(
+            lambda: report(whole, root, command=f"harness run {plan.source}", again=False)
+        )
         # The last line is what to do next: after failures, the command that repeats one.
         if written is not None and not found.failures:
             say(f"report: {written}")
@@ -87,10 +95,10 @@ def run(
     return found.exit_code
 
 
-def _report(plan: Plan, root: Path) -> Path | None:
-    """Writes the report; one that cannot be written is a line, since what ran is recorded."""
+def _said(make: Callable[[], _T]) -> _T | None:
+    """Makes a summary or report; one that cannot be made is a line, since what ran is recorded."""
     try:
-        return report(plan, root, command=f"harness run {plan.source}")
+        return make()
     except HarnessError as error:
         print(error, file=sys.stderr)
         return None

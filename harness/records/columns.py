@@ -16,6 +16,7 @@ __all__ = [
     "metric_column",
     "metric_of",
     "result_columns",
+    "row",
     "trial_columns",
 ]
 
@@ -38,6 +39,16 @@ def flatten(value: Mapping[str, Any], prefix: str = "") -> dict[str, Scalar]:
         {'nfe.train.forward.mean': 26.0, 'nfe.train.forward.n': 5}
     """
     return dict(_walk(value, prefix))
+
+
+def row(trial: Trial, result: Mapping[str, Any]) -> dict[str, Scalar]:
+    """One record in the columns of `harness.load`.
+
+    Arguments:
+        trial: Its spec.
+        result: What `result.json` holds.
+    """
+    return {**trial_columns(trial), **result_columns(result)}
 
 
 def trial_columns(trial: Trial) -> dict[str, Scalar]:

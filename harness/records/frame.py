@@ -7,16 +7,15 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
-from harness.records.columns import Scalar, result_columns, trial_columns
+from harness.records.columns import Scalar, row
 from harness.records.folder import TrialFolder, read_records
 from harness.records.readers import read_lines
-from harness.trial import AXES, Trial
+from harness.trial import AXES
 
-__all__ = ["HISTORY_COLUMNS", "frame_of", "history", "history_of", "load", "row"]
+__all__ = ["HISTORY_COLUMNS", "frame_of", "history", "history_of", "load"]
 
 HISTORY_COLUMNS = ("trial_id", "metric", "step", "value", "timestamp_ms")
 _FIRST = ("trial_id", *AXES, "status", "message")
@@ -43,16 +42,6 @@ def load(root: Path | str, trial_ids: Collection[str] | None = None) -> pd.DataF
     """
     folder = Path(root)
     return frame_of(row(record.trial, record.result) for record in read_records(folder, trial_ids))
-
-
-def row(trial: Trial, result: Mapping[str, Any]) -> dict[str, Scalar]:
-    """One record in the columns of `load`.
-
-    Arguments:
-        trial: Its spec.
-        result: What `result.json` holds.
-    """
-    return {**trial_columns(trial), **result_columns(result)}
 
 
 def frame_of(rows: Iterable[Mapping[str, Scalar]]) -> pd.DataFrame:

@@ -28,6 +28,7 @@ from harness.records.mlflow_database import (
     UnusableDatabase,
     locked,
     make_database,
+    mirrored,
     renew_database,
     sqlite_uri,
     tracking_uri,
@@ -117,6 +118,8 @@ def _write(
     root: Path, uri: str, trial_ids: Collection[str] | None, records: Sequence[_Record]
 ) -> int:
     """Writes what the mirror does not have; returns the number of records written."""
+    if database_of(uri) == root.resolve() / DATABASE and _is_complete(root, records):
+        return 0
     # Before the lock: importing MLflow takes seconds.
     imported_client()
     with locked(root, uri):
@@ -128,6 +131,16 @@ def _write(
 def _own(root: Path) -> str:
     """The address of the mirror under a run root."""
     return sqlite_uri(root.resolve() / DATABASE)
+
+
+def _is_complete(root: Path, records: Sequence[_Record]) -> bool:
+    """True if the mirror is sure to have all these records and none that they replaced."""
+    found = mirrored(root)
+    if found is None:
+        return False
+    wanted = {(each.trial_id, each.attempt_id, each.digest) for each in records}
+    replaced = {(each.trial_id, attempt) for each in records for attempt in each.replaced}
+    return wanted <= found and replaced.isdisjoint({run[:2] for run in found})
 
 
 def _bring_up_to_date(

@@ -22,6 +22,7 @@ from harness.records.mlflow_address import database_of, shown
 
 __all__ = [
     "DATABASE",
+    "EXPERIMENT",
     "PATIENCE_S",
     "REMEDY",
     "TrackingError",
@@ -29,6 +30,7 @@ __all__ = [
     "is_unusable",
     "locked",
     "make_database",
+    "mirrored",
     "renew_database",
     "require_unlocked",
     "sqlite_uri",
@@ -36,6 +38,7 @@ __all__ = [
 ]
 
 DATABASE = "mlflow.db"
+EXPERIMENT = "cnf-harness"
 _LOCK = ".mlflow.lock"
 
 PATIENCE_S = 8.0
@@ -64,6 +67,36 @@ def sqlite_uri(path: Path) -> str:
     quoted = quote(str(path))
     # With the plain scheme MLflow makes the folder that the quoted path names.
     return f"sqlite{'' if quoted == str(path) else '+pysqlite'}:///{quoted}"
+
+
+def mirrored(root: Path) -> frozenset[tuple[str, str, str]] | None:
+    """Trial, attempt and `synced` of the runs in the database under a run root.
+
+    It is read without MLflow, whose import takes longer than a command that has nothing to do.
+
+    Returns:
+        None if the mirror is elsewhere, or if this is no database as this version knows it: then
+        MLflow itself has to be asked.
+    """
+    path = root.resolve() / DATABASE
+    if os.environ.get("MLFLOW_TRACKING_URI") or not path.is_file():
+        return None
+    try:
+        with closing(sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True)) as database:
+            return frozenset(database.execute(_MIRRORED, (EXPERIMENT,)))
+    except sqlite3.Error:
+        return None
+
+
+_MIRRORED = """
+SELECT trial.value, attempt.value, coalesce(synced.value, '')
+FROM runs
+JOIN experiments ON experiments.experiment_id = runs.experiment_id
+JOIN tags AS trial ON trial.run_uuid = runs.run_uuid AND trial.key = 'trial_id'
+JOIN tags AS attempt ON attempt.run_uuid = runs.run_uuid AND attempt.key = 'attempt_id'
+LEFT JOIN tags AS synced ON synced.run_uuid = runs.run_uuid AND synced.key = 'synced'
+WHERE experiments.name = ? AND runs.lifecycle_stage = 'active'
+"""
 
 
 @contextmanager

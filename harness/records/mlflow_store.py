@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 from harness.errors import HarnessError
 from harness.records.mlflow_address import database_of, is_server, sentence, shown
 from harness.records.mlflow_database import (
+    EXPERIMENT,
     PATIENCE_S,
     REMEDY,
     TrackingError,
@@ -31,7 +32,6 @@ __all__ = [
     "runs_of",
 ]
 
-_EXPERIMENT = "cnf-harness"
 
 _FEW = 50
 """More trials than these are searched for in one query, with all others."""
@@ -39,7 +39,7 @@ _FEW = 50
 
 def newest_runs(client: Any, trial_ids: Collection[str] | None) -> dict[str, Any]:  # noqa: ANN401
     """The run of each trial; of several records of one trial, the one that finished last."""
-    experiment = client.get_experiment_by_name(_EXPERIMENT)
+    experiment = client.get_experiment_by_name(EXPERIMENT)
     if experiment is None:
         return {}
     complete = [
@@ -88,9 +88,9 @@ def experiment_id(client: Any) -> str:  # noqa: ANN401
 
     One that somebody deleted keeps its name and its runs, and is restored.
     """
-    experiment = client.get_experiment_by_name(_EXPERIMENT)
+    experiment = client.get_experiment_by_name(EXPERIMENT)
     if experiment is None:
-        return str(client.create_experiment(_EXPERIMENT))
+        return str(client.create_experiment(EXPERIMENT))
     if experiment.lifecycle_stage == "deleted":
         client.restore_experiment(experiment.experiment_id)
     return str(experiment.experiment_id)
@@ -180,7 +180,7 @@ def _require_answer(uri: str, client_of: Any) -> None:  # noqa: ANN401
 
     def ask() -> None:
         try:
-            client_of(tracking_uri=uri).get_experiment_by_name(_EXPERIMENT)
+            client_of(tracking_uri=uri).get_experiment_by_name(EXPERIMENT)
         except Exception as error:
             raised.append(error)
 

@@ -9,34 +9,33 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
-import vl_convert
 
 from harness.planning.gates import GateResult
 from harness.planning.plan import Plan
 from harness.records.files import replace, scrub
-from harness.text import counted
-from harness_reports.page.elements import Chart, Facts, Page, Pictures
-from harness_reports.page.html import VEGA_LITE, render_html
+from harness_reports.page.drawings import draw
+from harness_reports.page.elements import Block, Facts, Page, Pictures, Section
+from harness_reports.page.html import render_html
 from harness_reports.page.markdown import render_markdown
-from harness_reports.sections.comparison import comparison
-from harness_reports.sections.curves import curves
+from harness_reports.sections.comparison import comparison_blocks
+from harness_reports.sections.cost import cost_blocks
+from harness_reports.sections.curves import curve_blocks
 from harness_reports.sections.details import environment, method, trials
+from harness_reports.sections.efficiency import efficiency_charts
 from harness_reports.sections.estimates import estimates
 from harness_reports.sections.failures import failures
+from harness_reports.sections.forest import forest_charts
 from harness_reports.sections.gates import gate_results, gates
-from harness_reports.sections.pictures import pictures
-from harness_reports.sections.published_verdicts import (
-    PublishedVerdicts,
-    published_section,
-    published_verdicts,
-    verdict_counts,
-)
+from harness_reports.sections.pictures import picture_blocks
+from harness_reports.sections.published_verdicts import published_blocks, strip_blocks
 from harness_reports.sections.reach import reach
-from harness_reports.sections.results_chart import results_section
+from harness_reports.sections.results import results_blocks
 from harness_reports.sections.side_by_side import side_by_side
+from harness_reports.sections.speed import speed_blocks
 from harness_reports.sections.verification import verification
-from harness_reports.trials.entries import Entry, entries_of
-from harness_reports.trials.speed import timings_of
+from harness_reports.summary import Summary, summarize
+from harness_reports.trials.entries import Entry
+from harness_reports.trials.speed import speed_sentences, timings_of
 
 __all__ = ["page_of", "write_report"]
 
@@ -52,8 +51,9 @@ def write_report(
     root: Path | None,
     history: pd.DataFrame,
     command: str | None = None,
+    made_by: str | None = None,
 ) -> Path:
-    """Writes `index.html`, `report.md` and `figures/` into a folder.
+    """Writes `index.html`, `report.md`, `summary.json` and `figures/` into a folder.
 
     Arguments:
         plan: The trials to report.
@@ -61,28 +61,28 @@ def write_report(
         out: The folder; it is made if it does not exist.
         root: Run root that holds the samples for pictures; None if the records come from MLflow.
         history: Training curves, as `harness.records.frame.history` gives them.
-        command: The command line that made the report; the home folder in it becomes `~`.
+        command: The command that runs the suite, for readers to repeat; the home folder in it
+            becomes `~`.
+        made_by: The command that made the report, if that is another one.
 
     Returns:
         Path of `index.html`.
     """
-    page = page_of(plan, frame, root=root, history=history, command=command)
+    page = page_of(plan, frame, root=root, history=history, command=command, made_by=made_by)
+    drawings = draw(page)
     figures = out / "figures"
     figures.mkdir(parents=True, exist_ok=True)
+    for chart, svg in drawings.items():
+        (figures / f"{chart}.svg").write_text(svg.file, encoding="utf-8")
+        (figures / f"{chart}.vl.json").write_text(svg.source, encoding="utf-8")
     for block in (block for section in page.sections for block in section.blocks):
-        if isinstance(block, Chart):
-            svg = vl_convert.vegalite_to_svg(dict(block.spec), vl_version=VEGA_LITE)
-            (figures / f"{block.id}.svg").write_text(svg, encoding="utf-8")
-            source = json.dumps(block.spec, ensure_ascii=False)
-            (figures / f"{block.id}.vl.json").write_text(source, encoding="utf-8")
-            png = vl_convert.svg_to_png(svg, scale=2)
-            (figures / f"{block.id}.png").write_bytes(png)
         if isinstance(block, Pictures):
             for panel in block.panels:
                 (figures / f"{panel.id}.png").write_bytes(panel.png)
     replace(out / "report.md", render_markdown(page).encode())
+    replace(out / "summary.json", _summary(page).encode())
     index = out / "index.html"
-    replace(index, render_html(page).encode())
+    replace(index, render_html(page, drawings).encode())
     return index
 
 
@@ -93,53 +93,66 @@ def page_of(
     root: Path | None,
     history: pd.DataFrame,
     command: str | None = None,
+    made_by: str | None = None,
 ) -> Page:
     """Builds the report as values, before any of it is rendered."""
-    entries = entries_of(plan, frame)
-    suite = str(scrub(plan.source or plan.suite))
-    verdicts = published_verdicts(entries)
-    kept = gate_results(plan, entries)
+    command = str(scrub(command or f"harness run {plan.source or plan.suite}"))
+    timings = timings_of(plan, root)
+    found = summarize(plan, frame, command, speed_sentences(timings))
+    entries, kept = found.entries, gate_results(plan, found.entries)
+    sections = (
+        Section(
+            "verdicts-strip", "Against the published tables", tuple(strip_blocks(found.verdicts))
+        ),
+        Section("forest", "Results at a glance", tuple(forest_charts(entries))),
+        Section("results", "Results", tuple(results_blocks(entries, found.comparisons))),
+        Section(
+            "published", "Beside the published tables", tuple(published_blocks(found.verdicts))
+        ),
+        Section("backends", "Backends compared", tuple(_backends(found))),
+        Section("efficiency", "Evaluations against likelihood", tuple(efficiency_charts(entries))),
+        side_by_side(entries, timings, planned=plan.timing is not None),
+        reach(entries, history),
+        Section("curves", "Learning curves", tuple(curve_blocks(entries, history))),
+        Section("pictures", "Pictures", tuple(picture_blocks(entries, root))),
+        failures(entries, command),
+        gates(kept),
+        verification(entries, root),
+        estimates(entries, plan.suite, root),
+        environment(entries),
+        method(entries),
+        trials(entries, None if root is None else str(scrub(str(root)))),
+    )
     return Page(
         title=plan.suite,
         lead=plan.description,
-        facts=_facts(entries, verdicts, kept, str(scrub(command or f"harness report {suite}"))),
-        sections=(
-            results_section(entries),
-            published_section(verdicts),
-            comparison(entries),
-            side_by_side(entries, timings_of(plan, root), planned=plan.timing is not None),
-            reach(entries, history),
-            curves(entries, history),
-            pictures(entries, root),
-            failures(entries, suite),
-            gates(kept),
-            verification(entries, root),
-            estimates(entries, plan.suite, root),
-            environment(entries),
-            method(),
-            trials(entries),
-        ),
+        answers=found.answers,
+        facts=_facts(entries, kept, str(scrub(made_by or command))),
+        sections=tuple(section for section in sections if section.blocks),
     )
 
 
-def _facts(
-    entries: Sequence[Entry],
-    verdicts: PublishedVerdicts,
-    kept: Sequence[GateResult],
-    command: str,
-) -> Facts:
-    states = collections.Counter(entry.state for entry in entries)
-    counts = ", ".join(f"{number} {state}" for state, number in states.most_common())
+def _backends(found: Summary) -> list[Block]:
+    quality = comparison_blocks(found.comparisons)
+    return [*quality, *speed_blocks(found.entries), *cost_blocks(found.entries)]
+
+
+def _summary(page: Page) -> str:
+    """What the index of all suites says of this one."""
+    answers = [{"question": a.question, "sentences": a.sentences} for a in page.answers]
+    parts = {"suite": page.title, "description": page.lead, "answers": answers}
+    return json.dumps(parts, indent=1, ensure_ascii=False)
+
+
+def _facts(entries: Sequence[Entry], kept: Sequence[GateResult], made_by: str) -> Facts:
     bounds = collections.Counter(result.verdict for result in kept)
     now = datetime.datetime.now(datetime.UTC)
     return Facts(
         (
-            ("Trials", f"{counted(len(entries), 'trial')}: {counts}"),
-            ("Published tables", verdict_counts(verdicts) or "none covers these datasets"),
             ("Gates", ", ".join(f"{n} {word}" for word, n in bounds.items()) or "none stated"),
             ("Hardware", _hardware(entries)),
             ("Versions", _versions(entries)),
-            ("Made by", command),
+            ("Made by", made_by),
             ("Written", now.strftime("%Y-%m-%d %H:%M UTC")),
         )
     )

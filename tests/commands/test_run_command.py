@@ -38,8 +38,15 @@ class Bench:
         self.asked: dict[str, Any] = {}
         self.reported: list[tuple[int, str | None]] = []
         monkeypatch.setattr(command, "report", self._report)
+        monkeypatch.setattr(command, "results", self._results)
 
-    def _report(self, plan: Plan, root: Path, command: str | None = None) -> Path:
+    def _results(self, plan: Plan, root: Path) -> str:
+        return f"results of {len(plan.trials)}"
+
+    def _report(
+        self, plan: Plan, root: Path, command: str | None = None, *, again: bool = True
+    ) -> Path:
+        assert not again
         self.reported.append((len(plan.trials), command))
         return root / "reports" / plan.suite / "index.html"
 
@@ -94,6 +101,8 @@ def test_the_last_line_names_the_report(bench: Bench) -> None:
     assert code == 0
     assert lines == [
         "suite toy: 2 trials: 2 to run",
+        "results of 2",
+        "",
         "2 ok",
         "report: runs/reports/toy/index.html",
     ]
@@ -128,8 +137,8 @@ def test_options_reach_the_executor(bench: Bench) -> None:
 def test_a_failed_trial_is_exit_code_1_with_the_command_that_runs_it_alone(bench: Bench) -> None:
     code, lines, _ = bench(committing(2.0, failing=1), "toy.yaml")
     assert code == 1
-    assert lines[1] == "1 ok, 1 failed"
-    gate, failure, command = lines[2:]
+    assert lines[3] == "1 ok, 1 failed"
+    gate, failure, command = lines[4:]
     assert gate.endswith("nothing was measured")
     assert failure.endswith("seed 0) timeout: Killed at its time limit.")
     trial_id = failure.split()[0]
@@ -140,7 +149,7 @@ def test_a_gate_that_is_not_kept_is_exit_code_3(bench: Bench) -> None:
     code, lines, _ = bench(committing(3.5), "toy.yaml")
     assert code == 3
     assert [line.startswith("gate test_nll < 3") for line in lines] == [
-        *(False, False, True, True, False)
+        *(False, False, False, False, True, True, False)
     ]
     assert lines[-1].startswith("report: ")
 
@@ -148,7 +157,7 @@ def test_a_gate_that_is_not_kept_is_exit_code_3(bench: Bench) -> None:
 def test_without_the_packages_of_the_report_the_exit_code_is_that_of_the_trials(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def missing(plan: Plan, root: Path, command: str | None = None) -> Path:
+    def missing(*_: object, **__: object) -> Path:
         raise HarnessError("the report needs altair")
 
     monkeypatch.setattr(command, "report", missing)

@@ -8,6 +8,8 @@ from scipy import stats
 
 from harness.statistics import (
     Interval,
+    equivalence_test,
+    holm,
     mean_interval,
     median_interval,
     paired_ratio,
@@ -102,3 +104,33 @@ def test_five_values_have_no_interval_of_their_median() -> None:
     found = median_interval([5.0, 1.0, 2.0, 4.0, 3.0])
     assert found == Interval(5, 3.0, None, None, 0.95)
     assert median_interval([]) is None
+
+
+@pytest.mark.parametrize("n", [2, 3, 10])
+@pytest.mark.parametrize("margin", [0.05, 0.5, 2.0])
+def test_equivalence_is_two_one_sided_tests_of_scipy(n: int, margin: float) -> None:
+    sample = [value - 3.0 for value in values(n, 1)]
+    found = equivalence_test(sample, margin)
+    assert found is not None
+    below = stats.ttest_1samp(sample, margin, alternative="less").pvalue
+    above = stats.ttest_1samp(sample, -margin, alternative="greater").pvalue
+    assert found.within == pytest.approx(max(below, above), rel=1e-9)
+    assert found.beyond == pytest.approx(min(1.0, 2 * (1 - max(below, above))), rel=1e-6)
+
+
+def test_values_that_agree_exactly_leave_no_doubt() -> None:
+    inside, outside = equivalence_test([0.1, 0.1], 0.2), equivalence_test([-0.3, -0.3], 0.2)
+    assert inside is not None
+    assert outside is not None
+    assert (inside.within, inside.beyond) == (0.0, 1.0)
+    assert (outside.within, outside.beyond) == (1.0, 0.0)
+    assert equivalence_test([0.1], 0.2) is None
+    with pytest.raises(ValueError, match="a margin is positive"):
+        equivalence_test([0.1, 0.2], 0.0)
+
+
+def test_holm_by_hand() -> None:
+    assert holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
+    assert holm([0.9, 0.001]) == pytest.approx([0.9, 0.002])
+    assert holm([]) == []
+    assert holm([0.7, 0.8]) == [1.0, 1.0]

@@ -12,7 +12,8 @@ from harness_reports.published.values import PublishedValue
 
 from harness.metrics.definitions import DEFINITIONS
 from harness.planning.plan import Plan, PlannedTrial, Resources
-from harness.records.frame import frame_of, row
+from harness.records.columns import row
+from harness.records.frame import frame_of
 from harness.trial import (
     AdaptiveSolver,
     DatasetRef,

@@ -147,6 +147,29 @@ def test_a_record_that_was_replaced_leaves_the_mirror(root: Path) -> None:
     assert list(tracking.load(root)["attempt_id"]) == [result["attempt_id"]]
 
 
+def test_a_complete_mirror_is_seen_without_mlflow(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert not mlflow_database.mirrored(root)
+    tracking.sync(root)
+    runs = mlflow_database.mirrored(root)
+    assert runs is not None
+    assert {trial_id for trial_id, _, _ in runs} == {p.name for p in (root / "trials").iterdir()}
+
+    def connected(uri: str) -> Iterator[Any]:
+        raise AssertionError("MLflow was asked")
+
+    monkeypatch.setattr(tracking, "connected", connected)
+    assert tracking.sync(root) == 0
+    with closing(sqlite3.connect(root / "mlflow.db")) as base, base:
+        base.execute("update tags set value = 'older' where key = 'synced'")
+    with pytest.raises(AssertionError, match="MLflow was asked"):
+        tracking.sync(root)
+    with closing(sqlite3.connect(root / "mlflow.db")) as base, base:
+        base.execute("drop table tags")
+    assert mlflow_database.mirrored(root) is None
+
+
 def test_a_suite_that_shares_a_trial_is_added(root: Path) -> None:
     trial = fake_trial(seed=0)
     assert tracking.sync(root, trial_ids=[trial.id]) == 1

@@ -11,12 +11,13 @@ from harness_reports.page.numbers import (
     fixed,
     level_digits,
     seconds,
+    short,
     spread,
     table_digits,
-    uncertainty,
+    with_width,
 )
 
-from harness.statistics import mean_interval, summarize
+from harness.statistics import Summary, mean_interval, summarize
 from harness.text import counted
 
 
@@ -37,20 +38,27 @@ def test_a_single_value_prints_no_spread() -> None:
 
 @pytest.mark.parametrize(
     ("values", "text"),
-    [([2.0], "one pair"), ([1.0, 2.0], "1.0 and 2.0"), ([1.0, 1.0, 1.0], "[1.0, 1.0]")],
+    [
+        ([2.0], "2.0 (one pair, no width)"),
+        ([1.0, 2.0], "1.5 ± 6.4"),
+        ([1.0, 1.0, 1.0], "1.0 ± 0.0"),
+    ],
 )
-def test_an_interval_needs_three_values(values: list[float], text: str) -> None:
+def test_two_values_give_an_estimate_with_its_width(values: list[float], text: str) -> None:
     found = mean_interval(values)
     assert found is not None
-    assert uncertainty(found, values, 1) == text
+    assert with_width(found, 1) == text
 
 
 def test_a_table_has_digits_for_its_spread() -> None:
     wide, narrow = summarize([3.0, 3.1]), summarize([3.0, 3.0004])
     assert wide is not None
     assert narrow is not None
-    assert table_digits([wide]) == 3
+    # Spreads 0.07 and 0.0003: one digit each; 0.014 shows two.
+    assert table_digits([wide]) == 2
     assert table_digits([narrow]) == 4
+    assert table_digits([Summary(2, 3.0, 0.014, 3.0, 3.0)]) == 3
+    assert table_digits([Summary(1, 3.0, None, 3.0, 3.0)]) == 3
     assert [first_digit(value) for value in (0.0, 25.0, 0.1, 0.05, 3e-6)] == [0, 0, 1, 2, 6]
 
 
@@ -96,3 +104,18 @@ def test_names_are_short_only_if_that_tells_them_apart() -> None:
 def test_small_numbers_share_a_power_of_ten(largest: float, factor: str, text: str) -> None:
     scale = Scale.of(largest)
     assert (scale.factor, scale.text(largest)) == (factor, text)
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (0.0, "0"),
+        (1e-5, "1e-5"),
+        (4e-4, "0.0004"),
+        (0.0123, "0.012"),
+        (-2.5, "−2.5"),
+        (432.1, "432"),
+    ],
+)
+def test_running_text_has_two_digits_at_most(value: float, text: str) -> None:
+    assert short(value) == text

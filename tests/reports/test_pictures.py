@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 from harness_reports.page.elements import Paragraph, Pictures
 from harness_reports.page.raster import contact_sheet, heat_map
-from harness_reports.sections.pictures import may_show_data, pictures
+from harness_reports.sections.pictures import may_show_data, picture_blocks
 from harness_reports.trials.entries import entries_of
 from PIL import Image
 
@@ -67,14 +67,19 @@ def test_colour_images_keep_their_channels() -> None:
 
 
 def test_panels_differ_in_the_backend_only(root: Path, plan: Plan, frame: pd.DataFrame) -> None:
-    section = pictures(entries_of(plan, frame), root)
-    density, sheet = [block for block in section.blocks if isinstance(block, Pictures)]
+    blocks = picture_blocks(entries_of(plan, frame), root)
+    density, sheet = [block for block in blocks if isinstance(block, Pictures)]
+    axes = density.panels[0].axes
+    assert axes is not None
+    assert [axis.name for axis in axes] == ["x", "y"]
+    # Cells of 8/99 around points from -4 to 4.
+    assert (axes[0].low, axes[1].high) == pytest.approx((-4 - 4 / 99, 4 + 4 / 99), rel=1e-6)
     assert [panel.label for panel in density.panels] == ["torch", "jax", "data"]
     assert [panel.label for panel in sheet.panels] == ["torch", "jax", "data"]
     assert pixels(sheet.panels[0].png).shape[0] == 3 * (10 * 9 - 1)
 
 
 def test_without_the_run_folder_it_says_so(plan: Plan, frame: pd.DataFrame) -> None:
-    (block,) = pictures(entries_of(plan, frame), None).blocks
+    (block,) = picture_blocks(entries_of(plan, frame), None)
     assert isinstance(block, Paragraph)
     assert "MLflow" in block.text

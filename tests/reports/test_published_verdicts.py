@@ -7,22 +7,24 @@ from dataclasses import replace
 
 import pandas as pd
 import pytest
-from harness_reports.page.elements import Paragraph, Section, Table
+from harness_reports.page.drawings import draw
+from harness_reports.page.elements import Block, Paragraph, Table
 from harness_reports.page.html import render_html
 from harness_reports.page.markdown import render_markdown
 from harness_reports.published.judgement import Judgement, dataset_of, published_rows
 from harness_reports.published.library import published
 from harness_reports.published.values import DATASETS, METRICS, VARIANTS
 from harness_reports.report import page_of
+from harness_reports.sections.answers import paper_sentences
 from harness_reports.sections.footnotes import LETTERS
 from harness_reports.sections.published_verdicts import (
     PublishedVerdicts,
-    published_section,
+    published_blocks,
     published_verdicts,
-    verdict_counts,
+    strip_blocks,
 )
 from harness_reports.trials.entries import entries_of
-from published_records import CASES, FREY, MNIST, POWER, Case, frame, plan_of, reduced
+from published_records import CASES, FREY, GAS, MNIST, POWER, Case, frame, plan_of, reduced
 
 from harness.metrics.definitions import DEFINITIONS
 from harness.records.frame import HISTORY_COLUMNS
@@ -35,12 +37,17 @@ def verdicts(*cases: Case) -> PublishedVerdicts:
     return published_verdicts(entries_of(plan_of(cases), frame(cases)))
 
 
-def section(*cases: Case) -> Section:
-    return published_section(verdicts(*cases))
+def section(*cases: Case) -> list[Block]:
+    return list(published_blocks(verdicts(*cases)))
+
+
+def paper(*cases: Case) -> str:
+    """The answer to whether the paper is reproduced."""
+    return " ".join(paper_sentences(verdicts(*cases)))
 
 
 def tables(*cases: Case) -> dict[str, list[list[str]]]:
-    blocks = [block for block in section(*cases).blocks if isinstance(block, Table)]
+    blocks = [block for block in section(*cases) if isinstance(block, Table)]
     return {
         table.id: [[_without_letters(cell.text) for cell in row.cells] for row in table.rows]
         for table in blocks
@@ -53,7 +60,7 @@ def _without_letters(text: str) -> str:
 
 
 def texts(*cases: Case) -> str:
-    return " ".join(b.text for b in section(*cases).blocks if isinstance(b, Paragraph))
+    return " ".join(b.text for b in section(*cases) if isinstance(b, Paragraph))
 
 
 def judgement(metric: str, *cases: Case, dataset: str = "power") -> Judgement:
@@ -100,8 +107,8 @@ def test_backends_that_differ_are_named() -> None:
     case = Case(POWER, {"test_nll": -0.455})
     records = frame((case,))
     records.loc[records["backend"] == "jax", "metrics.test_nll"] += 1
-    found = published_section(published_verdicts(entries_of(plan_of((case,)), records)))
-    table = next(block for block in found.blocks if isinstance(block, Table))
+    found = published_blocks(published_verdicts(entries_of(plan_of((case,)), records)))
+    table = next(block for block in found if isinstance(block, Table))
     cell = table.rows[0].cells[-1]
     assert cell.text == (
         "torch reproduced: +0.005, within 0.028; jax differs by +1.005 (worse), beyond 0.028"
@@ -165,8 +172,9 @@ def test_published_emds_compare_only_with_the_same_reading(ours: str, words: str
 
 
 def test_a_kernel_discrepancy_is_never_compared_with_an_mmd_of_the_tables() -> None:
-    found = tables(Case(reduced(POWER), {"mmd_kernel": 0.5}))
-    assert all(row[5:7] == ["not run", "not run"] for row in found["verdicts"])
+    judged = verdicts(Case(reduced(POWER), {"mmd_kernel": 0.5})).judged["power"]
+    kinds = {own.verdict.kind for one in judged for own in one.verdicts.values()}
+    assert kinds == {"not run"}
 
 
 @pytest.mark.parametrize("name", ["power-partial", "power-rederived", "power-resplit"])
@@ -191,15 +199,42 @@ def test_names_are_matched_whole() -> None:
 
 def test_uncovered_datasets_are_one_line() -> None:
     case = Case(replace(POWER, dataset=DatasetRef("8gaussians", "d")), {"test_nll": 2.9})
-    (block,) = section(case).blocks
+    (block,) = section(case)
     assert isinstance(block, Paragraph)
     assert block.text == "No published table covers 8gaussians."
-    assert verdict_counts(verdicts(case)) == ""
+    assert paper(case).startswith("No published table covers 8gaussians, so this suite does not")
+    assert list(strip_blocks(verdicts(case))) == []
 
 
 def test_verdicts_are_counted_a_cell_and_backend() -> None:
     case = Case(POWER, {"test_nll": -0.46, "gaussian_nll": 9.0})
-    assert verdict_counts(verdicts(case)) == "2 reproduced, 2 differs, 8 not run"
+    assert paper(case).startswith(
+        "Of 12 published results: 2 reproduced, 2 differ, 0 not comparable, 8 not run. power "
+    )
+
+
+def test_what_is_not_run_is_one_line_and_no_table() -> None:
+    found = section(Case(POWER, None), Case(GAS, None))
+    assert [type(block) for block in found] == [Paragraph]
+    assert texts(Case(POWER, None), Case(GAS, None)) == (
+        "Published tables cover these, but they are not run: power and gas."
+    )
+
+
+def test_each_cell_of_the_strip_leads_to_its_row() -> None:
+    found = verdicts(Case(POWER, {"test_nll": -0.455}), Case(GAS, None))
+    (strip,) = (block for block in strip_blocks(found) if isinstance(block, Table))
+    rows = {
+        row.id
+        for block in published_blocks(found)
+        if isinstance(block, Table)
+        for row in block.rows
+    }
+    links = [link for row in strip.rows for cell in row.cells for link in cell.links]
+    assert [row.cells[0].text for row in strip.rows] == ["power", "gas"]
+    assert "test NLL: reproduced" in [link.text for link in links]
+    assert {link.anchor for link in links} <= rows
+    assert {cell.text for cell in strip.rows[1].cells[1:]} <= {"not run", "no value"}
 
 
 def test_all_models_have_one_row_each_the_target_first() -> None:
@@ -299,7 +334,7 @@ def test_what_only_memory_supports_is_in_no_row() -> None:
 
 def test_a_page_of_everything_prints_no_value_of_mark_m() -> None:
     page = page_of(plan_of(), frame(), root=None, history=HISTORY)
-    for text in (render_html(page), render_markdown(page)):
+    for text in (render_html(page, draw(page)), render_markdown(page)):
         assert "Stochastic interpolants" in text  # mark M+, printed with its mark explained
         assert "recalled from memory" in text
         assert "CP-Flow" not in text
@@ -307,7 +342,7 @@ def test_a_page_of_everything_prints_no_value_of_mark_m() -> None:
 
 
 def test_marks_and_spreads_are_explained_where_they_are_printed() -> None:
-    blocks = section(Case(POWER, {"test_nll": -0.46})).blocks
+    blocks = section(Case(POWER, {"test_nll": -0.46}))
     found = {block.id: block for block in blocks if isinstance(block, Table)}
     notes = found["published-power-test_nll"].note or ""
     for words in ("Mark M+:", "Mark R:", "over 3 runs", "over test points", "other sign"):
@@ -337,7 +372,7 @@ def test_every_verdict_is_among_the_invented_records() -> None:
 def test_text_of_trials_is_never_markup() -> None:
     case = Case(replace(POWER, dataset=DatasetRef("power-<b>x</b>", "d")), {"test_nll": -0.46})
     page = page_of(plan_of((case,)), frame((case,)), root=None, history=HISTORY)
-    text = render_html(page)
+    text = render_html(page, draw(page))
     assert "<b>x</b>" not in text
     assert "power-&lt;b&gt;x&lt;/b&gt;, another dataset than power" in text
     assert r"power-\<b\>x\</b\>, another dataset" in render_markdown(page)

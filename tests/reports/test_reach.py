@@ -18,7 +18,8 @@ from harness_reports.trials.quantities import NLL
 from harness_reports.trials.reach import Reached, common_level, contrasts, curves_of
 
 from harness.planning.plan import Plan, PlannedTrial
-from harness.records.frame import frame_of, history_of, row
+from harness.records.columns import row
+from harness.records.frame import frame_of, history_of
 from harness.specs.resources import Resources
 from harness.trial import AdaptiveSolver, DatasetRef, FixedSolver, Trial
 

@@ -8,25 +8,27 @@ from dataclasses import replace
 
 import pandas as pd
 import pytest
-from harness_reports.page.elements import Chart, Paragraph, Table
-from harness_reports.sections.comparison import comparison
-from harness_reports.sections.curves import curves
+from harness_reports.page.elements import Chart, Table
+from harness_reports.sections.comparison import comparison_blocks
+from harness_reports.sections.cost import cost_blocks
+from harness_reports.sections.curve_data import curve_table, nats_to_unit
+from harness_reports.sections.curves import curve_blocks
 from harness_reports.sections.details import trials
 from harness_reports.sections.failures import failures
 from harness_reports.sections.gates import gate_results, gates
 from harness_reports.sections.results import results_table
-from harness_reports.trials.entries import Entry, by_dataset, entries_of
+from harness_reports.sections.speed import speed_blocks, step_time_sentences
+from harness_reports.trials.comparisons import compare
+from harness_reports.trials.entries import Entry, entries_of, settings_note
 from harness_reports.trials.groups import groups_of
-from harness_reports.trials.pairs import pairs_of, quality_verdict, speed_verdict
+from harness_reports.trials.pairs import pairs_of
+from harness_reports.trials.quantities import quantity_of
 from published_records import FREY, Case, plan_of
 from published_records import frame as frame_of_cases
 
 from harness.planning.plan import Plan, PlannedTrial, Resources
 from harness.records.frame import history_of
-from harness.statistics import Interval
 from harness.trial import DatasetRef, FixedSolver, Training, Trial
-
-NAMES = ("torch", "jax")
 
 
 @pytest.fixture(scope="session")
@@ -38,13 +40,19 @@ def texts(table: Table) -> list[list[str]]:
     return [[cell.text for cell in row.cells] for row in table.rows]
 
 
+def line(table: Table, *words: str) -> list[str]:
+    """The one row that has all these cells."""
+    (row,) = [row for row in texts(table) if set(words) <= set(row)]
+    return row
+
+
 def find(table: Table, *words: str) -> list[str]:
     (row,) = [row for row in texts(table) if row[: len(words)] == list(words)]
     return row
 
 
-def digits_table(entries: tuple[Entry, ...]) -> Table:
-    return results_table(by_dataset(entries)["digits"])
+def results(entries: tuple[Entry, ...]) -> Table:
+    return results_table(entries, compare(entries))
 
 
 def test_results_are_mean_and_spread_over_seeds(
@@ -52,37 +60,29 @@ def test_results_are_mean_and_spread_over_seeds(
 ) -> None:
     picked = frame.query("dataset == 'digits' and backend == 'jax' and regularizer == 'none'")
     values = picked[picked["solver"].str.startswith("rk4")]["metrics.test_bits_per_dim"]
-    row = find(digits_table(entries), "rk4_38", "none", "jax")
-    assert row[3] == f"{values.mean():.3f} ± {statistics.stdev(values):.3f}"
-    assert row[4] == "2.450"
-    assert row[8] == "n = 2:"
+    row = line(results(entries), "digits", "rk4_38", "none", "jax")
+    mean, spread = row[1].split(" ± ")
+    digits = len(mean.partition(".")[2])
+    assert mean == f"{values.mean():.{digits}f}"
+    assert spread == f"{statistics.stdev(values):.{digits}f}"
+    assert row[2] == "test bits/dim"
+    assert row[-1] == "n = 2:"
 
 
 def test_one_seed_has_no_spread(entries: tuple[Entry, ...]) -> None:
-    row = find(digits_table(entries), "dopri5", "none", "torch")
-    assert "±" not in " ".join(row)
-    assert row[8] == "n = 1 of 2:"
+    row = line(results(entries), "digits", "dopri5", "none", "torch")
+    assert "±" not in row[1]
+    assert row[-1] == "n = 1 of 2:"
 
 
 def test_failed_settings_say_so_and_nothing_is_blank(entries: tuple[Entry, ...]) -> None:
-    row = find(digits_table(entries), "dopri5", "rnode.jacobian + rnode.kinetic", "jax")
-    assert row[3] == "1 out of memory, 1 error"
-    assert row[4:8] == ["not run"] * 4
-    assert all(all(cells) for cells in texts(digits_table(entries)))
-
-
-def test_the_lowest_mean_is_marked_once(entries: tuple[Entry, ...]) -> None:
-    table = digits_table(entries)
-    best = [row.cells[3] for row in table.rows if any(cell.best for cell in row.cells)]
-    means = [
-        float(cell.text.split()[0]) for row in table.rows if (cell := row.cells[3]).text[0] == "2"
-    ]
-    assert [float(cell.text.split()[0]) for cell in best] == [min(means)]
+    row = line(results(entries), "digits", "dopri5", "rnode.jacobian + rnode.kinetic", "jax")
+    assert row[1] == "1 out of memory, 1 error"
+    assert all(all(cells) for cells in texts(results(entries)))
 
 
 def test_skipped_trials_stay_visible(entries: tuple[Entry, ...]) -> None:
-    table = results_table(by_dataset(entries)["8gaussians"])
-    assert find(table, "dopri5", "none", "direct", "jax")[4] == "skipped"
+    assert line(results(entries), "8gaussians", "direct", "none", "jax")[1] == "skipped"
 
 
 def test_trials_that_differ_elsewhere_are_never_averaged() -> None:
@@ -99,56 +99,36 @@ def test_trials_that_differ_elsewhere_are_never_averaged() -> None:
 
 
 def test_quality_is_paired_by_seed(entries: tuple[Entry, ...], frame: pd.DataFrame) -> None:
-    tables = {b.id: b for b in comparison(entries).blocks if isinstance(b, Table)}
-    row = find(tables["quality-8gaussians"], "dopri5", "none", "torch − jax")
+    (one,) = [
+        one
+        for one in compare(entries)
+        if one.dataset == "8gaussians"
+        and one.differences
+        and one.pair.first.settings(("solver", "regularizer")) == ("dopri5", "none")
+    ]
     picked = frame.query("dataset == '8gaussians' and regularizer == 'none'")
     picked = picked[picked["solver"].str.startswith("dopri5")]
     values = picked.pivot_table(index="seed", columns="backend", values="metrics.test_nll")
-    assert row[3] == f"{(values['torch'] - values['jax']).mean():.4f}"
-    assert row[5:] == ["2", "too few seeds"]
+    assert one.differences == pytest.approx(list(values["torch"] - values["jax"]))
 
 
 def test_a_failed_partner_is_named(entries: tuple[Entry, ...]) -> None:
-    tables = {b.id: b for b in comparison(entries).blocks if isinstance(b, Table)}
-    row = find(tables["quality-digits"], "dopri5", "rnode.jacobian + rnode.kinetic")
-    assert row[3:] == ["not run", "not run", "0", "jax 1 out of memory, 1 error"]
-
-
-@pytest.mark.parametrize(
-    ("low", "high", "n", "words"),
-    [
-        (-0.2, -0.1, 3, "torch better"),
-        (0.1, 0.2, 3, "jax better"),
-        (-0.1, 0.2, 3, "no difference detected"),
-        (0.1, 0.2, 2, "too few seeds"),
-    ],
-)
-def test_quality_verdict(low: float, high: float, n: int, words: str) -> None:
-    assert quality_verdict(Interval(n, (low + high) / 2, low, high, 0.95), NAMES) == words
-
-
-@pytest.mark.parametrize(
-    ("low", "high", "n", "words"),
-    [
-        (1.1, 1.3, 3, "jax faster"),
-        (0.7, 0.9, 3, "torch faster"),
-        (0.9, 1.1, 3, "no difference detected"),
-        (1.1, 1.3, 2, "too few seeds"),
-    ],
-)
-def test_speed_verdict(low: float, high: float, n: int, words: str) -> None:
-    assert speed_verdict(Interval(n, (low + high) / 2, low, high, 0.95), NAMES) == words
+    (table,) = [b for b in comparison_blocks(compare(entries)) if isinstance(b, Table)]
+    row = line(table, "digits", "dopri5", "rnode.jacobian + rnode.kinetic")
+    assert row[1:3] == ["jax 1 out of memory, 1 error", "none"]
+    assert row[-1] == "0 of 2"
 
 
 def test_speed_only_from_exclusive_timings(entries: tuple[Entry, ...]) -> None:
-    blocks = comparison(entries).blocks
-    assert "speed-8gaussians" in {b.id for b in blocks if isinstance(b, Table)}
-    assert "speed-digits" not in {b.id for b in blocks if isinstance(b, Table)}
-    said = [b.text for b in blocks if isinstance(b, Paragraph) and b.text.startswith("digits")]
-    assert said == [
-        "digits: no speed verdict. 12 of 12 timings shared the machine with other trials; "
-        "only a trial that runs alone measures its backend."
-    ]
+    (table,) = [b for b in speed_blocks(entries) if isinstance(b, Table)]
+    assert {row[0] for row in texts(table)} == {"8gaussians"}
+    digits = [e for e in entries if e.labels["dataset"] == "digits"]
+    assert list(speed_blocks(digits)) == []
+    assert step_time_sentences(digits, "harness run s.yaml --exclusive") == (
+        "Not known: speed was not measured alone, 12 of 12 timings shared the machine with other "
+        "trials.",
+        "To measure it: harness run s.yaml --exclusive",
+    )
 
 
 def test_speed_never_across_machines(entries: tuple[Entry, ...], frame: pd.DataFrame) -> None:
@@ -157,18 +137,19 @@ def test_speed_never_across_machines(entries: tuple[Entry, ...], frame: pd.DataF
     plan = Plan("s", "", tuple(entry.planned for entry in entries))
     elsewhere = [e for e in entries_of(plan, moved) if e.labels["dataset"] == "8gaussians"]
     assert all(not pair.fair_seeds() for pair in pairs_of(elsewhere))
-    said = [b.text for b in comparison(elsewhere).blocks if isinstance(b, Paragraph)]
-    assert any("2 hardware fingerprints" in text for text in said)
+    assert "2 hardware fingerprints" in " ".join(step_time_sentences(elsewhere, "again"))
 
 
 def test_failures_have_reason_remedy_and_command(entries: tuple[Entry, ...]) -> None:
-    tables = [b for b in failures(entries, "s.yaml").blocks if isinstance(b, Table)]
+    tables = [
+        b for b in failures(entries, "harness run s.yaml --root r").blocks if isinstance(b, Table)
+    ]
     failed, skipped = texts(tables[0]), texts(tables[1])
     assert [row[3] for row in failed] == ["diverged", "timeout", "out of memory", "error"]
     assert all(row[4] and row[5] for row in failed)
     commands = [row[6] for row in failed]
     assert [command.endswith(" --rerun") for command in commands] == [True, False, False, False]
-    assert all(command.startswith("harness run s.yaml -k id=") for command in commands)
+    assert all(command.startswith("harness run s.yaml --root r -k id=") for command in commands)
     assert [row[1] for row in skipped] == ["2"]
 
 
@@ -184,15 +165,15 @@ def test_gates_count_what_they_bind(plan: Plan, entries: tuple[Entry, ...]) -> N
 def test_autoencoders_are_judged_by_their_elbo_and_have_no_gaussian() -> None:
     case = Case(FREY, {"test_neg_elbo": 1500.0, "test_neg_elbo_bits_per_dim": 4.4})
     records, members = frame_of_cases((case,)), plan_of((case,))
-    table = results_table(entries_of(members, records))
-    names = [(column.name, column.unit) for column in table.columns]
-    assert ("negative ELBO", "bits/dim, ↓") in names
-    assert "Gaussian" not in [name for name, _ in names]
+    table = results(entries_of(members, records))
+    assert "Gaussian" not in [column.name for column in table.columns]
     assert all(len(row.cells) == len(table.columns) for row in table.rows)
-    assert find(table, "dopri5", "none", "torch")[3] == "4.400 ± 0.010"
-    row = trials(entries_of(members, records)).blocks[0]
-    assert isinstance(row, Table)
-    assert texts(row)[0][4] == "1499.9900"
+    row = line(table, "dopri5", "none", "torch = jax")
+    assert row[1:3] == ["4.400 ± 0.010", "negative ELBO, bits/dim"]
+    all_trials = trials(entries_of(members, records), "r").blocks[0]
+    assert isinstance(all_trials, Table)
+    assert texts(all_trials)[0][4] == "1499.9900"
+    assert texts(all_trials)[0][-1].startswith("r/trials/")
 
 
 def test_curves_of_autoencoders_are_of_their_elbo() -> None:
@@ -204,6 +185,53 @@ def test_curves_of_autoencoders_are_of_their_elbo() -> None:
         for metric in ("neg_elbo", "val_neg_elbo")
         for step in (10, 20)
     )
-    (chart,) = [block for block in curves(members, history).blocks if isinstance(block, Chart)]
+    (chart,) = [block for block in curve_blocks(members, history) if isinstance(block, Chart)]
     assert "negative ELBO, nats" in json.dumps(chart.spec)
     assert "NLL" not in json.dumps(chart.spec)
+
+
+def test_a_dataset_has_one_unit_before_and_after_it_has_run(
+    plan: Plan, entries: tuple[Entry, ...]
+) -> None:
+    nothing = entries_of(plan, [])
+    for name, unit in (("digits", "bits/dim"), ("8gaussians", "nats")):
+        for some in (nothing, entries):
+            members = [e for e in some if e.labels["dataset"] == name]
+            assert quantity_of(members).unit == unit
+
+
+def test_curves_are_in_the_unit_of_the_tables(
+    entries: tuple[Entry, ...], curves: pd.DataFrame
+) -> None:
+    digits = [e for e in entries if e.labels["dataset"] == "digits"]
+    table = curve_table(digits, curves, 100)
+    last = table[(table["split"] == "validation") & (table["step"] == 1000)]
+    results = [e.number("metrics.test_bits_per_dim") for e in digits if e.ok]
+    # The invented test is 0.2 % above the last validation.
+    assert max(last["high"]) * 1.002 == pytest.approx(max(v for v in results if v is not None))
+    assert (table["low"] <= table["value"]).all()
+    assert (table["value"] <= table["high"]).all()
+    assert table["seeds"].max() == 2
+    # Before anything has ended, the declared shape says the same.
+    unrun = [replace(entry, record={}) for entry in digits]
+    assert nats_to_unit(unrun) == pytest.approx(nats_to_unit(digits))
+
+
+def test_gradient_auto_is_shown_as_what_it_chose() -> None:
+    trial = Trial(DatasetRef("moons", "d"), "torch", FixedSolver("rk4_38", 8), gradient="auto")
+    plan = Plan("s", "", (PlannedTrial(trial, "finished", None, Resources()),))
+    rows = [{"trial_id": trial.id, "status": "ok", "environment.gradient": "checkpoint"}]
+    assert groups_of(entries_of(plan, rows))[0].settings(["gradient"]) == ("auto: checkpoint",)
+    assert "Gradient auto: checkpoint" in settings_note(entries_of(plan, rows))
+    assert groups_of(entries_of(plan, []))[0].settings(["gradient"]) == ("auto",)
+
+
+def test_slow_and_fast_compilations_stand_apart(entries: tuple[Entry, ...]) -> None:
+    table = cost_blocks(entries)[0]
+    assert isinstance(table, Table)
+    names = [column.name for column in table.columns]
+    slow, fast = names.index("compile, slowest"), names.index("compile, fastest")
+    found = {tuple(row[i] for i in (names.index("backend"), slow, fast)) for row in texts(table)}
+    assert ("torch", "none", "none") in found
+    assert ("jax", "2.40", "2.40") in found
+    assert ("jax", "2.40", "one seed") in found

@@ -87,11 +87,11 @@ def test_metrics_of_similar_names_do_not_compare(ours: str, theirs: str, words: 
         (3.40, "reproduced", None),
         (3.404, "reproduced", False),
         (3.395, "reproduced", True),
-        (3.41, "differs", False),
-        (3.30, "differs", True),
+        (3.41, "undecided", False),
+        (3.30, "undecided", True),
     ],
 )
-def test_without_any_spread_only_rounding_is_forgiven(
+def test_without_any_spread_a_difference_beyond_the_rounding_is_undecided(
     mean: float, kind: str, better: bool | None
 ) -> None:
     found = verdict(summary(mean), CIFAR10)
@@ -149,8 +149,12 @@ def test_direction_decides_what_is_better() -> None:
 
 
 def test_texts_say_size_side_and_tolerance() -> None:
-    assert str(verdict(summary(3.30), CIFAR10)) == "differs by −0.100 (better), beyond 0.005"
-    assert str(verdict(summary(3.50), CIFAR10)) == "differs by +0.100 (worse), beyond 0.005"
+    better, worse = summary(3.30, 0.0, 2), summary(3.50, 0.0, 2)
+    assert str(verdict(better, CIFAR10)) == "differs by −0.100 (better), beyond 0.005"
+    assert str(verdict(worse, CIFAR10)) == "differs by +0.100 (worse), beyond 0.005"
+    assert str(verdict(summary(3.50), CIFAR10)) == (
+        "undecided: +0.100, and no spread over runs is known"
+    )
     assert str(verdict(summary(3.402), CIFAR10)) == "reproduced: +0.002, within 0.005"
 
 

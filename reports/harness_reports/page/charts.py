@@ -9,7 +9,7 @@ from typing import Any
 import altair as alt
 import pandas as pd
 
-from harness_reports.page.theme import CONFIG, INK, SERIES, SHAPES
+from harness_reports.page.theme import CONFIG, SERIES, SHAPES
 
 __all__ = [
     "backend_colour",
@@ -17,46 +17,37 @@ __all__ = [
     "finished",
     "laid_over",
     "panel_width",
-    "seed_dash",
 ]
 
 _PAGE_WIDTH = 1080
 
 
-def backend_colour(backends: Sequence[str]) -> alt.Color:
+def backend_colour(backends: Sequence[str], field: str = "backend") -> alt.Color:
     """Colour by backend; the order of `backends` decides, so that all charts agree."""
     return alt.Color(
-        "backend:N", scale=alt.Scale(domain=list(backends), range=_cycle(SERIES, backends))
+        f"{field}:N", scale=alt.Scale(domain=list(backends), range=_cycle(SERIES, backends))
     )
 
 
-def backend_shape(backends: Sequence[str]) -> alt.Shape:
+def backend_shape(backends: Sequence[str], field: str = "backend") -> alt.Shape:
     """Shape of points by backend, since not every reader can tell colours apart."""
     return alt.Shape(
-        "backend:N", scale=alt.Scale(domain=list(backends), range=_cycle(SHAPES, backends))
+        f"{field}:N", scale=alt.Scale(domain=list(backends), range=_cycle(SHAPES, backends))
     )
 
 
 def laid_over(lines: alt.Chart, backends: Sequence[str]) -> list[alt.Chart]:
-    """Two layers of the same lines: the first backend broad and pale, the others thin on top.
+    """Two layers of the same lines: the first backend broad and pale, the others thin and dashed.
 
     Backends that agree draw the same line; this way both stay visible.
     """
     first = f"datum.backend == {json.dumps(backends[0])}"
     return [
         lines.transform_filter(first).mark_line(clip=True, strokeWidth=5, strokeOpacity=0.5),
-        lines.transform_filter(f"!({first})").mark_line(clip=True, strokeWidth=1.5),
+        lines.transform_filter(f"!({first})").mark_line(
+            clip=True, strokeWidth=1.8, strokeDash=[6, 3]
+        ),
     ]
-
-
-def seed_dash(seeds: Sequence[str]) -> alt.StrokeDash:
-    """Dashes by seed; after four seeds they repeat."""
-    patterns = [[1, 0], [6, 3], [2, 2], [8, 3, 2, 3]]
-    marks = [patterns[index % len(patterns)] for index in range(len(seeds))]
-    legend = alt.Legend(symbolType="stroke", symbolStrokeColor=INK)
-    return alt.StrokeDash(
-        "seed:N", scale=alt.Scale(domain=list(seeds), range=marks), title="seed", legend=legend
-    )
 
 
 def panel_width(columns: int) -> int:
@@ -64,25 +55,16 @@ def panel_width(columns: int) -> int:
     return max(200, min(640, (_PAGE_WIDTH - 50) // max(1, columns) - 24))
 
 
-def finished(
-    chart: alt.TopLevelMixin, table: pd.DataFrame, trials: pd.DataFrame | None = None
-) -> dict[str, Any]:
+def finished(chart: alt.TopLevelMixin, table: pd.DataFrame) -> dict[str, Any]:
     """The Vega-Lite specification with its data and the report's theme.
 
     Arguments:
         chart: A chart without data.
         table: Its rows.
-        trials: What all rows of a trial share, by the column `trial`. The chart looks it up, so
-            that the many rows of a curve do not repeat it.
     """
     spec: dict[str, Any] = chart.to_dict(validate=False)
     # Altair would check every single value, so it never sees the data.
     spec |= {"data": {"name": "rows"}, "datasets": {"rows": _records(table)}}
-    if trials is not None:
-        spec["datasets"]["trials"] = _records(trials)
-        fields = [str(name) for name in trials if name != "trial"]
-        source = {"data": {"name": "trials"}, "key": "trial", "fields": fields}
-        spec["transform"] = [{"lookup": "trial", "from": source}]
     return {**spec, "config": dict(CONFIG)}
 
 

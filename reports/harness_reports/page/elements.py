@@ -11,11 +11,12 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 __all__ = [
+    "Answer",
+    "Axis",
     "Block",
     "Cell",
     "Chart",
     "Column",
-    "Details",
     "Facts",
     "Link",
     "Page",
@@ -50,6 +51,8 @@ class Cell:
         tone: Colour that repeats what the words say.
         code: Printed in a fixed-width font.
         links: Follow the text, separated by spaces.
+        value: What a reader sorts the column by, where the text alone would sort wrongly.
+        copied: A text that a button beside the cell copies, such as the path of a record.
     """
 
     text: str
@@ -57,6 +60,8 @@ class Cell:
     tone: Tone = ""
     code: bool = False
     links: tuple[Link, ...] = ()
+    value: float | None = None
+    copied: str = ""
 
 
 def absent(words: str = "not run") -> Cell:
@@ -87,21 +92,32 @@ class Column:
 
 @dataclass(frozen=True)
 class Row:
-    """A row; `opens_group` sets it off from the row above."""
+    """A row; `opens_group` sets it off from the row above, `id` is its anchor if it has one."""
 
     cells: tuple[Cell, ...]
     opens_group: bool = False
+    id: str = ""
 
 
 @dataclass(frozen=True)
 class Table:
-    """A table with its caption above and its reading instructions below."""
+    """A table with its caption above and its reading instructions below.
+
+    Arguments:
+        id: Anchor.
+        caption: Its heading.
+        columns: From left to right.
+        rows: From top to bottom.
+        note: How to read it.
+        sortable: A reader may sort it by a column and filter its rows.
+    """
 
     id: str
     caption: str
     columns: tuple[Column, ...]
     rows: tuple[Row, ...]
     note: str | None = None
+    sortable: bool = False
 
 
 @dataclass(frozen=True)
@@ -137,13 +153,31 @@ class Chart:
 
 
 @dataclass(frozen=True)
+class Axis:
+    """An axis of a picture: its name and the values at its ends."""
+
+    name: str
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
 class Panel:
-    """One picture of a row: a PNG, what it shows, and its file name."""
+    """One picture of a row.
+
+    Arguments:
+        id: File name.
+        label: What it shows.
+        png: The picture.
+        pixelated: Drawn at its own size, a value a square of pixels.
+        axes: Horizontal and vertical axis, if it has any.
+    """
 
     id: str
     label: str
     png: bytes
     pixelated: bool = False
+    axes: tuple[Axis, Axis] | None = None
 
 
 @dataclass(frozen=True)
@@ -165,25 +199,25 @@ class Pictures:
     ramp: tuple[str, str] | None = None
 
 
-@dataclass(frozen=True)
-class Details:
-    """Text that is folded until a reader opens it."""
-
-    id: str
-    summary: str
-    text: str
-
-
-Block = Table | Paragraph | Facts | Chart | Pictures | Details
+Block = Table | Paragraph | Facts | Chart | Pictures
 
 
 @dataclass(frozen=True)
 class Section:
-    """A heading and what stands under it."""
+    """A heading and what stands under it; `folded` hides it until a reader opens it."""
 
     id: str
     title: str
     blocks: tuple[Block, ...]
+    folded: bool = False
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A question that readers come with, and its answer in sentences."""
+
+    question: str
+    sentences: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -193,11 +227,13 @@ class Page:
     Arguments:
         title: Name of the suite.
         lead: Its description.
+        answers: What a reader wants to know first.
         facts: The line of facts under the title.
         sections: In order.
     """
 
     title: str
     lead: str
+    answers: tuple[Answer, ...]
     facts: Facts
     sections: tuple[Section, ...]

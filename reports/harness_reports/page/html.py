@@ -4,52 +4,55 @@ from __future__ import annotations
 
 import base64
 import functools
+from collections.abc import Mapping
 from typing import Any
 
 import jinja2
-import vl_convert
 
-from harness_reports.page.elements import Chart, Page
-from harness_reports.page.theme import RAMP, SERIES, SERIES_DARK, page_spec
+from harness_reports.page.drawings import Drawing
+from harness_reports.page.elements import Axis, Page
+from harness_reports.page.theme import RAMP, SERIES, SERIES_DARK
 
-__all__ = ["VEGA_LITE", "render_html"]
-
-VEGA_LITE = "6.4"
-"""Version of Vega-Lite that the inlined bundle and the exported figures are made with."""
+__all__ = ["environment", "render_html"]
 
 
-def render_html(page: Page) -> str:
-    """Renders the page; all text is escaped, all scripts and pictures are inside."""
-    environment = jinja2.Environment(
+def render_html(page: Page, drawings: Mapping[str, Drawing]) -> str:
+    """Renders the page; all text is escaped, all scripts, charts and pictures are inside.
+
+    Arguments:
+        page: The page.
+        drawings: Its charts, drawn.
+    """
+    template = environment().get_template("report.html.j2")
+    return template.render(page=page, drawings=drawings)
+
+
+@functools.cache
+def environment() -> jinja2.Environment:
+    """The templates, with all that their heads share."""
+    found = jinja2.Environment(
         loader=jinja2.PackageLoader("harness_reports.page"),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters["kind"] = lambda block: type(block).__name__
-    environment.filters["data_uri"] = _data_uri
-    has_charts = any(isinstance(block, Chart) for s in page.sections for block in s.blocks)
-    values: dict[str, Any] = {
-        "page": page,
-        "bundle": _bundle() if has_charts else "",
-        "page_spec": page_spec,
+    found.filters["kind"] = lambda block: type(block).__name__
+    found.filters["data_uri"] = _data_uri
+    found.filters["ends"] = _ends
+    shared: dict[str, Any] = {
         "series": SERIES,
         "series_dark": SERIES_DARK,
         "ramp": ", ".join(RAMP),
     }
-    return environment.get_template("report.html.j2").render(values)
-
-
-@functools.cache
-def _bundle() -> str:
-    """Vega, Vega-Lite and Vega-Embed in one script."""
-    script: str = vl_convert.javascript_bundle(
-        "window.vegaEmbed = vegaEmbed;", vl_version=VEGA_LITE
-    )
-    # The only two character sequences that an HTML parser would act upon inside a script.
-    return script.replace("</script", "<\\/script").replace("<!--", "<\\!--")
+    found.globals.update(shared)
+    return found
 
 
 def _data_uri(png: bytes) -> str:
     return "data:image/png;base64," + base64.b64encode(png).decode("ascii")
+
+
+def _ends(axis: Axis) -> list[str]:
+    """What is printed at the low and at the high end of an axis."""
+    return [f"{value:.3g}".replace("-", "−") for value in (axis.low, axis.high)]

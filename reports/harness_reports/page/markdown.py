@@ -10,7 +10,6 @@ from harness_reports.page.elements import (
     Cell,
     Chart,
     Column,
-    Details,
     Facts,
     Page,
     Paragraph,
@@ -24,8 +23,10 @@ _SPECIAL = re.compile(r"([\\`*_{}\[\]<>|#~])")
 
 
 def render_markdown(page: Page) -> str:
-    """Renders the page; the folded records of single trials are left to the HTML file."""
-    parts = [f"# {_text(page.title)}", _text(page.lead), _facts(page.facts)]
+    """Renders the page; what the HTML file folds stands at the end of both."""
+    parts = [f"# {_text(page.title)}", _text(page.lead)]
+    parts += [f"**{_text(a.question)}** {_text(' '.join(a.sentences))}" for a in page.answers]
+    parts.append(_facts(page.facts))
     for section in page.sections:
         parts.append(f"## {_text(section.title)}")
         parts.extend(text for block in section.blocks for text in _block(block))
@@ -54,8 +55,6 @@ def _block(block: Block) -> Iterator[str]:
             )
             scale = f" Colour scale from {block.ramp[0]} to {block.ramp[1]}." if block.ramp else ""
             yield _text(block.caption + scale)
-        case Details():
-            return
 
 
 def _facts(facts: Facts) -> str:
@@ -83,7 +82,9 @@ def _cell(cell: Cell) -> str:
     if cell.code:
         # Inside backticks a backslash is itself; a bar still ends the cell.
         return f"`{cell.text}`".replace("|", "\\|")
-    words = [cell.text, *(link.text for link in cell.links)]
+    # Links alone are statements; after a text they are a list of its parts.
+    between = " " if cell.text else "; "
+    words = [cell.text, between.join(link.text for link in cell.links)]
     text = _text(" ".join(word for word in words if word))
     return f"**★ {text}**" if cell.best else text
 

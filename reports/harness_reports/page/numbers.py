@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from harness.statistics import Interval, Summary
 
 __all__ = [
     "Scale",
-    *("bytes_mib", "common", "count", "first_digit", "fixed", "level_digits"),
-    *("seconds", "spread", "table_digits", "uncertainty"),
+    *("bytes_mib", "common", "count", "first_digit", "fixed", "level_digits", "short"),
+    *("seconds", "spread", "table_digits", "with_width"),
 ]
 
 
@@ -39,11 +39,24 @@ def first_digit(value: float) -> int:
 
 
 def table_digits(summaries: Iterable[Summary]) -> int:
-    """Decimals for one column of log-likelihoods: enough for the median spread to show."""
+    """Decimals for one column of log-likelihoods: the median spread shows one digit, or two."""
     members = list(summaries)
     spreads = [summary.sd for summary in members if summary.sd]
-    needed = first_digit(statistics.median(spreads)) if spreads else 0
-    return min(6, max([needed, *(level_digits(summary.mean) for summary in members)]))
+    if not spreads:
+        return min((level_digits(summary.mean) for summary in members), default=3)
+    middle = statistics.median(spreads)
+    # A spread of 1 is rounded by up to a half of itself.
+    leading_one = middle * 10 ** first_digit(middle) < 1.95
+    return min(5, first_digit(middle) + (1 if leading_one and middle < 1 else 0))
+
+
+def short(value: float) -> str:
+    """Two significant digits at most, as `0.0123`, `4e-5` or `3.5`, for running text."""
+    if value == 0:
+        return "0"
+    text = f"{value:.2g}" if abs(value) < 100 else f"{value:.0f}"
+    mantissa, e, power = text.partition("e")
+    return f"{mantissa}e{int(power)}" if e else text.replace("-", "−")
 
 
 def spread(summary: Summary, digits: int) -> str:
@@ -92,22 +105,12 @@ class Scale:
         return fixed(self.value(number), self.digits)
 
 
-def uncertainty(value: Interval, values: Sequence[float], digits: int) -> str:
-    """The interval in words; the two values where there are two, whose interval says nothing.
-
-    Arguments:
-        value: The interval.
-        values: The values behind it.
-        digits: Decimals.
-
-    Returns:
-        `[low, high]`, `a and b` for two values, `one pair` for one.
-    """
+def with_width(value: Interval, digits: int) -> str:
+    """`estimate ± half-width` of an interval; one value has no width and says so."""
+    text = fixed(value.estimate, digits)
     if value.low is None or value.high is None:
-        return "one pair"
-    if value.n == 2:
-        return f"{fixed(min(values), digits)} and {fixed(max(values), digits)}"
-    return f"[{fixed(value.low, digits)}, {fixed(value.high, digits)}]"
+        return f"{text} (one pair, no width)"
+    return f"{text} ± {fixed((value.high - value.low) / 2, digits)}"
 
 
 def seconds(value: float) -> int:

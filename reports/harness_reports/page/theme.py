@@ -7,11 +7,10 @@ common colour vision tell apart; charts repeat them as shapes.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from typing import Any
 
-__all__ = ["CONFIG", "INK", "RAMP", "SERIES", "SERIES_DARK", "SHAPES", "page_spec"]
+__all__ = ["CONFIG", "INK", "RAMP", "SERIES", "SERIES_DARK", "SHAPES", "with_variables"]
 
 SERIES = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
 SERIES_DARK = ("#56b4e9", "#f5894a", "#2fc79b", "#e59ac4", "#e6b34d", "#8fd0f2")
@@ -28,6 +27,7 @@ FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, s
 
 CONFIG: Mapping[str, Any] = {
     "background": "transparent",
+    "padding": {"left": 16, "right": 16, "top": 5, "bottom": 5},
     "font": FONT,
     "view": {"stroke": GRID},
     "axis": {
@@ -41,6 +41,8 @@ CONFIG: Mapping[str, Any] = {
         "labelFontSize": 11,
         "titleFontSize": 12,
         "labelLimit": 320,
+        # Browsers set text wider than the program that draws the charts reckons.
+        "titlePadding": 12,
     },
     "legend": {
         "labelColor": INK,
@@ -70,10 +72,8 @@ _VARIABLES = {
 }
 
 
-def page_spec(spec: Mapping[str, Any]) -> str:
-    """The specification as JSON for a script element, with the page's colour variables."""
-    text = json.dumps(spec, separators=(",", ":"), ensure_ascii=False)
+def with_variables(svg: str) -> str:
+    """An SVG in the colour variables of the page, so that it follows its light or dark theme."""
     for colour, variable in _VARIABLES.items():
-        text = text.replace(f'"{colour}"', f'"{variable}"')
-    # "</script>" inside a string would end the element.
-    return text.replace("<", "\\u003c").replace("\u2028", "\\u2028").replace("\u2029", "\\u2029")
+        svg = svg.replace(f'"{colour}"', f'"{variable}"')
+    return svg

@@ -9,7 +9,8 @@ what is known of the spread over training runs:
   known) would fall if they scatter as ours do. A spread over test points counts as none: both
   models are scored on the same rows, so it says nothing about their difference;
 - the published one only (we have one seed): the same with the roles exchanged;
-- neither: no interval, the rounding alone.
+- neither: no interval, the rounding alone. A difference beyond it is *undecided*, since another
+  seed might remove it; the Gaussian in closed form has no seeds, so there it *differs*.
 
 A wide tolerance makes agreement easy, so every verdict prints it.
 """
@@ -38,7 +39,7 @@ __all__ = [
 
 LEVEL = 0.95
 
-Kind = Literal["reproduced", "differs", "not comparable", "not run"]
+Kind = Literal["reproduced", "differs", "undecided", "not comparable", "not run"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 
 _READING = "the published figure is a 3-D reading of the rows, not a distance in D dimensions"
@@ -91,6 +92,8 @@ class Verdict:
         bound = fixed(self.tolerance, digits)
         if self.kind == "reproduced":
             return f"reproduced: {size}, within {bound}"
+        if self.kind == "undecided":
+            return f"undecided: {size}, and no spread over runs is known"
         side = "" if self.better is None else " (better)" if self.better else " (worse)"
         return f"differs by {size}{side}, beyond {bound}"
 
@@ -115,8 +118,8 @@ def verdict(
             architecture, fewer rows or fewer samplings.
 
     Returns:
-        `not run` without trials; `not comparable` with the first reason that holds; `reproduced`
-        or `differs` otherwise.
+        `not run` without trials; `not comparable` with the first reason that holds; `reproduced`,
+        `differs` or `undecided` otherwise.
     """
     if ours is None:
         return Verdict("not run")
@@ -134,8 +137,17 @@ def verdict(
     if difference and value.direction != "neither":
         better = (difference < 0) == (value.direction == "lower")
     # Decimal fractions are not exact in binary: 1.005 - 1 must not exceed 0.005.
-    kind: Kind = "reproduced" if abs(difference) <= bound * (1 + 1e-9) + 1e-12 else "differs"
+    if abs(difference) <= bound * (1 + 1e-9) + 1e-12:
+        kind: Kind = "reproduced"
+    else:
+        kind = "differs" if _noise_known(ours, value) else "undecided"
     return Verdict(kind, difference, bound, better, value.decimals, basis)
+
+
+def _noise_known(ours: Summary, value: PublishedValue) -> bool:
+    """True if something is known of the spread over runs, or there are no runs to scatter."""
+    closed_form = value.metric.startswith("gaussian_")
+    return closed_form or ours.sd is not None or value.spread_kind == "sd_over_runs"
 
 
 def tolerance(ours: Summary, value: PublishedValue) -> tuple[float, str]:

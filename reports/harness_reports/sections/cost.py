@@ -2,70 +2,89 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 
-from harness_reports.page.elements import Cell, Column, Table, absent
+from harness_reports.page.elements import Block, Cell, Column, Paragraph, Table, absent
 from harness_reports.page.numbers import bytes_mib, fixed, seconds, spread
-from harness_reports.sections.results import group_rows, identity_columns, trial_links
+from harness_reports.sections.results import line_rows, trial_links
+from harness_reports.sections.speed import STEP
 from harness_reports.trials.entries import Entry
-from harness_reports.trials.groups import Group, groups_of, setting_names
+from harness_reports.trials.groups import setting_names
+from harness_reports.trials.lines import Line, lines_of
 
-__all__ = ["COST_NOTE", "STEP", "cost_table"]
+__all__ = ["cost_blocks"]
 
-COST_NOTE = (
-    "Mean ± standard deviation over seeds. Step: the median training step, averaged over seeds, "
-    "and in brackets its quartiles within a trial, likewise averaged. Timings of mode shared were "
-    "taken while other trials used the machine: they say what this run took, not how fast a "
-    "backend is."
+_NOTE = (
+    "Mean ± standard deviation over seeds. Compile, slowest and fastest: over the seeds, since "
+    "the first trial of a setting compiles cold and the others may find its programs in the "
+    "cache. Step: the median training step, averaged over seeds, in brackets its "
+    "quartiles within a trial. "
+    "Timings of mode shared were taken while other trials used the machine: they say what this "
+    "run took, not how fast a backend is."
 )
-STEP = "timing.step_s.median"
-"""Column of the median training step of a trial, in seconds."""
 
 
-def cost_table(dataset: str, entries: Iterable[Entry]) -> Table:
-    """Time and memory of the trials of one dataset."""
-    groups = groups_of(entries)
+def cost_blocks(entries: Sequence[Entry]) -> list[Block]:
+    """Time and memory of all settings that have run, backend by backend."""
+    # Without comparisons no backends share a line: the same quality may cost another time.
+    lines = [line for members in lines_of(entries, ()).values() for line in members]
+    ran = [line for line in lines if any(entry.ok for entry in line.entries)]
+    if not ran:
+        return []
+    names = (*setting_names([group for line in ran for group in line.groups]), "backend")
     columns = (
-        *identity_columns(setting_names(groups)),
-        Column("compile", "s", numeric=True),
-        Column("first step", "s", numeric=True),
+        Column("dataset", heading=True),
         Column("step", "ms", numeric=True),
+        *(Column(name) for name in names),
+        Column("compile, slowest", "s", numeric=True),
+        Column("compile, fastest", "s", numeric=True),
+        Column("first step", "s", numeric=True),
         Column("training", "s", numeric=True),
         Column("host memory", "MiB, peak", numeric=True),
         Column("device memory", "MiB, peak", numeric=True),
         Column("timing", narrow=True),
         Column("seeds", narrow=True),
     )
-    rows = group_rows(groups, _numbers)
-    return Table(f"cost-{dataset}", f"{dataset}: time and memory", columns, rows)
+
+    def numbers(line: Line) -> tuple[Cell, ...]:
+        ok = [entry for entry in line.entries if entry.ok]
+        modes = {entry.text("timing.mode") or "not run" for entry in ok}
+        return (
+            _step(line),
+            *map(Cell, line.groups[0].settings(names)),
+            *_compile(line),
+            _time(line, "timing.first_step_s"),
+            _time(line, "timing.train_s"),
+            _memory(line, "memory.peak_host_bytes", "not run"),
+            _memory(line, "memory.peak_device_bytes", "no device"),
+            Cell(modes.pop() if len(modes) == 1 else "mixed"),
+            trial_links(line.groups),
+        )
+
+    table = Table("cost-table", "Time and memory", columns, line_rows(ran, numbers), sortable=True)
+    return [table, Paragraph(_NOTE, "muted")]
 
 
-def _numbers(group: Group) -> tuple[Cell, ...]:
-    if not any(entry.ok for entry in group.entries):
-        return (*(absent() for _ in range(7)), trial_links(group))
-    modes = {entry.text("timing.mode") or "not run" for entry in group.entries if entry.ok}
-    return (
-        _time(group, "timing.compile_s", "none"),
-        _time(group, "timing.first_step_s"),
-        _step(group),
-        _time(group, "timing.train_s"),
-        _memory(group, "memory.peak_host_bytes", "not run"),
-        _memory(group, "memory.peak_device_bytes", "no device"),
-        Cell(modes.pop() if len(modes) == 1 else "mixed"),
-        trial_links(group),
-    )
-
-
-def _time(group: Group, column: str, otherwise: str = "not run") -> Cell:
-    summary = group.summary(column)
+def _compile(line: Line) -> tuple[Cell, Cell]:
+    summary = line.summary("timing.compile_s")
     if summary is None:
-        return absent(otherwise)
-    return Cell(spread(summary, seconds(summary.mean)))
+        return absent("none"), absent("none")
+    slow = Cell(fixed(summary.high, seconds(summary.high)), value=summary.high)
+    if summary.n == 1:
+        return slow, absent("one seed")
+    return slow, Cell(fixed(summary.low, seconds(summary.low)), value=summary.low)
 
 
-def _step(group: Group) -> Cell:
+def _time(line: Line, column: str) -> Cell:
+    summary = line.summary(column)
+    if summary is None:
+        return absent()
+    return Cell(spread(summary, seconds(summary.mean)), value=summary.mean)
+
+
+def _step(line: Line) -> Cell:
     columns = (STEP, "timing.step_s.q25", "timing.step_s.q75")
-    parts = [group.summary(column) for column in columns]
+    parts = [line.summary(column) for column in columns]
     median, low, high = [None if part is None else 1000 * part.mean for part in parts]
     if median is None:
         return absent()
@@ -73,12 +92,13 @@ def _step(group: Group) -> Cell:
     text = fixed(median, digits)
     if low is not None and high is not None:
         text += f" ({fixed(low, digits)}–{fixed(high, digits)})"
-    return Cell(text)
+    return Cell(text, value=median)
 
 
-def _memory(group: Group, column: str, otherwise: str) -> Cell:
-    summary = group.summary(column)
+def _memory(line: Line, column: str, otherwise: str) -> Cell:
+    summary = line.summary(column)
     if summary is None:
         return absent(otherwise)
     text = bytes_mib(summary.mean)
-    return Cell(text if summary.sd is None else f"{text} ± {bytes_mib(summary.sd)}")
+    text = text if summary.sd is None else f"{text} ± {bytes_mib(summary.sd)}"
+    return Cell(text, value=summary.mean)

@@ -1,29 +1,29 @@
-"""The points of the learning curves, few enough for a page."""
+"""The points of the learning curves: mean and range over seeds, few enough for a page."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import pandas as pd
 
+from harness.datasets.registry import declare
+from harness.errors import HarnessError
 from harness_reports.trials.entries import Entry
 from harness_reports.trials.groups import groups_of, setting_names
-from harness_reports.trials.quantities import ELBO, NLL
+from harness_reports.trials.quantities import ELBO, NLL, Quantity, likelihood_of, quantity_of
 
-__all__ = ["POINT_COLUMNS", "TRIAL_COLUMNS", "curve_table"]
+__all__ = ["COLUMNS", "curve_table", "nats_to_unit"]
 
-TRIAL_COLUMNS = ("trial", "backend", "seed", "panel")
-"""What all points of a trial share, by its id."""
+COLUMNS = ("panel", "backend", "split", "step", "value", "low", "high", "seeds")
 
-POINT_COLUMNS = ("trial", "step", "value", "split")
-
-_COLUMNS = list(dict.fromkeys((*POINT_COLUMNS, *TRIAL_COLUMNS)))
 _SPLITS = {
     **{quantity.curve: "training" for quantity in (NLL, ELBO)},
     **{f"val_{quantity.curve}": "validation" for quantity in (NLL, ELBO)},
     "nfe_forward": "solve",
 }
 _CURVE = ["trial", "split"]
+_LINE = ["panel", "backend", "split", "step"]
 
 
 def curve_table(entries: Sequence[Entry], history: pd.DataFrame, points: int) -> pd.DataFrame:
@@ -35,25 +35,54 @@ def curve_table(entries: Sequence[Entry], history: pd.DataFrame, points: int) ->
         points: A curve with more is averaged over so many equal spans of steps.
 
     Returns:
-        Columns `trial step value split backend seed panel`, in the order of the tables; split is
-        `training` (NLL or negative ELBO of the batch, nats), `validation` (nats) or `solve`
-        (evaluations a solve).
+        `COLUMNS`, in the order of the tables: over the seeds that reached the step, their mean,
+        lowest and highest value and their number. The split is `training` (NLL or negative ELBO
+        of the batch) or `validation`, both in the unit of the tables, or `solve` (evaluations a
+        solve).
     """
     groups = groups_of(entries)
     names = setting_names(groups)
     trials = pd.DataFrame(
         [
-            (entry.id, group.labels["backend"], str(entry.seed), group.title(names))
+            (entry.id, group.labels["backend"], group.title(names))
             for group in groups
             for entry in group.entries
         ],
-        columns=list(TRIAL_COLUMNS),
+        columns=["trial", "backend", "panel"],
     )
     drawn = history[history["metric"].isin(list(_SPLITS))]
     table = trials.merge(drawn, left_on="trial", right_on="trial_id")
     if table.empty:
-        return pd.DataFrame(columns=_COLUMNS)
-    return _thinned(table.assign(split=table["metric"].map(_SPLITS)), points)[_COLUMNS]
+        return pd.DataFrame(columns=list(COLUMNS))
+    table = _thinned(table.assign(split=table["metric"].map(_SPLITS)), points)
+    likelihood = table["split"] != "solve"
+    table.loc[likelihood, "value"] *= nats_to_unit(entries)
+    lines = table.groupby(_LINE, sort=False)["value"].agg(["mean", "min", "max", "size"])
+    lines.columns = pd.Index(["value", "low", "high", "seeds"])
+    return lines.reset_index()[list(COLUMNS)]
+
+
+def nats_to_unit(entries: Sequence[Entry]) -> float:
+    """What nats are multiplied by to be in the unit of the dataset's tables."""
+    quantity, nats = quantity_of(entries), likelihood_of(entries)
+    if quantity.unit == nats.unit:
+        return 1.0
+    for entry in entries:
+        bits, value = entry.number(quantity.column), entry.number(nats.column)
+        if bits is not None and value:
+            return bits / value
+    return _by_shape(entries[0].planned.trial.dataset.name, quantity)
+
+
+def _by_shape(dataset: str, quantity: Quantity) -> float:
+    """1 / (D ln 2), which is how bits/dim are defined; before any trial has ended."""
+    try:
+        shape = declare(dataset).event_shape
+    except HarnessError:
+        shape = None
+    if shape is None:
+        raise ValueError(f"{dataset}: {quantity.unit} without a declared shape")
+    return 1 / (math.prod(shape) * math.log(2))
 
 
 def _thinned(table: pd.DataFrame, points: int) -> pd.DataFrame:
@@ -63,6 +92,5 @@ def _thinned(table: pd.DataFrame, points: int) -> pd.DataFrame:
     # A short curve keeps its points: each step is a span of its own.
     span = span.where(curves.transform("size") > points, table["step"])
     spans = table.assign(span=span).groupby([*_CURVE, "span"], sort=False)
-    shared = {name: "first" for name in TRIAL_COLUMNS if name not in _CURVE}
-    means = spans.agg({"step": "mean", "value": "mean", **shared})
+    means = spans.agg({"step": "mean", "value": "mean", "backend": "first", "panel": "first"})
     return means.assign(step=means["step"].round().astype(int)).reset_index()

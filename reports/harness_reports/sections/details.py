@@ -1,17 +1,12 @@
-"""The last sections: environment, how numbers were made, and every trial with its whole record."""
+"""The last sections, folded: environment, how numbers were made, every trial and its record."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 
-from harness.text import counted
 from harness_reports.page.elements import (
-    Block,
     Cell,
     Column,
-    Details,
-    Link,
     Paragraph,
     Row,
     Section,
@@ -21,14 +16,18 @@ from harness_reports.page.elements import (
 )
 from harness_reports.page.numbers import count, fixed
 from harness_reports.sections.failures import describe
-from harness_reports.trials.entries import Entry, anchor, backends_of
+from harness_reports.trials.entries import (
+    Entry,
+    anchor,
+    backends_of,
+    by_dataset,
+    settings_note,
+)
 from harness_reports.trials.quantities import ELBO, NLL, likelihood_of
 
 __all__ = ["environment", "method", "trials"]
 
 _ENVIRONMENT = "environment."
-_UNFOLDED = 200
-"""The records of more trials would make the page slow; all are in the run folder."""
 
 
 def environment(entries: Sequence[Entry]) -> Section:
@@ -43,18 +42,17 @@ def environment(entries: Sequence[Entry]) -> Section:
         for entry in recorded:
             if (text := entry.text(name)) is not None:
                 values.setdefault(text, []).append(entry)
-        for index, (text, members) in enumerate(values.items()):
+        for text, members in values.items():
             cells = (
-                Cell(name.removeprefix(_ENVIRONMENT) if index == 0 else ""),
+                Cell(name.removeprefix(_ENVIRONMENT)),
                 Cell(text),
                 Cell(str(len(members))),
                 Cell(", ".join(backends_of(members))),
             )
             rows.append(Row(cells))
     if not rows:
-        return Section(
-            "environment", "Environment", (Paragraph("Nothing was recorded.", "muted"),)
-        )
+        nothing = Paragraph("Nothing was recorded.", "muted")
+        return Section("environment", "Environment", (nothing,), folded=True)
     columns = (
         Column("property", heading=True),
         Column("value"),
@@ -62,11 +60,11 @@ def environment(entries: Sequence[Entry]) -> Section:
         Column("backends"),
     )
     table = Table("environment-table", "Machines and versions", columns, tuple(rows))
-    return Section("environment", "Environment", (table,))
+    return Section("environment", "Environment", (table,), folded=True)
 
 
-def method() -> Section:
-    """How the numbers were made, in words."""
+def method(entries: Sequence[Entry]) -> Section:
+    """How the numbers were made, in words, and what the trials of each dataset share."""
     texts = (
         "A trial is one point of the grid with one seed. Its identity is the SHA-256 of its fully "
         "resolved specification, so equal ids mean the same computation. Every number here is "
@@ -77,14 +75,23 @@ def method() -> Section:
         "levels. The arrays of the best validation are the ones tested, where the suite says so.",
         "Steps are timed between synchronisations of the device, without compilation and the "
         "first step. Trials that ran alone have timing mode exclusive; only those are compared.",
-        "Beside this page, the folder figures holds every chart as SVG, as PNG and as Vega-Lite "
-        "with its data; report.md holds the same tables as text.",
+        "Beside this page, the folder figures holds every chart as SVG and as Vega-Lite with its "
+        "data; report.md holds the same tables as text.",
     )
-    return Section("method", "How the numbers were made", tuple(Paragraph(text) for text in texts))
+    shared = (
+        f"{dataset}: {settings_note(members)}" for dataset, members in by_dataset(entries).items()
+    )
+    blocks = tuple(Paragraph(text) for text in (*texts, *shared))
+    return Section("method", "How the numbers were made", blocks, folded=True)
 
 
-def trials(entries: Sequence[Entry]) -> Section:
-    """One row a trial, and below the table the whole record of each, folded."""
+def trials(entries: Sequence[Entry], root: str | None) -> Section:
+    """One row a trial, with the path of its record.
+
+    Arguments:
+        entries: The trials of the plan.
+        root: The run root as commands name it; None if the records come from MLflow.
+    """
     columns = (
         Column("trial", heading=True),
         Column("what"),
@@ -95,51 +102,37 @@ def trials(entries: Sequence[Entry]) -> Section:
         Column("standard error over probes", NLL.unit, numeric=True),
         Column("test rows", numeric=True),
         Column("attempts", numeric=True),
+        Column("record", narrow=True),
     )
-    recorded = [entry for entry in entries if entry.record]
-    shown = recorded[:_UNFOLDED]
-    folded = {entry.id for entry in shown}
-    rows = tuple(_row(entry, entry.id in folded) for entry in entries)
-    blocks: list[Block] = [Table("trials-table", "All trials", columns, rows)]
-    blocks += [_record(entry) for entry in shown]
-    if len(shown) < len(recorded):
-        rest = counted(len(recorded) - len(shown), "more record")
-        blocks.append(Paragraph(f"{rest} in the run folder: trials/<trial>/result.json.", "muted"))
-    return Section("trials", "Trials", tuple(blocks))
+    rows = tuple(_row(entry, root) for entry in entries)
+    table = Table("trials-table", "All trials", columns, rows, sortable=len(rows) > 1)
+    return Section("trials", "Trials", (table,), folded=True)
 
 
-def _row(entry: Entry, folded: bool) -> Row:
-    name = Cell("", links=(Link(entry.id, anchor(entry.id)),)) if folded else Cell(entry.id)
+def _row(entry: Entry, root: str | None) -> Row:
     column = likelihood_of([entry]).column
     tone: Tone = "bad" if entry.failed else "" if entry.ok else "muted"
-    return Row(
-        (
-            name,
-            Cell(describe(entry)),
-            Cell(str(entry.seed)),
-            Cell(entry.state, tone=tone),
-            _number(entry, column, 4),
-            _number(entry, f"{column}.sem", 4),
-            _number(entry, f"{column}.probe_sem", 4),
-            _number(entry, f"{column}.n", None),
-            _number(entry, "attempts", None),
-        )
+    path = f"{root}/trials/{entry.id}/result.json"
+    record = absent("in MLflow" if root is None else "none")
+    if entry.record and root is not None:
+        record = Cell(path, code=True, copied=path)
+    cells = (
+        Cell(entry.id, code=True),
+        Cell(describe(entry)),
+        Cell(str(entry.seed), value=entry.seed),
+        Cell(entry.state, tone=tone),
+        _number(entry, column, 4),
+        _number(entry, f"{column}.sem", 4),
+        _number(entry, f"{column}.probe_sem", 4),
+        _number(entry, f"{column}.n", None),
+        _number(entry, "attempts", None),
+        record,
     )
+    return Row(cells, id=anchor(entry.id))
 
 
 def _number(entry: Entry, column: str, digits: int | None) -> Cell:
     value = entry.number(column)
     if value is None:
         return absent()
-    return Cell(count(value) if digits is None else fixed(value, digits))
-
-
-def _record(entry: Entry) -> Details:
-    record = {
-        name: value
-        for name, value in entry.record.items()
-        if name not in ("spec", *entry.labels) and entry.text(name) is not None
-    }
-    spec = json.loads(entry.record["spec"])
-    text = json.dumps({"trial": spec, "record": record}, indent=1, ensure_ascii=False)
-    return Details(anchor(entry.id), f"{entry.id}: {describe(entry)}, seed {entry.seed}", text)
+    return Cell(count(value) if digits is None else fixed(value, digits), value=value)

@@ -15,25 +15,30 @@ __all__ = ["describe", "failures"]
 _REMEDIES = {status.value: status.remedy for status in Status}
 
 
-def failures(entries: Sequence[Entry], suite: str) -> Section:
-    """One row for each trial that failed, and one for each reason to skip."""
+def failures(entries: Sequence[Entry], command: str) -> Section:
+    """One row for each trial that failed, and one for each reason to skip.
+
+    Arguments:
+        entries: The trials of the plan.
+        command: The command that runs the suite, with its root.
+    """
     blocks: list[Block] = []
     failed = [entry for entry in entries if entry.failed]
     waiting = [entry for entry in entries if entry.waiting]
     skipped = [entry for entry in entries if entry.skipped]
     if failed:
-        blocks.append(_failed_table(failed, suite))
+        blocks.append(_failed_table(failed, command))
     if skipped:
         blocks.append(_skipped_table(skipped))
     if waiting:
         text = f"{counted(len(waiting), 'trial')} not run yet. To run what is missing: "
-        blocks.append(Paragraph(f"{text}harness run {suite}"))
+        blocks.append(Paragraph(f"{text}{command}"))
     if not blocks:
         blocks.append(Paragraph("Every trial of the suite ended as planned."))
     return Section("failures", "Failed and skipped", tuple(blocks))
 
 
-def _failed_table(failed: Sequence[Entry], suite: str) -> Table:
+def _failed_table(failed: Sequence[Entry], command: str) -> Table:
     columns = (
         Column("trial", heading=True),
         Column("what"),
@@ -52,7 +57,7 @@ def _failed_table(failed: Sequence[Entry], suite: str) -> Table:
                 Cell(entry.state, tone="bad"),
                 Cell(entry.text("message") or "no message was recorded"),
                 Cell(_REMEDIES.get(entry.status, "")),
-                Cell(_command(entry, suite), code=True),
+                _again(entry, command),
             )
         )
         for entry in failed
@@ -60,10 +65,11 @@ def _failed_table(failed: Sequence[Entry], suite: str) -> Table:
     return Table("failed", f"{counted(len(failed), 'trial')} failed", columns, rows)
 
 
-def _command(entry: Entry, suite: str) -> str:
+def _again(entry: Entry, command: str) -> Cell:
     # A divergence is a result, which the same command again would keep.
     rerun = " --rerun" if Status(entry.status).is_final else ""
-    return f"harness run {suite} -k id={entry.id} --executor inline{rerun}"
+    text = f"{command} -k id={entry.id} --executor inline{rerun}"
+    return Cell(text, code=True, copied=text)
 
 
 def _skipped_table(skipped: Sequence[Entry]) -> Table:

@@ -17,14 +17,14 @@ from harness.datasets.base import Batching
 from harness.datasets.families import toys
 from harness.errors import HarnessError
 from harness.records.folder import TrialFolder
-from harness_reports.page.elements import Block, Panel, Paragraph, Pictures, Section
+from harness_reports.page.elements import Axis, Block, Panel, Paragraph, Pictures
 from harness_reports.page.numbers import fixed
 from harness_reports.page.raster import contact_sheet, heat_map
 from harness_reports.trials.entries import Entry, by_dataset
 from harness_reports.trials.groups import groups_of
 from harness_reports.trials.quantities import quantity_of
 
-__all__ = ["may_show_data", "pictures"]
+__all__ = ["may_show_data", "picture_blocks"]
 
 Array = npt.NDArray[np.float64]
 
@@ -51,12 +51,13 @@ def may_show_data(dataset: str) -> bool:
     return dataset in toys.LOADERS or dataset == "digits"
 
 
-def pictures(entries: Sequence[Entry], root: Path | None) -> Section:
+def picture_blocks(entries: Sequence[Entry], root: Path | None) -> list[Block]:
     """One row of panels a dataset: the model of each backend, and the data if it may be shown."""
     if root is None:
         text = "Pictures are drawn from the samples in the run folder, which MLflow does not hold."
-        return Section("pictures", "Pictures", (Paragraph(text, "muted"),))
+        return [Paragraph(text, "muted")]
     blocks: list[Block] = []
+    nothing = []
     for dataset, members in by_dataset(entries).items():
         drawn = [one for entry in _chosen(members) if (one := _read(root, entry))]
         if drawn and all("grid_log_prob" in one.arrays for one in drawn):
@@ -66,8 +67,10 @@ def pictures(entries: Sequence[Entry], root: Path | None) -> Section:
         elif drawn:
             blocks.append(Paragraph(f"{dataset}: rows are neither points of a plane nor images."))
         else:
-            blocks.append(Paragraph(f"{dataset}: no trial has kept samples.", "muted"))
-    return Section("pictures", "Pictures", tuple(blocks))
+            nothing.append(dataset)
+    if nothing:
+        blocks.append(Paragraph(f"No trial has kept samples: {', '.join(nothing)}.", "muted"))
+    return blocks
 
 
 def _chosen(entries: Sequence[Entry]) -> list[Entry]:
@@ -123,20 +126,28 @@ def _is_images(drawn: Drawn) -> bool:
 
 
 def _densities(dataset: str, drawn: Sequence[Drawn]) -> Pictures:
-    axes = [drawn[0].arrays[name] for name in ("grid_axis_x", "grid_axis_y")]
+    across, up = (drawn[0].arrays[name] for name in ("grid_axis_x", "grid_axis_y"))
     maps = [(one.entry.labels["backend"], np.exp(one.arrays["grid_log_prob"])) for one in drawn]
-    data = _histogram(dataset, *axes)
+    data = _histogram(dataset, across, up)
     if data is not None:
         maps.append(("data", data))
     top = max(float(np.quantile(density, 0.999)) for _, density in maps) or 1.0
+    axes = (_axis("x", across), _axis("y", up))
     panels = tuple(
-        Panel(f"density-{dataset}-{name}", name, heat_map(density, top)) for name, density in maps
+        Panel(f"density-{dataset}-{name}", name, heat_map(density, top), axes=axes)
+        for name, density in maps
     )
-    ends = [f"[{fixed(float(axis[0]), 1)}, {fixed(float(axis[-1]), 1)}]" for axis in axes]
+    ends = [f"[{fixed(float(axis[0]), 1)}, {fixed(float(axis[-1]), 1)}]" for axis in (across, up)]
     caption = f"Density over x in {ends[0]}, y in {ends[1]}. {_settings(drawn)}" + (
         "" if data is None else f" Data: histogram of {_DATA_POINTS:,} points."
     )
     return Pictures(f"density-{dataset}", dataset, panels, caption, ("0", fixed(top, 3)))
+
+
+def _axis(name: str, centres: Array) -> Axis:
+    """The axis along cells around these centres."""
+    edges = _edges(centres)
+    return Axis(name, float(edges[0]), float(edges[-1]))
 
 
 def _histogram(dataset: str, x: Array, y: Array) -> Array | None:

@@ -14,7 +14,7 @@ from harness_reports.published.verdict import Verdict
 from harness_reports.sections.footnotes import Footnotes, remarks, sentence
 from harness_reports.trials.quantities import Quantity
 
-__all__ = ["PublishedTables"]
+__all__ = ["PublishedTables", "is_run"]
 
 _SOURCES = "sources"
 
@@ -42,7 +42,7 @@ class PublishedTables:
             *self._columns("published"),
         )
         rows: list[Row] = []
-        for members in judged.values():
+        for dataset, members in judged.items():
             for index, judgement in enumerate(members):
                 value = judgement.value
                 trainer = [f"trained by {value.trained_by}"] if value.trained_by else []
@@ -52,8 +52,21 @@ class PublishedTables:
                     Cell(notes.after(value.model, [*trainer, *remarks(value)])),
                 )
                 cells = self._cells(judgement, members)
-                rows.append(Row((*head, *cells), opens_group=bool(rows) and index == 0))
+                opens, id_ = bool(rows) and index == 0, _row_id(dataset, index)
+                rows.append(Row((*head, *cells), opens_group=opens, id=id_))
         return Table("verdicts", "Verdicts", columns, tuple(rows), notes.text())
+
+    def strip(self, judged: Mapping[str, Sequence[Judgement]]) -> Table:
+        """All verdicts at a glance, datasets by published tables; each links to its row."""
+        names = dict.fromkeys(
+            _table_name(judgement) for members in judged.values() for judgement in members
+        )
+        rows = tuple(
+            Row((Cell(dataset), *(_strip_cell(dataset, members, name) for name in names)))
+            for dataset, members in judged.items()
+        )
+        columns = (Column("dataset", heading=True), *(Column(name) for name in names))
+        return Table("strip", "Verdicts at a glance", columns, rows)
 
     def all_models(self, dataset: str, metric: str, members: Sequence[Judgement]) -> Table:
         """One quantity of one dataset: all published models, the target first."""
@@ -118,6 +131,39 @@ class PublishedTables:
         where = row[0].table if re.fullmatch(r"Table \d+", row[0].table) else row[0].published_as
         numbers = dict.fromkeys(self._numbers[value.source] for value in row)
         return Cell(where, links=tuple(Link(f"[{number}]", _SOURCES) for number in numbers))
+
+
+def is_run(judgement: Judgement) -> bool:
+    """True if a backend has a result that the judgement is about."""
+    return any(own.verdict.kind != "not run" for own in judgement.verdicts.values())
+
+
+def _row_id(dataset: str, index: int) -> str:
+    return f"verdict-{dataset}-{index}"
+
+
+def _table_name(judgement: Judgement) -> str:
+    return f"{judgement.value.source}, {judgement.value.table}"
+
+
+def _strip_cell(dataset: str, members: Sequence[Judgement], name: str) -> Cell:
+    """`test NLL: reproduced`, a link for each value of the table; muted if nothing is known."""
+    links, tones = [], set()
+    run = any(map(is_run, members))
+    own = [(i, one) for i, one in enumerate(members) if _table_name(one) == name]
+    if not own:
+        return absent("no value")
+    if not run:
+        return absent()
+    for index, judgement in own:
+        kinds = {backend: each.verdict.kind for backend, each in judgement.verdicts.items()}
+        words = ", ".join(f"{backend} {kind}" for backend, kind in kinds.items())
+        if len(set(kinds.values())) == 1:
+            words = next(iter(kinds.values()))
+        tones |= {_tone(each.verdict) for each in judgement.verdicts.values()}
+        text = f"{Quantity(METRICS[judgement.value.metric]).name}: {words}"
+        links.append(Link(text, _row_id(dataset, index)))
+    return Cell("", links=tuple(links), tone=tones.pop() if len(tones) == 1 else "")
 
 
 def _ours(own: BackendVerdict, value: PublishedValue) -> Cell:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import collections
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from harness.metrics.definitions import DEFINITIONS
-from harness_reports.page.elements import Block, Paragraph, Section
+from harness_reports.page.elements import Block, Paragraph
 from harness_reports.published.configurations import Configuration, configurations_of
 from harness_reports.published.judgement import (
     Judgement,
@@ -16,11 +15,11 @@ from harness_reports.published.judgement import (
     published_rows,
 )
 from harness_reports.published.library import published
-from harness_reports.published.verdict import KINDS, difference_of_datasets
-from harness_reports.sections.published_tables import PublishedTables
+from harness_reports.published.verdict import difference_of_datasets
+from harness_reports.sections.published_tables import PublishedTables, is_run
 from harness_reports.trials.entries import Entry, backends_of, by_dataset
 
-__all__ = ["PublishedVerdicts", "published_section", "published_verdicts", "verdict_counts"]
+__all__ = ["PublishedVerdicts", "published_blocks", "published_verdicts", "strip_blocks"]
 
 _METHOD = (
     "Reproduced: the means differ by no more than the half-width of the 95 % interval of their "
@@ -80,22 +79,6 @@ def published_verdicts(entries: Sequence[Entry]) -> PublishedVerdicts:
     return PublishedVerdicts(backends, judged, all_models, derived, tuple(uncovered))
 
 
-def published_section(verdicts: PublishedVerdicts) -> Section:
-    """The verdicts, the published values of all models, and the sources."""
-    return Section("published", "Beside the published tables", tuple(_blocks(verdicts)))
-
-
-def verdict_counts(verdicts: PublishedVerdicts) -> str:
-    """How many of each verdict, `2 reproduced, 1 differs`; empty if there are none."""
-    kinds = collections.Counter(
-        own.verdict.kind
-        for members in verdicts.judged.values()
-        for judgement in members
-        for own in judgement.verdicts.values()
-    )
-    return ", ".join(f"{kinds[kind]} {kind}" for kind in KINDS if kinds[kind])
-
-
 def _published_metrics(dataset: str) -> tuple[str, ...]:
     """Metrics that records can have and a table prints, in the order of the definitions."""
     printed = {value.metric for value in published(dataset)}
@@ -118,20 +101,37 @@ def _judge(
     return target, rest
 
 
-def _blocks(verdicts: PublishedVerdicts) -> Iterator[Block]:
-    printed = [*verdicts.judged.values(), *verdicts.all_models.values()]
-    tables = PublishedTables(verdicts.backends, [one for members in printed for one in members])
+def strip_blocks(verdicts: PublishedVerdicts) -> Iterator[Block]:
+    """All verdicts at a glance; nothing if no published table covers a dataset."""
     if verdicts.judged:
-        yield tables.verdicts(verdicts.judged)
+        yield _tables(verdicts).strip(verdicts.judged)
+
+
+def published_blocks(verdicts: PublishedVerdicts) -> Iterator[Block]:
+    """The verdicts on what has run, the published values of all models, and the sources."""
+    tables = _tables(verdicts)
+    run = {name: members for name, members in verdicts.judged.items() if any(map(is_run, members))}
+    if run:
+        yield tables.verdicts(run)
         yield Paragraph(_METHOD, "muted")
+    if waiting := [name for name in verdicts.judged if name not in run]:
+        yield Paragraph(f"Published tables cover these, but they are not run: {_listed(waiting)}.")
     if verdicts.derived:
         reasons = "; ".join(f"{name}, {reason}" for name, reason in verdicts.derived.items())
         yield Paragraph(f"Not comparable with any published table: {reasons}.")
     if verdicts.uncovered:
-        *most, last = verdicts.uncovered
-        names = f"{', '.join(most)} or {last}" if most else last
-        yield Paragraph(f"No published table covers {names}.", "muted")
+        yield Paragraph(f"No published table covers {_listed(verdicts.uncovered, 'or')}.", "muted")
     for (dataset, metric), members in verdicts.all_models.items():
         yield tables.all_models(dataset, metric, members)
-    if verdicts.judged:
+    if run:
         yield tables.sources()
+
+
+def _tables(verdicts: PublishedVerdicts) -> PublishedTables:
+    printed = [*verdicts.judged.values(), *verdicts.all_models.values()]
+    return PublishedTables(verdicts.backends, [one for members in printed for one in members])
+
+
+def _listed(names: Sequence[str], word: str = "and") -> str:
+    *most, last = names
+    return f"{', '.join(most)} {word} {last}" if most else last

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
-
-import pandas as pd
+from typing import TYPE_CHECKING, Any
 
 from harness.labels import label
 from harness.planning.plan import Plan, PlannedTrial
 from harness.records.status import Status
-from harness.trial import AXES
+from harness.trial import AXES, canonical_json, encode
 from harness_reports.page.naming import SHORTENED, breakable, short_names
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 __all__ = [
     "FINGERPRINT",
@@ -57,6 +59,17 @@ class Entry:
         """The trial's identity."""
         return self.planned.trial.id
 
+    @functools.cached_property
+    def counterpart_key(self) -> str:
+        """Equal for the trials that differ in nothing but the seed and the backend."""
+        # Asked for often, and most of the time of a large report if it were made anew.
+        return canonical_json({**encode(self.planned.trial), "seed": 0, "backend": ""})
+
+    @property
+    def settings_key(self) -> tuple[str, str]:
+        """Equal for the trials that differ in nothing but the seed."""
+        return self.planned.trial.backend, self.counterpart_key
+
     @property
     def seed(self) -> int:
         """The trial's seed."""
@@ -95,6 +108,12 @@ class Entry:
         return not (self.ok or self.skipped or self.waiting)
 
     @property
+    def gradient(self) -> str:
+        """How gradients are computed; what `auto` chose, once the trial has chosen."""
+        planned, chosen = self.planned.trial.gradient, self.text("environment.gradient")
+        return f"{planned}: {chosen}" if planned == "auto" and chosen else str(planned)
+
+    @property
     def exclusive(self) -> bool:
         """True if no other trial used the machine while this one was timed."""
         return self.text("timing.mode") == "exclusive"
@@ -118,31 +137,35 @@ def anchor(trial_id: str) -> str:
     return f"trial-{trial_id}"
 
 
-def entries_of(plan: Plan, frame: pd.DataFrame) -> tuple[Entry, ...]:
-    """Joins the plan with the records; records of trials that are not in the plan are left out."""
-    records = {
-        str(row["trial_id"]): {str(name): value for name, value in row.items()}
-        for row in frame.to_dict("records")
-    }
+def entries_of(
+    plan: Plan, records: pd.DataFrame | Sequence[Mapping[str, Any]]
+) -> tuple[Entry, ...]:
+    """Joins the plan with the records.
+
+    Arguments:
+        plan: The trials, in order.
+        records: The frame of `harness.load`, or the rows it is made of; those of trials that are
+            not in the plan are left out.
+    """
+    rows = records if isinstance(records, Sequence) else records.to_dict("records")
+    found = {str(row["trial_id"]): {str(k): value for k, value in row.items()} for row in rows}
     unique = {planned.trial.id: planned for planned in plan.trials}
     labels = {trial_id: label(planned.trial) for trial_id, planned in unique.items()}
     shorten = _shortener(labels.values())
     return tuple(
-        Entry(planned, shorten(labels[trial_id]), records.get(trial_id, {}))
+        Entry(planned, shorten(labels[trial_id]), found.get(trial_id, {}))
         for trial_id, planned in unique.items()
     )
 
 
 def _shortener(labels: Iterable[Labels]) -> Callable[[Labels], Labels]:
-    """Shortens what can be: within a dataset, each name still means one thing."""
-    full: dict[tuple[str, str], list[str]] = {}
+    """Shortens what can be: in all tables of a report, each name still means one thing."""
+    full: dict[str, dict[str, None]] = {axis: {} for axis in SHORTENED}
     for one in labels:
-        for axis in SHORTENED:
-            full.setdefault((one["dataset"], axis), []).append(one[axis])
-    short = {key: short_names(key[1], names) for key, names in full.items()}
-    return lambda one: {
-        axis: short.get((one["dataset"], axis), {}).get(text, text) for axis, text in one.items()
-    }
+        for axis, texts in full.items():
+            texts[one[axis]] = None
+    short = {axis: short_names(axis, texts) for axis, texts in full.items()}
+    return lambda one: {axis: short.get(axis, {}).get(text, text) for axis, text in one.items()}
 
 
 def is_autoencoder(entries: Iterable[Entry]) -> bool:
@@ -165,7 +188,7 @@ def by_dataset(entries: Iterable[Entry]) -> dict[str, tuple[Entry, ...]]:
 
 def settings_note(entries: Sequence[Entry]) -> str:
     """What the short names of one dataset stand for, and what all its trials share."""
-    full = [label(entry.planned.trial) for entry in entries]
+    full = [{**label(entry.planned.trial), "gradient": entry.gradient} for entry in entries]
     values = {
         axis: dict.fromkeys(breakable(labels[axis]) for labels in full)
         for axis in (*SHORTENED, *OPTIONAL)

@@ -7,11 +7,14 @@ from dataclasses import dataclass, replace
 
 from harness.records.columns import flatten
 from harness.statistics import Summary, summarize
-from harness.trial import canonical, encode
+from harness.trial import encode
 from harness_reports.page.naming import SHORTENED
 from harness_reports.trials.entries import OPTIONAL, Entry
 
-__all__ = ["Group", "groups_of", "setting_names"]
+__all__ = ["SEPARATOR", "Group", "groups_of", "setting_names"]
+
+SEPARATOR = " · "
+"""Between the settings of a title."""
 
 
 @dataclass(frozen=True)
@@ -37,11 +40,17 @@ class Group:
 
     def settings(self, names: Iterable[str]) -> tuple[str, ...]:
         """The labels of these names (`setting_names`), empty where the group has none."""
-        return tuple(self.labels.get(name, "") for name in names)
+        return tuple(self._setting(name) for name in names)
+
+    def _setting(self, name: str) -> str:
+        if name == "gradient" and self.labels[name] == "auto":
+            chosen = [entry.gradient for entry in self.entries if entry.record]
+            return ", ".join(dict.fromkeys(chosen)) or "auto"
+        return self.labels.get(name, "")
 
     def title(self, names: Iterable[str]) -> str:
         """The same in one line."""
-        return " · ".join(self.settings(names))
+        return SEPARATOR.join(self.settings(names))
 
     @property
     def absence(self) -> str:
@@ -61,8 +70,7 @@ class Group:
 
     def counterpart(self) -> str:
         """Key shared by the groups that differ in the backend only."""
-        trial = replace(self.entries[0].planned.trial, seed=0, backend="")
-        return canonical(trial)
+        return self.entries[0].counterpart_key
 
 
 def groups_of(entries: Iterable[Entry]) -> tuple[Group, ...]:
@@ -71,9 +79,9 @@ def groups_of(entries: Iterable[Entry]) -> tuple[Group, ...]:
     Arguments:
         entries: Trials of one dataset.
     """
-    members: dict[str, list[Entry]] = {}
+    members: dict[tuple[str, str], list[Entry]] = {}
     for entry in entries:
-        members.setdefault(canonical(replace(entry.planned.trial, seed=0)), []).append(entry)
+        members.setdefault(entry.settings_key, []).append(entry)
     groups = [
         Group(
             {name: text for name, text in group[0].labels.items() if name != "seed"},
@@ -84,14 +92,18 @@ def groups_of(entries: Iterable[Entry]) -> tuple[Group, ...]:
     return tuple(sorted(_with_variants(groups), key=_order(groups)))
 
 
-def setting_names(groups: Sequence[Group]) -> tuple[str, ...]:
-    """Names of the labels that tell settings apart: the shortened axes, and what else differs."""
-    differing = (
-        name
-        for name in (*OPTIONAL, "variant")
-        if len({group.labels.get(name, "") for group in groups}) > 1
-    )
-    return (*SHORTENED, *differing)
+def setting_names(groups: Iterable[Group]) -> tuple[str, ...]:
+    """Names of the labels that tell settings of a dataset apart.
+
+    Those are the shortened axes, and what else differs within a dataset.
+    """
+    values: dict[tuple[str, str], set[str]] = {}
+    for group in groups:
+        for name in (*OPTIONAL, "variant"):
+            found = values.setdefault((group.labels["dataset"], name), set())
+            found.add(group.labels.get(name, ""))
+    differing = {name for (_, name), texts in values.items() if len(texts) > 1}
+    return (*SHORTENED, *(name for name in (*OPTIONAL, "variant") if name in differing))
 
 
 def _order(groups: Sequence[Group]) -> Callable[[Group], tuple[int, ...]]:
@@ -112,11 +124,14 @@ def _with_variants(groups: Sequence[Group]) -> list[Group]:
     alike: dict[tuple[tuple[str, str], ...], list[Group]] = {}
     for group in groups:
         alike.setdefault(tuple(group.labels.items()), []).append(group)
-    return [
-        group if len(same) == 1 else replace(group, labels={**group.labels, "variant": variant})
-        for same in alike.values()
-        for group, variant in zip(same, _differences(same), strict=True)
-    ]
+    named: list[Group] = []
+    for same in alike.values():
+        if len(same) == 1:
+            named += same
+            continue
+        for group, variant in zip(same, _differences(same), strict=True):
+            named.append(replace(group, labels={**group.labels, "variant": variant}))
+    return named
 
 
 def _differences(groups: Sequence[Group]) -> list[str]:

@@ -1,4 +1,4 @@
-"""Pairs of backends on the same trials, and the words for how they compare."""
+"""Pairs of backends on the same trials."""
 
 from __future__ import annotations
 
@@ -6,14 +6,10 @@ import itertools
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from harness.statistics import Interval
 from harness_reports.trials.entries import FINGERPRINT, Entry
 from harness_reports.trials.groups import Group, groups_of
 
-__all__ = ["LEAST_PAIRS", "Pair", "pairs_of", "quality_verdict", "speed_verdict"]
-
-LEAST_PAIRS = 3
-"""With fewer pairs there is no verdict: the interval of two is too wide to say anything."""
+__all__ = ["Pair", "pairs_of"]
 
 
 @dataclass(frozen=True)
@@ -74,21 +70,3 @@ def pairs_of(entries: Iterable[Entry]) -> list[Pair]:
         for groups in alike.values()
         for first, second in itertools.combinations(groups, 2)
     ]
-
-
-def quality_verdict(difference: Interval, names: tuple[str, str]) -> str:
-    """Words for a paired difference, first minus second, of a quantity where lower is better."""
-    if difference.n < LEAST_PAIRS:
-        return "too few seeds"
-    if not difference.excludes(0.0):
-        return "no difference detected"
-    return f"{names[0] if difference.estimate < 0 else names[1]} better"
-
-
-def speed_verdict(ratio: Interval, names: tuple[str, str]) -> str:
-    """Words for a ratio of step times, first over second."""
-    if ratio.n < LEAST_PAIRS:
-        return "too few seeds"
-    if not ratio.excludes(1.0):
-        return "no difference detected"
-    return f"{names[1] if ratio.estimate > 1 else names[0]} faster"

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
+from harness.datasets.registry import declare
+from harness.errors import HarnessError
 from harness.metrics.bits import bits_name
 from harness.metrics.definitions import DEFINITIONS, Better, Definition
 from harness.records.columns import metric_column
@@ -100,8 +103,29 @@ def likelihood_of(entries: Iterable[Entry]) -> Quantity:
 
 
 def quantity_of(entries: Iterable[Entry]) -> Quantity:
-    """What a dataset's trials are judged by: likelihood, in bits/dim where a trial has them."""
+    """What a dataset's trials are judged by: likelihood, in bits/dim where the dataset has them.
+
+    The declaration of the dataset decides where no record does, so that a table has one unit
+    before, while and after its trials run.
+    """
     members = tuple(entries)
     nats = likelihood_of(members)
     bits = nats.in_bits()
-    return bits if any(entry.number(bits.column) is not None for entry in members) else nats
+    if any(entry.ok for entry in members):
+        return bits if any(entry.number(bits.column) is not None for entry in members) else nats
+    return bits if any(map(_declares_levels, _datasets(members))) else nats
+
+
+def _datasets(entries: Iterable[Entry]) -> Iterable[str]:
+    return dict.fromkeys(entry.planned.trial.dataset.name for entry in entries)
+
+
+@functools.cache
+def _declares_levels(dataset: str) -> bool:
+    """True if a dataset declares images of more than two levels."""
+    try:
+        declaration = declare(dataset)
+    except HarnessError:
+        return False
+    shape = declaration.event_shape
+    return shape is not None and len(shape) == 3 and declaration.likelihood != "bernoulli"
