@@ -42,5 +42,5 @@ def test_curves_are_named_after_the_test() -> None:
 
 
 def test_settings_that_may_differ_are_all_axes_but_those_every_table_has() -> None:
-    words = "model training evaluation gradient engine precision"
+    words = "model training evaluation objective gradient engine precision"
     assert tuple(words.split()) == OPTIONAL

@@ -78,8 +78,8 @@ def _loss_chart(
         _panels(layers, table, height=230),
         f"Thick: {quantity.curve_name} of the validation split, the mean over {_seeds(table)}, "
         f"in a band from the lowest seed to the highest; {_legend(backends)} Thin: batches of "
-        "the training split, averaged over short spans of steps; flow matching has none, for its steps "
-        "compute no likelihood. Without the regularizers. The steep start may lie above the "
+        "the training split, averaged over short spans of steps; flow matching has none, for its "
+        "steps compute no likelihood. Without the regularizers. The steep start may lie above the "
         f"frame.{rest}",
     )
 
