@@ -18,7 +18,7 @@ ALLOWED = {
     *("harness.process.cores", "harness.process.home", "harness.process.output"),
     *("harness.process.watch", "harness.records.files", "harness.records.folder"),
     *("harness.records.readers", "harness.records.status", "harness.records.version"),
-    "harness.training.run_trial",
+    *("harness.process.orphan", "harness.training.run_trial"),
 }
 """What of the harness may be imported beside the packages themselves and `harness.specs`."""
 
