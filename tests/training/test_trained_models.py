@@ -278,9 +278,9 @@ def test_scoring_compiles_nothing_of_the_validation(
     scored: list[Scoring] = []
     score = Evaluator.log_likelihood
 
-    def noting(evaluator: Evaluator, x: Any, key: Any, scoring: Scoring) -> Any:  # noqa: ANN401
+    def noting(evaluator: Evaluator, x: Any, key: Any, scoring: Scoring, *volume: Any) -> Any:  # noqa: ANN401
         scored.append(scoring)
-        return score(evaluator, x, key, scoring)
+        return score(evaluator, x, key, scoring, *volume)
 
     monkeypatch.setattr(Evaluator, "log_likelihood", noting)
     other = _changed(trial, **CHANGES["solver"])
