@@ -128,8 +128,8 @@ def _plan(
         with not_with_json(as_json):
             if probe_minutes is not None and not probe(made, root, probe_minutes):
                 raise typer.Exit(INTERRUPTED)
-        found = estimate_plan(made, root)
-        as_values, as_text = estimate_json(made, found), estimate_text(made, found)
+        estimates = estimate_plan(made, root)
+        as_values, as_text = estimate_json(made, estimates), estimate_text(made, estimates)
         _print(_json(as_values) if as_json else as_text)
         return
     if as_json:
@@ -235,9 +235,9 @@ def _status(
     from harness.planning.plan import plan
 
     made = plan(suite, root, where, check_backends=False)
-    found = status(made, root)
-    text = "\n".join([status_text(found), *timing_lines(made, root)])
-    _print(_json(status_json(found)) if as_json else text)
+    statuses = status(made, root)
+    text = "\n".join([status_text(statuses), *timing_lines(made, root)])
+    _print(_json(status_json(statuses)) if as_json else text)
 
 
 @app.command("show")
@@ -250,8 +250,8 @@ def _show(
     from harness.commands.show import show
     from harness.commands.views import show_json, show_text
 
-    found = show(trial, root)
-    _print(_json(show_json(found)) if as_json else show_text(found))
+    record = show(trial, root)
+    _print(_json(show_json(record)) if as_json else show_text(record))
 
 
 @app.command("evaluate")
@@ -283,8 +283,8 @@ def _list(as_json: Json = False) -> None:
     from harness.commands.views import catalogue_text
     from harness.suites.catalogue import catalogue
 
-    found = catalogue()
-    _print(_json(found) if as_json else catalogue_text(found))
+    kinds = catalogue()
+    _print(_json(kinds) if as_json else catalogue_text(kinds))
 
 
 @app.command("data")
@@ -297,8 +297,8 @@ def _data(
     from harness.suites.catalogue import data, dataset_entries
 
     if name is None:
-        found = {"datasets": dataset_entries()}
-        _print(_json(found) if as_json else catalogue_text(found))
+        kinds = {"datasets": dataset_entries()}
+        _print(_json(kinds) if as_json else catalogue_text(kinds))
     else:
         facts = data(name)
         _print(_json(facts) if as_json else data_text(facts))
@@ -338,9 +338,9 @@ def _merge(
     from harness.commands.merge import merged_text
     from harness.records.merge import merge
 
-    found = merge(roots, into)
-    _print(merged_text(found))
-    if found.conflicts:
+    merged = merge(roots, into)
+    _print(merged_text(merged))
+    if merged.conflicts:
         raise typer.Exit(1)
 
 

@@ -180,18 +180,18 @@ def equivalence_test(differences: Sequence[float], margin: float) -> Equivalence
     """
     if not margin > 0:
         raise ValueError(f"a margin is positive, found {margin}")
-    found = summarize(differences)
-    if found is None or found.sd is None:
+    summary = summarize(differences)
+    if summary is None or summary.sd is None:
         return None
-    room = margin - abs(found.mean)
-    if found.sd == 0:
+    room = margin - abs(summary.mean)
+    if summary.sd == 0:
         return EquivalenceTest(float(room <= 0), float(room >= 0))
     from scipy.special import stdtr
 
-    t = room / (found.sd / math.sqrt(found.n))
+    t = room / (summary.sd / math.sqrt(summary.n))
     # Beyond the margin on either side: two ways to be wrong.
-    beyond = min(1.0, 2 * float(stdtr(found.n - 1, t)))
-    return EquivalenceTest(float(stdtr(found.n - 1, -t)), beyond)
+    beyond = min(1.0, 2 * float(stdtr(summary.n - 1, t)))
+    return EquivalenceTest(float(stdtr(summary.n - 1, -t)), beyond)
 
 
 def holm(p_values: Sequence[float]) -> list[float]:

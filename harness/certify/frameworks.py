@@ -133,10 +133,10 @@ class _Torch(Framework):
         total = log_prob_of(field)(x).sum()
         if not total.requires_grad:
             raise ValueError("log p is cut off from the parameter: it has no gradient")
-        (found,) = self.torch.autograd.grad(total, [field.theta], allow_unused=True)
-        if found is None:
+        (gradient,) = self.torch.autograd.grad(total, [field.theta], allow_unused=True)
+        if gradient is None:
             raise ValueError("log p is cut off from the parameter: its gradient is None")
-        return float(found)
+        return float(gradient)
 
 
 class _Jax(Framework):

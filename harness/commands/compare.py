@@ -45,15 +45,15 @@ def compare(
     """
     axis = None if across is None else across_of(across)
     sides = (_records(first, where), _records(second, where))
-    found = compare_settings(pair_settings(sides[0], sides[1], axis), margins)
-    if not found.settings:
+    comparison = compare_settings(pair_settings(sides[0], sides[1], axis), margins)
+    if not comparison.settings:
         message = (
             f"no setting with a common seed: {counted(len(sides[0]), 'record')} in {first}, "
             f"{len(sides[1]):,} in {second}"
         )
         fix = "sides that differ in an axis are paired by --across, as --across backend=torch,jax"
         raise InputError([Problem("compare", message, fix=fix)])
-    return found
+    return comparison
 
 
 def across_of(text: str) -> Across:
@@ -89,17 +89,17 @@ def _records(root: Path, where: str | None) -> list[Record]:
     ]
 
 
-def comparison_text(found: Comparison) -> str:
+def comparison_text(comparison: Comparison) -> str:
     """A line for each setting, the sums, what is missing, and what got worse."""
-    rows = [_row(each) for each in found.settings]
+    rows = [_row(each) for each in comparison.settings]
     header = ("setting", "seeds", "quality (nats)", "verdict", "step time", "verdict")
-    lines = [columns(rows, header=header), *_sums(found)]
-    for settings, side in ((found.only_first, "first"), (found.only_second, "second")):
+    lines = [columns(rows, header=header), *_sums(comparison)]
+    for settings, side in ((comparison.only_first, "first"), (comparison.only_second, "second")):
         if settings:
             names = ", ".join(each.name for each in settings[:5])
             more = ", ..." if len(settings) > 5 else ""
             lines.append(f"only in the {side}: {counted(len(settings), 'setting')}: {names}{more}")
-    lines += [f"regression: {sentence}" for sentence in found.regressions()]
+    lines += [f"regression: {sentence}" for sentence in comparison.regressions()]
     return "\n".join(lines)
 
 
@@ -128,16 +128,20 @@ def _bounds(effect: Effect) -> str:
     return f" [{effect.low:+.2g}, {effect.high:+.2g}] margin {effect.margin:.2g}"
 
 
-def _sums(found: Comparison) -> list[str]:
-    margins, lines = found.margins, []
-    if (quality := found.quality) is not None:
+def _sums(comparison: Comparison) -> list[str]:
+    margins, lines = comparison.margins, []
+    if (quality := comparison.quality) is not None:
         bounds = f"[{quality.low:+.2g}, {quality.high:+.2g}]"
         lines.append(
             f"quality in sum: {quality.outcome}, {quality.estimate:+.2g} {bounds} margins"
         )
     else:
         lines.append("quality in sum: no setting has two pairs")
-    if (speed := found.speed) is not None and speed.low is not None and speed.high is not None:
+    if (
+        (speed := comparison.speed) is not None
+        and speed.low is not None
+        and speed.high is not None
+    ):
         lines.append(
             f"speed in sum: {speed.outcome}, step time x{math.exp(speed.estimate):.4f} "
             f"[{math.exp(speed.low):.4f}, {math.exp(speed.high):.4f}]"
@@ -152,10 +156,10 @@ def _sums(found: Comparison) -> list[str]:
     return lines
 
 
-def comparison_json(found: Comparison) -> dict[str, Any]:
+def comparison_json(comparison: Comparison) -> dict[str, Any]:
     """The comparison as plain values; the speed of a setting is a logarithm of a ratio."""
     return {
-        "margins": asdict(found.margins),
+        "margins": asdict(comparison.margins),
         "settings": [
             {
                 **each.setting.labels,
@@ -166,11 +170,11 @@ def comparison_json(found: Comparison) -> dict[str, Any]:
                 "log_step_time": each.speed and asdict(each.speed),
                 "unfair": each.unfair,
             }
-            for each in found.settings
+            for each in comparison.settings
         ],
-        "quality_in_margins": found.quality and asdict(found.quality),
-        "log_step_time": found.speed and asdict(found.speed),
-        "only_first": [dict(each.labels) for each in found.only_first],
-        "only_second": [dict(each.labels) for each in found.only_second],
-        "regressions": found.regressions(),
+        "quality_in_margins": comparison.quality and asdict(comparison.quality),
+        "log_step_time": comparison.speed and asdict(comparison.speed),
+        "only_first": [dict(each.labels) for each in comparison.only_first],
+        "only_second": [dict(each.labels) for each in comparison.only_second],
+        "regressions": comparison.regressions(),
     }

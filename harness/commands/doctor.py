@@ -127,11 +127,11 @@ def _try_out(folder: Path) -> None:
 def _data() -> Check:
     entries = dataset_entries()
     absent = [entry.name for entry in entries if not entry.ready]
-    found = f"{len(entries) - len(absent)} of {len(entries)} datasets are here"
+    summary = f"{len(entries) - len(absent)} of {len(entries)} datasets are here"
     folder = data_dir()
     if folder is not None and not folder.is_dir():
-        return Check("data", None, f"{DATA_DIR} does not name a folder; {found}")
-    return Check("data", True, found + (f"; not {', '.join(absent)}" if absent else ""))
+        return Check("data", None, f"{DATA_DIR} does not name a folder; {summary}")
+    return Check("data", True, summary + (f"; not {', '.join(absent)}" if absent else ""))
 
 
 def _versions(distributions: tuple[str, ...]) -> str:

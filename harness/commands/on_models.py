@@ -48,11 +48,13 @@ def density_of_points(
     from harness.commands.density import density
     from harness.commands.views import density_text
 
-    found = density(trial, points, root, settings=settings, backend=backend, draws=draws, out=out)
+    densities = density(
+        trial, points, root, settings=settings, backend=backend, draws=draws, out=out
+    )
     if out is None:
-        say("\n".join(f"{value:.17g}" for value in found.values))
+        say("\n".join(f"{value:.17g}" for value in densities.values))
     else:
-        say(f"{density_text(found)}\nwritten: {out}")
+        say(f"{density_text(densities)}\nwritten: {out}")
 
 
 def sample_of_model(
@@ -68,8 +70,8 @@ def sample_of_model(
     from harness.commands.density import sample
     from harness.commands.views import density_text
 
-    found = sample(trial, count, out, root, seed=seed, settings=settings, backend=backend)
-    lines = [] if found is None else [density_text(found)]
+    densities = sample(trial, count, out, root, seed=seed, settings=settings, backend=backend)
+    lines = [] if densities is None else [density_text(densities)]
     say("\n".join([*lines, f"written: {out}"]))
 
 

@@ -56,10 +56,10 @@ def verify_records(
     choice = Choice(tuple(trials or ()), where, sample, backend)
     how = Execution(executor.value, mirror=False)
     with not_with_json(as_json):
-        found = verify(root, choice, how, scratch, say)
+        verifications = verify(root, choice, how, scratch, say)
     if as_json:
-        say(as_json_text(verification_json(found or ())))
-    raise typer.Exit(exit_code(found))
+        say(as_json_text(verification_json(verifications or ())))
+    raise typer.Exit(exit_code(verifications))
 
 
 def compare_roots(
@@ -97,9 +97,9 @@ def compare_roots(
     from harness.comparison.sides import Margins
 
     margins = Margins(speed_margin, quality_margin, alpha)
-    found = compare(first, second, margins, where=where, across=across)
-    say(as_json_text(comparison_json(found)) if as_json else comparison_text(found))
-    if gate and found.regressions():
+    comparison = compare(first, second, margins, where=where, across=across)
+    say(as_json_text(comparison_json(comparison)) if as_json else comparison_text(comparison))
+    if gate and comparison.regressions():
         raise typer.Exit(GATE_BROKEN)
 
 

@@ -102,12 +102,12 @@ def gate_failures(plan: Plan, results: Mapping[str, Mapping[str, Any]]) -> list[
             if check.kept:
                 continue
             if check.value is None or check.bound is None:
-                found = "nothing was measured"
+                measured = "nothing was measured"
             else:
-                found = f"{gate.metric} = {check.value:.4g}, the bound is {check.bound:.4g}"
+                measured = f"{gate.metric} = {check.value:.4g}, the bound is {check.bound:.4g}"
             sentences.append(
                 f"gate {bound} ({gate.when}) not kept by {check.trial_id} "
-                f"({trial_name(trials[check.trial_id])}): {found}"
+                f"({trial_name(trials[check.trial_id])}): {measured}"
             )
     return sentences
 

@@ -125,6 +125,6 @@ def _records(plan: Plan, root: Path) -> Iterator[Path]:
 
 
 def _programs() -> Iterator[Path]:
-    found = importlib.util.find_spec("harness_reports")
-    for place in (found.submodule_search_locations or ()) if found else ():
+    spec = importlib.util.find_spec("harness_reports")
+    for place in (spec.submodule_search_locations or ()) if spec else ():
         yield from sorted(path for path in Path(place).rglob("*.*") if path.suffix != ".pyc")

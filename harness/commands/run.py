@@ -79,20 +79,20 @@ def run(
         return INTERRUPTED
     if not run_timings(plan, root, say, rerun=rerun):
         return INTERRUPTED
-    found = outcome(plan, root)
+    run_outcome = outcome(plan, root)
     if text := _said(lambda: results(whole, root)):
         say(f"{text}\n")
-    say(outcome_text(found, plan.source, root))
+    say(outcome_text(run_outcome, plan.source, root))
     if with_report:
         written = _said(
             lambda: report(whole, root, command=f"harness run {plan.source}", again=False)
         )
         # The last line is what to do next: after failures, the command that repeats one.
-        if written is not None and not found.failures:
+        if written is not None and not run_outcome.failures:
             say(f"report: {written}")
         if written is not None and any(planned.is_waiting for planned in plan.trials):
             _mirror_report(root, whole.suite, written)
-    return found.exit_code
+    return run_outcome.exit_code
 
 
 def _said(make: Callable[[], _T]) -> _T | None:

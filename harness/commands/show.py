@@ -45,7 +45,7 @@ def show(trial_id: str, root: Path) -> TrialRecord:
         InputError: No trial, or more than one, has an id that begins so.
         RecordError: The record is damaged.
     """
-    found = find_trial(root, trial_id)
-    trial, resources = found.read_spec()
-    result, same = found.read_result(), notes_of(found)
-    return TrialRecord(trial, resources, found.suites(), result, same)
+    folder = find_trial(root, trial_id)
+    trial, resources = folder.read_spec()
+    result, same = folder.read_result(), notes_of(folder)
+    return TrialRecord(trial, resources, folder.suites(), result, same)

@@ -85,23 +85,23 @@ def verify(
         plan = _plan(possible, root, place)
         require_backends(plan)
         finished = run_trials(plan, place, how)
-        found = []
+        verifications = []
         for record, again in repeated:
             with damaged:
                 verification = _verification(root, place, record, again, others)
                 if verification is not None:
                     write_verification(root, verification)
-                    found.append(verification)
-    say(_text(found, {record.trial.id: record.trial for record in records}))
+                    verifications.append(verification)
+    say(_text(verifications, {record.trial.id: record.trial for record in records}))
     damaged.refuse()
-    return found if finished else None
+    return verifications if finished else None
 
 
-def exit_code(found: Sequence[Verification] | None) -> int:
+def exit_code(verifications: Sequence[Verification] | None) -> int:
     """0 if all agree as far as they must, 1 if not, 130 if interrupted."""
-    if found is None:
+    if verifications is None:
         return INTERRUPTED
-    return 0 if all(each.is_kept for each in found) else 1
+    return 0 if all(each.is_kept for each in verifications) else 1
 
 
 def _chosen(root: Path, choice: Choice, damaged: Damaged) -> tuple[list[Record], Sequence[Record]]:
@@ -244,10 +244,10 @@ def _seconds(record: Record) -> float:
     return sum(timing.get(name) or 0.0 for name in ("train_s", "val_s", "test_s"))
 
 
-def _text(found: Sequence[Verification], trials: dict[str, Trial]) -> str:
+def _text(verifications: Sequence[Verification], trials: dict[str, Trial]) -> str:
     """A line for each verification, then how many have which verdict."""
     rows = []
-    for each in found:
+    for each in verifications:
         parted = f"step {each.parted.step}" if each.parted else "nowhere"
         name = trial_name(trials[each.trial_id])
         verdict = each.verdict.replace("_", " ")
@@ -255,10 +255,11 @@ def _text(found: Sequence[Verification], trials: dict[str, Trial]) -> str:
             verdict += " (the same bits were due)"
         rows.append((each.trial_id, name, each.backend, verdict, parted, each.reason))
     header = ("id", "trial", "again in", "verdict", "curves part", "finding")
-    kept = sum(each.is_kept for each in found)
-    return f"{columns(rows, header=header)}\n{kept} of {counted(len(found), 'trial')} verified"
+    kept = sum(each.is_kept for each in verifications)
+    total = f"{kept} of {counted(len(verifications), 'trial')} verified"
+    return f"{columns(rows, header=header)}\n{total}"
 
 
-def verification_json(found: Sequence[Verification]) -> list[dict[str, object]]:
+def verification_json(verifications: Sequence[Verification]) -> list[dict[str, object]]:
     """The verifications as plain values."""
-    return [{**asdict(each), "kept": each.is_kept} for each in found]
+    return [{**asdict(each), "kept": each.is_kept} for each in verifications]

@@ -38,20 +38,20 @@ __all__ = [
 ]
 
 
-def status_text(found: Sequence[TrialStatus]) -> str:
+def status_text(statuses: Sequence[TrialStatus]) -> str:
     """A line for each trial, then how many have which status."""
     rows = []
-    for entry in found:
+    for entry in statuses:
         labels = label(entry.trial)
         names = (labels[axis] for axis in MAIN_AXES)
         rows.append((entry.trial.id, entry.status, entry.step, *names, entry.message))
     table = columns(rows, header=("id", "status", "step", *MAIN_AXES, "message"))
-    counts = collections.Counter(entry.status for entry in found)
+    counts = collections.Counter(entry.status for entry in statuses)
     totals = ", ".join(f"{number:,} {status}" for status, number in counts.most_common())
-    return f"{table}\n{counted(len(found), 'trial')}: {totals}"
+    return f"{table}\n{counted(len(statuses), 'trial')}: {totals}"
 
 
-def status_json(found: Sequence[TrialStatus]) -> list[dict[str, object]]:
+def status_json(statuses: Sequence[TrialStatus]) -> list[dict[str, object]]:
     """The same as plain values."""
     return [
         {
@@ -62,34 +62,34 @@ def status_json(found: Sequence[TrialStatus]) -> list[dict[str, object]]:
             "step": entry.step,
             "message": entry.message,
         }
-        for entry in found
+        for entry in statuses
     ]
 
 
-def show_text(found: TrialRecord) -> str:
+def show_text(record: TrialRecord) -> str:
     """The axes of a trial, then its metrics, then the rest of its record as JSON."""
-    head = [("trial", found.trial.id), *label(found.trial).items()]
-    head.append(("suites", ", ".join(found.suites)))
-    if found.result is None:
+    head = [("trial", record.trial.id), *label(record.trial).items()]
+    head.append(("suites", ", ".join(record.suites)))
+    if record.result is None:
         return columns([*head, ("status", "no result yet")])
-    result = found.result
+    result = record.result
     head += [
         (key, str(result[key])) for key in ("status", "message", "attempts") if result.get(key)
     ]
-    for note in found.same:
+    for note in record.same:
         machine = (note.get("environment") or {}).get("cpu_model", "another machine")
         head.append(("the same from", f"attempt {note.get('attempt_id')}, {machine}"))
     rest = {key: result.get(key) for key in ("timing", "nfe", "memory", "environment")}
     return "\n\n".join([columns(head), columns(_metric_rows(result)), json.dumps(rest, indent=2)])
 
 
-def evaluation_text(found: TrialRecord) -> str:
+def evaluation_text(record: TrialRecord) -> str:
     """Name, evaluation, status and metrics of one trial."""
-    result = found.result or {}
+    result = record.result or {}
     head = [
-        ("trial", found.trial.id),
-        ("name", trial_name(found.trial)),
-        ("evaluation", label(found.trial)["evaluation"]),
+        ("trial", record.trial.id),
+        ("name", trial_name(record.trial)),
+        ("evaluation", label(record.trial)["evaluation"]),
         ("status", str(result.get("status", "no result yet"))),
     ]
     if result.get("message"):
@@ -100,18 +100,18 @@ def evaluation_text(found: TrialRecord) -> str:
     return "\n\n".join(filter(None, (columns(head), columns(_metric_rows(result)))))
 
 
-def density_text(found: Density) -> str:
+def density_text(density: Density) -> str:
     """The trial, how many points, their mean log p, and what a point is."""
-    mean = f"{found.mean:.6g}"
-    if found.sem is not None:
-        mean += f" ± {found.sem:.2g} (standard error)"
+    mean = f"{density.mean:.6g}"
+    if density.sem is not None:
+        mean += f" ± {density.sem:.2g} (standard error)"
     return columns(
         [
-            ("trial", found.trial_id),
-            ("points", f"{len(found.values):,}"),
-            (f"mean {found.name}", f"{mean} nats"),
-            ("evaluations", f"{found.evaluations:,}"),
-            ("space", found.space),
+            ("trial", density.trial_id),
+            ("points", f"{len(density.values):,}"),
+            (f"mean {density.name}", f"{mean} nats"),
+            ("evaluations", f"{density.evaluations:,}"),
+            ("space", density.space),
         ]
     )
 
@@ -124,22 +124,22 @@ def _metric_rows(result: Mapping[str, Any]) -> list[tuple[str, str, str | None, 
     ]
 
 
-def show_json(found: TrialRecord) -> dict[str, Any]:
+def show_json(record: TrialRecord) -> dict[str, Any]:
     """The same as plain values."""
     return {
-        "trial_id": found.trial.id,
-        "spec": encode(found.trial),
-        "resources": dataclasses.asdict(found.resources),
-        "suites": list(found.suites),
-        "result": found.result,
-        "same": list(found.same),
+        "trial_id": record.trial.id,
+        "spec": encode(record.trial),
+        "resources": dataclasses.asdict(record.resources),
+        "suites": list(record.suites),
+        "result": record.result,
+        "same": list(record.same),
     }
 
 
-def catalogue_text(found: Mapping[str, Sequence[Entry]]) -> str:
+def catalogue_text(kinds: Mapping[str, Sequence[Entry]]) -> str:
     """A heading for each kind, its names below; `-` marks what is not ready on this machine."""
     lists = []
-    for kind, entries in found.items():
+    for kind, entries in kinds.items():
         rows = [("  " if e.ready else "- ", e.name, e.summary) for e in entries]
         lists.append(f"{kind}\n{columns(rows)}")
     return "\n\n".join(lists)

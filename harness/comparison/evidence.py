@@ -94,11 +94,11 @@ def _curve(path: Path) -> Curve:
 
 def _models(root: Path, trial: Trial, attempt: Path) -> dict[str, Arrays]:
     """The model that the trial measured, and the one that is kept for others."""
-    found = {}
+    models = {}
     path = attempt / "model.safetensors"
     if path.is_file():
-        found["the trial's model.safetensors"] = unpack(path)
+        models["the trial's model.safetensors"] = unpack(path)
     trained = TrainedFolder(root, trial.training_id)
     if (record := trained.read()) is not None:
-        found["the trained model"] = unpack(trained.model(record.attempt_id))
-    return found
+        models["the trained model"] = unpack(trained.model(record.attempt_id))
+    return models

@@ -89,8 +89,8 @@ class Setting:
         return None
 
     def _pairs(self, value: Callable[[Record], float | None]) -> list[tuple[float, float]]:
-        found = ((value(self.first[seed]), value(self.second[seed])) for seed in self.seeds)
-        return [(a, b) for a, b in found if a is not None and b is not None]
+        pairs = ((value(self.first[seed]), value(self.second[seed])) for seed in self.seeds)
+        return [(a, b) for a, b in pairs if a is not None and b is not None]
 
 
 def pair_settings(
@@ -117,13 +117,13 @@ def _by_setting(
     records: Iterable[Record], names: Iterable[str], axis: str | None, only: str | None
 ) -> dict[tuple[str, ...], dict[int, Record]]:
     """Records by labels and seed; of several of one trial the newest."""
-    found: dict[tuple[str, ...], dict[int, Record]] = {}
+    by_labels: dict[tuple[str, ...], dict[int, Record]] = {}
     for record in sorted(records, key=lambda each: int(each.result["finished_ms"])):
         labels = label(record.trial)
         if axis is None or labels[axis] == only:
             key = tuple(labels[name] for name in names)
-            found.setdefault(key, {})[record.trial.seed] = record
-    return dict(sorted(found.items()))
+            by_labels.setdefault(key, {})[record.trial.seed] = record
+    return dict(sorted(by_labels.items()))
 
 
 def _step_seconds(record: Record) -> float | None:

@@ -75,21 +75,23 @@ class Comparison:
 
     def regressions(self) -> list[str]:
         """A sentence for each thing that is worse beyond its margin on the second side."""
-        found = []
+        sentences = []
         for each in self.settings:
             name, (before, now) = each.setting.name, each.setting.failed
             if now > before:
-                found.append(f"{name}: {now} of {len(each.setting.seeds)} failed, before {before}")
+                sentences.append(
+                    f"{name}: {now} of {len(each.setting.seeds)} failed, before {before}"
+                )
             if each.quality is not None and each.quality.outcome == "worse":
                 low, margin = each.quality.low or 0.0, each.quality.margin
-                found.append(f"{name}: worse by at least {low:.3g} nats, margin {margin:.3g}")
+                sentences.append(f"{name}: worse by at least {low:.3g} nats, margin {margin:.3g}")
             if each.speed is not None and each.speed.outcome == "worse":
-                found.append(f"{name}: slower by at least {_percent(each.speed.low)}")
+                sentences.append(f"{name}: slower by at least {_percent(each.speed.low)}")
         if self.quality is not None and self.quality.outcome == "worse":
-            found.append("in sum: worse beyond the margin")
+            sentences.append("in sum: worse beyond the margin")
         if self.speed is not None and self.speed.outcome == "worse":
-            found.append(f"in sum: slower by at least {_percent(self.speed.low)}")
-        return found
+            sentences.append(f"in sum: slower by at least {_percent(self.speed.low)}")
+        return sentences
 
 
 def compare_settings(settings: Sequence[Setting], margins: Margins) -> Comparison:

@@ -102,10 +102,10 @@ def test_log_prob_of_a_sample_is_that_of_its_row(subject: Subject) -> None:
     report = model.sample(drawn, control, density=True)
     assert report.failure is None, report.failure
     x, log_prob = report.values["sample"], report.values["log_prob"]
-    found = evaluate(model, replace(batch, x=x), control, "log_prob", "encode").values
+    evaluated = evaluate(model, replace(batch, x=x), control, "log_prob", "encode").values
     tolerance = BOTH_WAYS_ADAPTIVE if case.adaptive else BOTH_WAYS[case.solver]
-    agree(log_prob, found["log_prob"], tolerance, "log p of a sample")
-    agree(found["encode"], base, 10 * tolerance, "its base sample")
+    agree(log_prob, evaluated["log_prob"], tolerance, "log p of a sample")
+    agree(evaluated["encode"], base, 10 * tolerance, "its base sample")
     # With the other sign it would be missed by twice as much.
     gained = np.abs(log_prob - log_standard_normal(base.reshape(len(base), -1))).max()
     assert 2 * gained > tolerance * max(1, np.abs(log_prob).max()), "too small to be missed"

@@ -90,10 +90,10 @@ def test_the_variance_is_a_probe_s_over_their_number(
         model = open_model(trial)
         batch, control = inputs(trial, "evaluate", size)
         same = replace(batch, x=np.broadcast_to(batch.x[:1], batch.x.shape).copy())
-        found = evaluate(model, same, control, "log_prob").values["log_prob"]
+        estimates = evaluate(model, same, control, "log_prob").values["log_prob"]
         exact = evaluate(model, Batch(same.x[:1]), replace(control, trace="exact"), "log_prob")
-        error = float(np.mean(found)) - float(exact.values["log_prob"][0])
-        variances.append(float(np.var(found)))
+        error = float(np.mean(estimates)) - float(exact.values["log_prob"][0])
+        variances.append(float(np.var(estimates)))
         assert abs(error) < 4.9 * math.sqrt(variances[-1] / size)
     assert variances[0] > 1e-6, "the probes are not used"
     assert 8 / 1.4 < variances[0] / variances[1] < 8 * 1.4

@@ -148,12 +148,12 @@ def _user_files() -> dict[str, list[OwnFile]]:
     folder = data_dir()
     if folder is None or not folder.is_dir():
         return {}
-    found: dict[str, list[OwnFile]] = {}
+    files: dict[str, list[OwnFile]] = {}
     for path in sorted(folder.iterdir()):
         is_table = path.suffix in SUFFIXES and _NAME.fullmatch(path.stem)
         if is_table and path.stem not in _OWN_FILES:
-            found.setdefault(path.stem, []).append(OwnFile(OwnData(path.stem), path))
-    return found
+            files.setdefault(path.stem, []).append(OwnFile(OwnData(path.stem), path))
+    return files
 
 
 def _plugins() -> Mapping[str, metadata.EntryPoint]:

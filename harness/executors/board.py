@@ -89,7 +89,9 @@ class Board:
                 self._live.update(self._table(), refresh=True)
         elif time.monotonic() - self._plain_at > _PLAIN_EVERY_S:
             self._plain_at = time.monotonic()
-            running = [f"{name} {found.phase} {_steps(found)}" for name, found in self._running()]
+            running = [
+                f"{name} {progress.phase} {_steps(progress)}" for name, progress in self._running()
+            ]
             self.note(self._totals() + "".join(f"\n  {line}" for line in running))
 
     @contextmanager
@@ -103,12 +105,12 @@ class Board:
             self._console = Console(file=io.StringIO())
 
     def _running(self) -> list[tuple[str, Progress]]:
-        found = []
+        running = []
         for planned, attempt in self._attempts.values():
             progress = read_progress(attempt)
             if progress is not None:
-                found.append((short_name(planned.trial), progress))
-        return found
+                running.append((short_name(planned.trial), progress))
+        return running
 
     def _totals(self) -> str:
         failed = sum(1 for status in self._ended.values() if status is not Status.OK)
@@ -123,14 +125,14 @@ class Board:
             table.add_column(heading, no_wrap=True, overflow="ellipsis")
         for heading in ("step", "loss", "NFE", "left"):
             table.add_column(heading, justify="right", no_wrap=True)
-        for name, found in self._running():
+        for name, progress in self._running():
             table.add_row(
                 name,
-                found.phase,
-                _steps(found),
-                "" if found.loss is None else f"{found.loss:.4g}",
-                "" if found.nfe is None else f"{found.nfe:.0f}",
-                "" if found.eta_s is None else _duration(found.eta_s),
+                progress.phase,
+                _steps(progress),
+                "" if progress.loss is None else f"{progress.loss:.4g}",
+                "" if progress.nfe is None else f"{progress.nfe:.0f}",
+                "" if progress.eta_s is None else _duration(progress.eta_s),
             )
         table.caption, table.caption_justify = self._totals(), "left"
         return table

@@ -109,11 +109,11 @@ def require_room(have: Mapping[str, float], trials: Sequence[PlannedTrial]) -> N
     """
     for planned in trials:
         for name, need in zip(("CPU", "GPU"), _need(planned), strict=True):
-            found = have.get(name, 0)
-            if need > found:
+            available = have.get(name, 0)
+            if need > available:
                 raise HarnessError(
                     f"trial {planned.trial.id} asks for {need:g} {name}s but this run has "
-                    f"{found:g}; lower 'resources' in the suite, raise --cpus, or join a "
+                    f"{available:g}; lower 'resources' in the suite, raise --cpus, or join a "
                     "cluster with --address"
                 )
 

@@ -104,9 +104,9 @@ class Measurements:
         """The state of these arrays that has come furthest; an empty one if there is none."""
         best = Measurements(digest)
         for attempt in attempts:
-            found = Measurements.read(attempt)
-            if found and found.digest == digest and found._progress > best._progress:
-                best = found
+            state = Measurements.read(attempt)
+            if state and state.digest == digest and state._progress > best._progress:
+                best = state
         return best
 
     @property

@@ -106,8 +106,8 @@ class Phases:
         except MetricError as error:
             measured.notes["floor"] = f"no floors: {error}"
             return
-        found = distances(rows, references, planned, self._watch.check)
-        measured.metrics |= floor_entries(found, planned)
+        floors = distances(rows, references, planned, self._watch.check)
+        measured.metrics |= floor_entries(floors, planned)
         self._save()
 
     def _image_metrics(self, test: list[Rows]) -> None:
@@ -126,17 +126,17 @@ class Phases:
             sets["floor"] = floor_rows(train, len(references))
         except MetricError as error:
             measured.notes["floor"] = f"no floors: {error}"
-        found = {}
+        entries = {}
         for use, images in sets.items():
             for name, metric in IMAGE_METRICS.items():
                 self._watch.check()
                 full = f"{name}_{use}"
-                found[full] = {
+                entries[full] = {
                     "value": metric(images, references),
                     "unit": DEFINITIONS[full].unit,
                     "n": len(references),
                 }
-        measured.metrics |= found
+        measured.metrics |= entries
         self._save()
 
     def _importance(self, test: list[Rows], draws: int) -> None:

@@ -93,8 +93,8 @@ def _are_numbers(cells: Sequence[str]) -> bool:
 
 def _coordinates(names: Sequence[str]) -> list[int]:
     """Places of the columns x0, x1, ..., or of all: a file of samples is a file of points."""
-    found = [index for index, name in enumerate(names) if re.fullmatch(r"x\d+", name)]
-    return found or list(range(len(names)))
+    indices = [index for index, name in enumerate(names) if re.fullmatch(r"x\d+", name)]
+    return indices or list(range(len(names)))
 
 
 def _npz(path: Path) -> Array:

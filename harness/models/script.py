@@ -204,14 +204,14 @@ def _divided(trial: Trial, arrays: Arrays) -> Arrays:
 
 def _versions(framework: str) -> dict[str, str]:
     names = ("torch", "torchdiffeq") if framework == "torch" else ("jax", "diffrax")
-    found = {}
+    versions = {}
     for name in names:
         # Whoever writes a script need not be able to run it.
         try:
-            found[name] = metadata.version(name)
+            versions[name] = metadata.version(name)
         except metadata.PackageNotFoundError:
-            found[name] = "(any version)"
-    return found
+            versions[name] = "(any version)"
+    return versions
 
 
 _HOMES = {

@@ -131,11 +131,11 @@ class Trained:
             refuse("log_prob", "an autoencoder has no log p in closed form", "ask for bound(x)")
         parts = [np.empty(0)]
         for chunk, rows in self._chunks(x):
-            found, evaluations = self._solved(
+            log_p, evaluations = self._solved(
                 chunk, rows, NoiseKey("points", row=self._first(chunk))
             )
             self._forward.append(evaluations)
-            parts.append(found + rows.log_volume)
+            parts.append(log_p + rows.log_volume)
         return np.concatenate(parts)
 
     def bound(self, x: object, draws: int = 1) -> Float:
@@ -161,9 +161,9 @@ class Trained:
             total = np.full(len(rows.x), -np.inf)
             for index in range(draws):
                 key = NoiseKey("importance", chunk, index)
-                found, evaluations = self._solved(chunk, rows, key)
+                log_weights, evaluations = self._solved(chunk, rows, key)
                 self._forward.append(evaluations)
-                total = np.logaddexp(total, found)
+                total = np.logaddexp(total, log_weights)
             parts.append(total - np.log(draws))
         return np.concatenate(parts)
 

@@ -24,19 +24,19 @@ _NAMED = 5
 def data_remarks(trials: Iterable[Trial]) -> list[str]:
     """A sentence for each trouble of each own file; its rows are read once and remembered."""
     wanted = dict.fromkeys((trial.dataset.name, trial.precision) for trial in trials)
-    found: dict[str, None] = {}
+    remarks: dict[str, None] = {}
     for name, precision in wanted:
         if not datasets.is_own(name):
             continue
         try:
             dataset = datasets.load(name)
         except HarnessError as error:
-            found[str(error)] = None
+            remarks[str(error)] = None
             continue
         if isinstance(dataset, OwnDataset):
             for remark in _remarks(dataset, precision):
-                found[f"dataset '{name}': {remark}"] = None
-    return list(found)
+                remarks[f"dataset '{name}': {remark}"] = None
+    return list(remarks)
 
 
 def _remarks(dataset: OwnDataset, precision: str) -> Iterator[str]:

@@ -71,14 +71,14 @@ def estimate_plan(plan: Plan, root: Path) -> dict[str, Estimate]:
     if not waiting:
         return {}
     records, probes = _by_shape(root), _by_shape(root / PROBES)
-    found = {}
+    estimates = {}
     for planned in waiting:
         shape = _shape(planned.trial)
         for known, is_probe in ((records, False), (probes, True)):
             if shape in known:
-                found[planned.trial.id] = _estimate(planned, known[shape], is_probe)
+                estimates[planned.trial.id] = _estimate(planned, known[shape], is_probe)
                 break
-    return found
+    return estimates
 
 
 def sums(plan: Plan, estimates: Mapping[str, Estimate]) -> Sums:
@@ -108,12 +108,12 @@ def _shape(trial: Trial) -> str:
 
 def _by_shape(root: Path) -> dict[str, list[Record]]:
     """Records that took a training step, by shape."""
-    found: dict[str, list[Record]] = {}
+    by_shape: dict[str, list[Record]] = {}
     with Damaged():
         for record in read_records(root):
             if _steps(record):
-                found.setdefault(_shape(record.trial), []).append(record)
-    return found
+                by_shape.setdefault(_shape(record.trial), []).append(record)
+    return by_shape
 
 
 def _estimate(planned: PlannedTrial, records: Iterable[Record], is_probe: bool) -> Estimate:

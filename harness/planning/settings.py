@@ -61,8 +61,8 @@ def settings_of(plan: Plan) -> tuple[Setting, ...]:
     alike: dict[str, list[PlannedTrial]] = {}
     for planned in plan.wanted:
         alike.setdefault(setting_id(planned.trial), []).append(planned)
-    found = [Setting(name, tuple(members)) for name, members in alike.items()]
-    several = [setting for setting in found if len(setting.backends) > 1]
+    settings = [Setting(name, tuple(members)) for name, members in alike.items()]
+    several = [setting for setting in settings if len(setting.backends) > 1]
     ranks = _ranks(several)
     return tuple(sorted(several, key=lambda setting: ranks[setting.id]))
 

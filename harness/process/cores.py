@@ -134,19 +134,19 @@ def _first_free(
     folder: Path, kind: str, numbers: range | tuple[int, ...], count: int, held: list[int]
 ) -> list[int]:
     """Locks the first `count` free files of a kind; none of them if fewer are free."""
-    found: dict[int, int] = {}
+    locks: dict[int, int] = {}
     for number in numbers:
-        if len(found) == count:
+        if len(locks) == count:
             break
         descriptor = _try_lock(folder / f"{kind}-{number}")
         if descriptor is not None:
-            found[number] = descriptor
-    if len(found) < count:
-        for descriptor in found.values():
+            locks[number] = descriptor
+    if len(locks) < count:
+        for descriptor in locks.values():
             os.close(descriptor)
         return []
-    held.extend(found.values())
-    return list(found)
+    held.extend(locks.values())
+    return list(locks)
 
 
 def _try_lock(path: Path) -> int | None:

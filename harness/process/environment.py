@@ -55,7 +55,7 @@ def describe(
     """
     hardware = _hardware(prepared, device)
     numerics = _numerics(framework, prepared, cores)
-    found = {
+    environment = {
         **hardware,
         **numerics,
         "os": platform.system(),
@@ -73,7 +73,7 @@ def describe(
             }
         ),
     }
-    return {name: scrub(value) for name, value in found.items()}
+    return {name: scrub(value) for name, value in environment.items()}
 
 
 def hardware_fingerprint(cores: int, gpu: str | None) -> str:
@@ -160,14 +160,14 @@ def _memory() -> int | None:
 
 
 def _versions(distributions: Iterable[str]) -> dict[str, str]:
-    found = {}
+    versions = {}
     for name in distributions:
         for distribution in (name, *_COMPANIONS.get(name, ())):
             try:
-                found[distribution] = metadata.version(distribution)
+                versions[distribution] = metadata.version(distribution)
             except metadata.PackageNotFoundError:
                 continue
-    return found
+    return versions
 
 
 def _variables() -> dict[str, str]:

@@ -100,11 +100,11 @@ def _asked_of_gpu(what: str) -> str | None:
 
 def _host_bytes() -> int | None:
     """What the system has available, within the limit of this process's control group."""
-    found = []
+    bounds = []
     with suppress(OSError, ValueError, IndexError):
         for line in Path("/proc/meminfo").read_text(encoding="utf-8").splitlines():
             if line.startswith("MemAvailable:"):
-                found.append(int(line.split()[1]) * 1024)
+                bounds.append(int(line.split()[1]) * 1024)
     for limit, used in (
         ("memory.max", "memory.current"),
         ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes"),
@@ -112,8 +112,8 @@ def _host_bytes() -> int | None:
         folder = Path("/sys/fs/cgroup")
         with suppress(OSError, ValueError):
             most = int((folder / limit).read_text(encoding="utf-8"))
-            found.append(max(0, most - int((folder / used).read_text(encoding="utf-8"))))
-    return min(found, default=None)
+            bounds.append(max(0, most - int((folder / used).read_text(encoding="utf-8"))))
+    return min(bounds, default=None)
 
 
 def is_out_of_memory(error: Exception) -> bool:

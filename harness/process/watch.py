@@ -189,11 +189,11 @@ def read_progress(attempt: Path) -> Progress | None:
             return None
         if "stage" in values:  # the name of `phase` in version 0.1
             values["phase"] = values.pop("stage")
-        found = Progress(**values)
+        progress = Progress(**values)
     except (RecordError, TypeError):
         return None
     numbers = [value for name, value in values.items() if name != "phase" and value is not None]
-    return found if all(isinstance(value, int | float) for value in numbers) else None
+    return progress if all(isinstance(value, int | float) for value in numbers) else None
 
 
 def lost_seconds(attempt: Path) -> float:

@@ -150,11 +150,11 @@ class TrialFolder:
 
     def replaced(self) -> list[dict[str, Any]]:
         """Results that were set aside; those that cannot be read are left out."""
-        found = []
+        results = []
         for path in sorted(self.path.glob("replaced-*/result.json")):
             with suppress(RecordError):
-                found.append(read_result(path, self.trial_id))
-        return [result for result in found if result is not None]
+                results.append(read_result(path, self.trial_id))
+        return [result for result in results if result is not None]
 
 
 @dataclass(frozen=True)

@@ -56,18 +56,18 @@ def merge(sources: Sequence[Path], into: Path) -> Merged:
         RecordError: After all others have been merged: it names the records that are damaged.
     """
     _require_roots(sources)
-    found, damaged = Merged(), Damaged()
+    merged, damaged = Merged(), Damaged()
     for source in sources:
         if into.exists() and source.samefile(into):
             continue
         for training_id in ids_under(source / "trained"):
             with damaged:
-                _merge_trained(TrainedFolder(source, training_id), into, found)
+                _merge_trained(TrainedFolder(source, training_id), into, merged)
         for trial_id in trial_ids(source):
             with damaged:
-                _merge_trial(TrialFolder(source, trial_id), into, found)
+                _merge_trial(TrialFolder(source, trial_id), into, merged)
     damaged.refuse()
-    return found
+    return merged
 
 
 def notes_of(folder: TrialFolder) -> list[Mapping[str, Any]]:
@@ -94,29 +94,29 @@ def _require_roots(sources: Iterable[Path]) -> None:
         raise InputError(problems)
 
 
-def _merge_trial(source: TrialFolder, root: Path, found: Merged) -> None:
+def _merge_trial(source: TrialFolder, root: Path, merged: Merged) -> None:
     trial, resources = source.read_spec()
     theirs = source.read_result()
     target = TrialFolder(root, source.trial_id)
     if not target.spec.exists():
         _copy(source.path, target.path)
-        found.taken.append(source.trial_id)
+        merged.taken.append(source.trial_id)
         return
     target.read_spec()
     ours = target.read_result()
     if ours is not None and theirs is not None:
         difference = _difference(ours, theirs)
         if difference is not None:
-            found.conflicts.append(f"trial {source.trial_id} of {source.root}: {difference}")
+            merged.conflicts.append(f"trial {source.trial_id} of {source.root}: {difference}")
             return
         _note(target, ours, theirs)
-        found.same.append(source.trial_id)
+        merged.same.append(source.trial_id)
     elif theirs is not None:
         # What was begun here is kept beside; the record goes with its own attempts and choices.
         target.set_aside(attempts=True)
         _take_attempts(source, target)
         commit(target.result, source.result.read_bytes())
-        found.taken.append(source.trial_id)
+        merged.taken.append(source.trial_id)
     elif ours is None and _same_choices(source, target):
         # The next run goes on from whichever checkpoint is furthest.
         _take_attempts(source, target)
@@ -137,7 +137,7 @@ def _take_attempts(source: TrialFolder, target: TrialFolder) -> None:
         commit(target.choices, source.choices.read_bytes())
 
 
-def _merge_trained(source: TrainedFolder, root: Path, found: Merged) -> None:
+def _merge_trained(source: TrainedFolder, root: Path, merged: Merged) -> None:
     theirs = source.read()
     if theirs is None:
         return
@@ -150,7 +150,7 @@ def _merge_trained(source: TrainedFolder, root: Path, found: Merged) -> None:
             _copy(model.parent, copy)
         commit(target.record, source.record.read_bytes())
     elif target.model(ours.attempt_id).read_bytes() != model.read_bytes():
-        found.conflicts.append(
+        merged.conflicts.append(
             f"trained model {source.training_id} of {source.root}: other weights than those that "
             f"are there, of attempt {ours.attempt_id}"
         )

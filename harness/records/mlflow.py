@@ -135,12 +135,12 @@ def _own(root: Path) -> str:
 
 def _is_complete(root: Path, records: Sequence[_Record]) -> bool:
     """True if the mirror is sure to have all these records and none that they replaced."""
-    found = mirrored(root)
-    if found is None:
+    runs = mirrored(root)
+    if runs is None:
         return False
     wanted = {(each.trial_id, each.attempt_id, each.digest) for each in records}
     replaced = {(each.trial_id, attempt) for each in records for attempt in each.replaced}
-    return wanted <= found and replaced.isdisjoint({run[:2] for run in found})
+    return wanted <= runs and replaced.isdisjoint({run[:2] for run in runs})
 
 
 def _bring_up_to_date(
@@ -320,13 +320,13 @@ def _in_parts(tags: Mapping[str, str]) -> Iterator[tuple[str, str]]:
 
 def _joined(tags: Mapping[str, str]) -> dict[str, str]:
     """The tags of a run, long ones put together again."""
-    found = {name: value for name, value in tags.items() if _PART not in name}
-    for name in found:
+    joined = {name: value for name, value in tags.items() if _PART not in name}
+    for name in joined:
         part = 1
         while (more := tags.get(f"{name}{_PART}{part}")) is not None:
-            found[name] += more
+            joined[name] += more
             part += 1
-    return found
+    return joined
 
 
 def _batches(values: Sequence[Any], size: int) -> Iterator[Sequence[Any]]:

@@ -58,11 +58,13 @@ def _secrets(uri: str) -> set[str]:
     rest = uri.partition("://")[2]
     before = re.split(r"[?#;]", rest, maxsplit=1)[0]
     extra = rest[len(before) + 1 :]
-    found = {extra, *re.split(r"[&;#]", extra), *re.findall(r"=([^&;#]*)", extra)}
+    secrets = {extra, *re.split(r"[&;#]", extra), *re.findall(r"=([^&;#]*)", extra)}
     if database_of(uri) is None:
         user = before.rpartition("@")[0]
-        found |= {user, *user.split(":")}
-    return {form for text in found if text for form in (text, unquote(text), quote(text, safe=""))}
+        secrets |= {user, *user.split(":")}
+    return {
+        form for text in secrets if text for form in (text, unquote(text), quote(text, safe=""))
+    }
 
 
 def _relative(path: Path) -> Path:

@@ -58,9 +58,9 @@ def log_report(root: Path, suite: str, report: Path) -> bool:
 def _run_of(client: Any, suite: str) -> Any:  # noqa: ANN401
     """The run that holds the report of a suite, made if there is none."""
     experiment = experiment_id(client)
-    found = client.search_runs([experiment], f"tags.report_of = '{suite}'", max_results=1)
-    if found:
-        return found[0]
+    runs = client.search_runs([experiment], f"tags.report_of = '{suite}'", max_results=1)
+    if runs:
+        return runs[0]
     note = f"Report of the suite {suite}: artifacts, report/index.html."
     tags = {"report_of": suite, "mlflow.note.content": note}
     return client.create_run(experiment, tags=tags, run_name=f"report {suite}")

@@ -153,10 +153,10 @@ def read_choices(path: Path, gradients: tuple[str, ...]) -> tuple[str, dict[str,
         RecordError: It is absent or damaged.
     """
     remedy = "move the trial's folder away, and run the suite again: the trial starts anew"
-    found = read_object(path, remedy)
-    if found is None:
+    choices = read_object(path, remedy)
+    if choices is None:
         _refuse(path, "no such file", remedy)
-    gradient, backend = found.get("gradient"), found.get("backend")
+    gradient, backend = choices.get("gradient"), choices.get("backend")
     if gradient not in gradients:
         _refuse(path, f"'gradient' is {gradient!r}, not one of {', '.join(gradients)}", remedy)
     if not isinstance(backend, dict) or not all(isinstance(v, str) for v in backend.values()):
@@ -175,20 +175,20 @@ def read_trained(path: Path, training_id: str) -> dict[str, Any] | None:
         RecordError: It is damaged, of a later version, or of another training.
     """
     remedy = f"remove {path.parent}, and run again"
-    found = read_object(path, remedy)
-    if found is None:
+    values = read_object(path, remedy)
+    if values is None:
         return None
-    if _required(path, found, "training_id", str, remedy) != training_id:
+    if _required(path, values, "training_id", str, remedy) != training_id:
         _refuse(path, "is of another training", remedy)
-    require_version(path, found)
+    require_version(path, values)
     for kind, names in _OF_TRAINED.items():
         for name in names:
-            _required(path, found, name, kind, remedy)
+            _required(path, values, name, kind, remedy)
     for name in ("peak_host_bytes", "stale"):
-        _optional(path, found, name, int)
+        _optional(path, values, name, int)
     for name in ("timing", "nfe", "val_nll"):
-        _require_numbers(path, name, found.get(name))
-    return found
+        _require_numbers(path, name, values.get(name))
+    return values
 
 
 _OF_TRAINED: Mapping[type, tuple[str, ...]] = {

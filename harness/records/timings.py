@@ -158,8 +158,8 @@ class TimingRecord:
 
     @staticmethod
     def _enough(rounds: tuple[Round, ...]) -> bool:
-        found = median_interval([0.0] * len(rounds))
-        return found is not None and found.low is not None
+        interval = median_interval([0.0] * len(rounds))
+        return interval is not None and interval.low is not None
 
 
 @dataclass(frozen=True)
@@ -197,12 +197,12 @@ class TimingFolder:
         if values is None:
             return None
         require_version(self.record, values)
-        found = _checked(self.record, values, remedy)
-        if (found.setting_id, found.hardware) != (self.setting_id, self.hardware):
+        record = _checked(self.record, values, remedy)
+        if (record.setting_id, record.hardware) != (self.setting_id, self.hardware):
             raise RecordError(
-                f"{self.record}: the timing of {found.setting_id}-{found.hardware}; {remedy}"
+                f"{self.record}: the timing of {record.setting_id}-{record.hardware}; {remedy}"
             )
-        return found
+        return record
 
     def commit(self, record: TimingRecord) -> bool:
         """Commits a timing; False if another was committed before."""
@@ -227,9 +227,9 @@ def read_timings(root: Path, settings: Iterable[str]) -> Iterator[TimingRecord]:
         setting_id, _, hardware = name.partition("-")
         if setting_id in wanted:
             with damaged:
-                found = TimingFolder(root, setting_id, hardware).read()
-                if found is not None:
-                    yield found
+                record = TimingFolder(root, setting_id, hardware).read()
+                if record is not None:
+                    yield record
     damaged.refuse()
 
 
@@ -253,14 +253,14 @@ def _checked(path: Path, values: Mapping[str, Any], remedy: str) -> TimingRecord
 
     try:
         # From text: lists and objects become tuples and dataclasses there, and nothing else does.
-        found = TypeAdapter(TimingRecord).validate_json(dumps(values))
+        record = TypeAdapter(TimingRecord).validate_json(dumps(values))
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         place = ".".join(map(str, first["loc"]))
         raise RecordError(f"{path}: '{place}': {first['msg']}; {remedy}") from error
-    for number, each in enumerate(found.rounds):
-        _require_whole(path, found, number, each, remedy)
-    return found
+    for number, each in enumerate(record.rounds):
+        _require_whole(path, record, number, each, remedy)
+    return record
 
 
 def _require_whole(

@@ -98,13 +98,13 @@ class TrainedFolder:
         if values is None:
             return None
         said: dict[str, Any] = {field.name: values.get(field.name) for field in _FIELDS}
-        found = TrainedRecord(**said)
-        for path in (self.model(found.attempt_id), self.lines(found.attempt_id)):
+        record = TrainedRecord(**said)
+        for path in (self.model(record.attempt_id), self.lines(record.attempt_id)):
             if not path.is_file():
                 raise RecordError(
                     f"{self.record}: its file {path} is gone; remove {self.path} and run again"
                 )
-        return found
+        return record
 
     def commit(self, record: TrainedRecord, model: bytes, lines: Path) -> bool:
         """Commits a trained model; False if another was committed before.

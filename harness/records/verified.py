@@ -124,9 +124,9 @@ def read_verifications(
         if results is not None and trial_id not in results:
             continue
         for path in sorted(_folder(root, trial_id).glob("*.json")):
-            found = _read(path, trial_id)
-            if results is None or results[trial_id] == found.attempt_id:
-                yield found
+            verification = _read(path, trial_id)
+            if results is None or results[trial_id] == verification.attempt_id:
+                yield verification
 
 
 def _read(path: Path, trial_id: str) -> Verification:
@@ -136,15 +136,15 @@ def _read(path: Path, trial_id: str) -> Verification:
         raise RecordError(f"{path}: not of schema version {SCHEMA_VERSION}; {remedy}")
     try:
         # As JSON, since an object in Python is never a dataclass to a strict reader.
-        found = _READER.validate_json(dumps(values))
+        verification = _READER.validate_json(dumps(values))
     except ValidationError as error:
         first = error.errors()[0]
         name = ".".join(map(str, first["loc"]))
         raise RecordError(f"{path}: '{name}': {first['msg']}; {remedy}") from error
-    if (found.trial_id, found.backend) != (trial_id, path.stem):
-        said = f"{found.trial_id} in {found.backend}"
+    if (verification.trial_id, verification.backend) != (trial_id, path.stem):
+        said = f"{verification.trial_id} in {verification.backend}"
         raise RecordError(f"{path}: the verification of {said}, not of this place; {remedy}")
-    return found
+    return verification
 
 
 def _folder(root: Path, trial_id: str) -> Path:

@@ -49,7 +49,7 @@ class OwnData:
     def of(dataset: str) -> OwnData | None:
         """What a name says; None if it is no such name."""
         name, *words = dataset.split("+")
-        fractions = [float(found[1]) for word in words if (found := _FRACTION.fullmatch(word))]
+        fractions = [float(match[1]) for word in words if (match := _FRACTION.fullmatch(word))]
         made = OwnData(
             name,
             "standardized" in words,

@@ -94,11 +94,8 @@ def dataset_name(node: Node, problems: Problems) -> str | None:
             node.place, f"'dataset' must be a name or a mapping with one, found {node.kind()}"
         )
         return None
-    found = validate(OwnData, node, "dataset", problems)
-    if found is None:
-        return None
-    own: OwnData = found
-    return own.dataset
+    own: OwnData | None = validate(OwnData, node, "dataset", problems)
+    return None if own is None else own.dataset
 
 
 def _dataset(node: Node, problems: Problems) -> DatasetRef | None:
@@ -260,9 +257,9 @@ def _objective(node: Node, problems: Problems) -> ObjectiveSpec | None:
         return None
     name = name_node.value
     if name not in known:
-        found = name if isinstance(name, str) else None
-        what = f"unknown objective '{name}'" if found else _no_name(name_node)
-        problems.add(name_node.place, what, known=known, found=found)
+        text = name if isinstance(name, str) else None
+        what = f"unknown objective '{name}'" if text else _no_name(name_node)
+        problems.add(name_node.place, what, known=known, found=text)
         return None
     if name_node is node:
         node = Node({"name": node}, node.place)

@@ -130,8 +130,8 @@ class _Contest:
                 rounds += taken
                 for name, link in links.items():
                     nfe[name][point] = counts[name]
-                    found = link.ask("log_prob")["log_prob"]
-                    errors[name][point] = _largest(found, references.get(point))
+                    log_prob = link.ask("log_prob")["log_prob"]
+                    errors[name][point] = _largest(log_prob, references.get(point))
             memory = {name: link.ask("memory") for name, link in links.items()}
             ready = {name: link.ready for name, link in links.items()}
         backends = {
@@ -249,7 +249,7 @@ def _means(counts: Sequence[_Answer]) -> dict[Activity, dict[str, float]]:
     }
 
 
-def _largest(found: Sequence[float], reference: Sequence[float] | None) -> float | None:
+def _largest(log_prob: Sequence[float], reference: Sequence[float] | None) -> float | None:
     if reference is None:
         return None
-    return max(abs(a - b) for a, b in zip(found, reference, strict=True))
+    return max(abs(a - b) for a, b in zip(log_prob, reference, strict=True))

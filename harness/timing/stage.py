@@ -59,7 +59,7 @@ def run_timings(
     # What failed is tried again, after what was never tried.
     wanted = ("to time", "failed", *(["timed"] if rerun else []))
     states = [(setting, timing_state(setting, root)) for setting in settings_of(plan)]
-    due = [setting for state in wanted for setting, found in states if found == state]
+    due = [setting for kind in wanted for setting, state in states if state == kind]
     with Stop() as stop:
         try:
             _Stage(root, plan.timing, stop, say).run(due)

@@ -26,9 +26,9 @@ def timing_state(setting: Setting, root: Path) -> TimingState:
     hardware = hardware_of(setting)
     if hardware is None:
         return "no GPU here"
-    found = TimingFolder(root, setting.id, hardware).read()
-    if found is not None:
-        return "timed" if found.ok else "failed"
+    record = TimingFolder(root, setting.id, hardware).read()
+    if record is not None:
+        return "timed" if record.ok else "failed"
     return "to time" if setting.contenders(root) else "waiting for trials"
 
 

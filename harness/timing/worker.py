@@ -149,8 +149,8 @@ class _Timed:
         from harness.process.machine import Meter
 
         meter = Meter()
-        found = self._contender.round(number, repeats)
-        return {**found, "usage": asdict(meter.read())}
+        answer = self._contender.round(number, repeats)
+        return {**answer, "usage": asdict(meter.read())}
 
     def log_prob(self) -> _Answer:
         return {"log_prob": self._contender.log_prob()}

@@ -122,9 +122,9 @@ class _PrintedProgress:
 def _print_result(result: Mapping[str, Any], terminal: TextIO) -> None:
     message, metrics = result.get("message"), result.get("metrics") or {}
     numbers = [
-        f"{name} {found['value']:.6g} {found.get('unit') or ''}".rstrip()
-        for name, found in metrics.items()
-        if found is not None and found["value"] is not None
+        f"{name} {metric['value']:.6g} {metric.get('unit') or ''}".rstrip()
+        for name, metric in metrics.items()
+        if metric is not None and metric["value"] is not None
     ]
     words = [result["status"], *([message] if message else []), *numbers]
     print("\n  ".join(words), file=terminal, flush=True)

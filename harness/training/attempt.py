@@ -235,10 +235,10 @@ def _opened(
 
 def _taken_up(attempt: Attempt) -> Checkpoint | None:
     """The checkpoint to go on from; the lines up to it are copied, so that one file has all."""
-    found = newest(attempt.earlier)
-    if found is None:
+    furthest = newest(attempt.earlier)
+    if furthest is None:
         return None
-    source, checkpoint = found
+    source, checkpoint = furthest
     step = checkpoint.totals.step
     lines = [x for x in read_lines(source / "metrics.jsonl") if x.get("step", 0) <= step]
     with storing(attempt.path):

@@ -90,7 +90,9 @@ def newest(attempts: Iterable[Path]) -> tuple[Path, Checkpoint] | None:
     """Returns the attempt whose valid checkpoint has come furthest, and that checkpoint."""
     best: tuple[Path, Checkpoint] | None = None
     for attempt in attempts:
-        found = Checkpoint.read(attempt)
-        if found is not None and (best is None or found.totals.step > best[1].totals.step):
-            best = attempt, found
+        checkpoint = Checkpoint.read(attempt)
+        if checkpoint is not None and (
+            best is None or checkpoint.totals.step > best[1].totals.step
+        ):
+            best = attempt, checkpoint
     return best

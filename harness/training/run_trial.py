@@ -107,8 +107,8 @@ def run_trial(
             return result.status
         result.commit(folder, attempt_id)
     # Another attempt at the same trial may have been first.
-    found = folder.read_result()
-    return Status(found["status"]) if found else result.status
+    stored = folder.read_result()
+    return Status(stored["status"]) if stored else result.status
 
 
 def _result(

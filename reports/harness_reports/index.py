@@ -22,9 +22,9 @@ def write_index(folder: Path) -> Path:
         Path of the page.
     """
     suites = [
-        {**found, "folder": path.parent.name}
+        {**summary, "folder": path.parent.name}
         for path in sorted(folder.glob("*/summary.json"))
-        if (found := _read(path)) is not None
+        if (summary := _read(path)) is not None
     ]
     index = folder / "index.html"
     text = environment().get_template("index.html.j2").render(suites=suites)
@@ -35,8 +35,8 @@ def write_index(folder: Path) -> Path:
 def _read(path: Path) -> dict[str, Any] | None:
     """What a report says of itself; None if it is damaged, and the next report mends it."""
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        summary = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
-    whole = isinstance(found, dict) and {"suite", "description", "answers"} <= found.keys()
-    return found if whole else None
+    whole = isinstance(summary, dict) and {"suite", "description", "answers"} <= summary.keys()
+    return summary if whole else None

@@ -98,18 +98,18 @@ def page_of(
     """Builds the report as values, before any of it is rendered."""
     command = str(scrub(command or f"harness run {plan.source or plan.suite}"))
     timings = timings_of(plan, root)
-    found = summarize(plan, frame, command, speed_sentences(timings))
-    entries, kept = found.entries, gate_results(plan, found.entries)
+    summary = summarize(plan, frame, command, speed_sentences(timings))
+    entries, kept = summary.entries, gate_results(plan, summary.entries)
     sections = (
         Section(
-            "verdicts-strip", "Against the published tables", tuple(strip_blocks(found.verdicts))
+            "verdicts-strip", "Against the published tables", tuple(strip_blocks(summary.verdicts))
         ),
         Section("forest", "Results at a glance", tuple(forest_charts(entries))),
-        Section("results", "Results", tuple(results_blocks(entries, found.comparisons))),
+        Section("results", "Results", tuple(results_blocks(entries, summary.comparisons))),
         Section(
-            "published", "Beside the published tables", tuple(published_blocks(found.verdicts))
+            "published", "Beside the published tables", tuple(published_blocks(summary.verdicts))
         ),
-        Section("backends", "Backends compared", tuple(_backends(found))),
+        Section("backends", "Backends compared", tuple(_backends(summary))),
         Section("efficiency", "Evaluations against likelihood", tuple(efficiency_charts(entries))),
         side_by_side(entries, timings, planned=plan.timing is not None),
         reach(entries, history),
@@ -126,15 +126,15 @@ def page_of(
     return Page(
         title=plan.suite,
         lead=plan.description,
-        answers=found.answers,
+        answers=summary.answers,
         facts=_facts(entries, kept, str(scrub(made_by or command))),
         sections=tuple(section for section in sections if section.blocks),
     )
 
 
-def _backends(found: Summary) -> list[Block]:
-    quality = comparison_blocks(found.comparisons)
-    return [*quality, *speed_blocks(found.entries), *cost_blocks(found.entries)]
+def _backends(summary: Summary) -> list[Block]:
+    quality = comparison_blocks(summary.comparisons)
+    return [*quality, *speed_blocks(summary.entries), *cost_blocks(summary.entries)]
 
 
 def _summary(page: Page) -> str:

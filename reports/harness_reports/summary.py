@@ -83,9 +83,9 @@ def results_text(
         width: Characters in a line.
         colour: True if the terminal understands colours.
     """
-    found = summarize(plan, records, command, speed_sentences(timings_of(plan, root)))
-    table = results_table(found.entries, found.comparisons)
-    parts = [render_answers(found.answers)]
+    summary = summarize(plan, records, command, speed_sentences(timings_of(plan, root)))
+    table = results_table(summary.entries, summary.comparisons)
+    parts = [render_answers(summary.answers)]
     if table.rows:
         parts.insert(0, render_table(table, width, colour=colour, left_out=_NO_ROOM))
     return "\n\n".join(parts)

@@ -195,12 +195,12 @@ class Flow:
         """
         buffers = turned(self._arrays) if self._model.spectral_norm else {}
         arrays = self._divided(buffers)
-        found = []
+        rates = []
         for index, block in enumerate(self._blocks):
             inputs = self._inputs(index, arrays, Noise(), None, steer=False)
             y, t = points[index].view(-1, *block.shape), inputs.T * times[index]
-            found.append(inputs.T * value_at_times(self._model, block, inputs.arrays, t, y))
-        return found, buffers
+            rates.append(inputs.T * value_at_times(self._model, block, inputs.arrays, t, y))
+        return rates, buffers
 
     @torch.no_grad()
     def inverse(

@@ -123,8 +123,8 @@ class OwnFile(Loader):
         if "data" in arrays:
             self._fail(f"has both 'data' and '{present[0]}'; keep one of the two forms")
         if len(present) < len(SPLITS):
-            found = ", ".join(sorted(names_in(self.name, self.path))) or "nothing"
-            self._fail(f"needs the arrays train, val and test, or data; it has {found}")
+            array_names = ", ".join(sorted(names_in(self.name, self.path))) or "nothing"
+            self._fail(f"needs the arrays train, val and test, or data; it has {array_names}")
         if fraction is not None:
             self._fail("it has splits of its own; remove 'test_fraction'")
         return (), {key: self._checked(key, arrays[key]) for key in SPLITS}

@@ -30,23 +30,23 @@ def render_html(page: Page, drawings: Mapping[str, Drawing]) -> str:
 @functools.cache
 def environment() -> jinja2.Environment:
     """The templates, with all that their heads share."""
-    found = jinja2.Environment(
+    templates = jinja2.Environment(
         loader=jinja2.PackageLoader("harness_reports.page"),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    found.filters["kind"] = lambda block: type(block).__name__
-    found.filters["data_uri"] = _data_uri
-    found.filters["ends"] = _ends
+    templates.filters["kind"] = lambda block: type(block).__name__
+    templates.filters["data_uri"] = _data_uri
+    templates.filters["ends"] = _ends
     shared: dict[str, Any] = {
         "series": SERIES,
         "series_dark": SERIES_DARK,
         "ramp": ", ".join(RAMP),
     }
-    found.globals.update(shared)
-    return found
+    templates.globals.update(shared)
+    return templates
 
 
 def _data_uri(png: bytes) -> str:

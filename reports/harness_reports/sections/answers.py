@@ -31,13 +31,13 @@ def answers(
         comparisons: How the backends compare.
         speed: What is known of their speed, in sentences.
     """
-    found = [
+    candidates = [
         Answer("Is the paper reproduced?", tuple(paper_sentences(verdicts))),
         Answer("Do the backends agree?", tuple(agreement_sentences(comparisons))),
         Answer("Which backend is faster?", tuple(speed) if comparisons else ()),
         Answer("Did everything run?", tuple(state_sentences(entries))),
     ]
-    return tuple(answer for answer in found if answer.sentences)
+    return tuple(answer for answer in candidates if answer.sentences)
 
 
 def paper_sentences(verdicts: PublishedVerdicts) -> Iterator[str]:

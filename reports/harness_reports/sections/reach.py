@@ -141,11 +141,11 @@ def _table(
 
 def _times(curves: Sequence[Curve], level: float) -> tuple[Cell, Cell]:
     """Seconds and steps until a level, of the seeds that reach it."""
-    found = [point for curve in curves if (point := curve.reach(level)) is not None]
-    time, steps = summarize(p.seconds for p in found), summarize(float(p.step) for p in found)
+    points = [point for curve in curves if (point := curve.reach(level)) is not None]
+    time, steps = summarize(p.seconds for p in points), summarize(float(p.step) for p in points)
     if time is None or steps is None:
         return absent("not reached"), absent("not reached")
-    part = "" if len(found) == len(curves) else f" ({len(found)} of {len(curves)})"
+    part = "" if len(points) == len(curves) else f" ({len(points)} of {len(curves)})"
     return Cell(spread(time, seconds(time.mean)) + part), Cell(spread(steps, 0))
 
 
@@ -198,9 +198,9 @@ def _ratio(each: Contrast, level: float, curves: Mapping[str, Curve]) -> tuple[C
 
 def _seconds(group: Group, level: float, curves: Mapping[str, Curve]) -> dict[int, float]:
     """Seconds to a level by seed; a level that was there before the first step has no ratio."""
-    found = {}
+    by_seed = {}
     for entry in group.entries:
         point = curves[entry.id].reach(level) if entry.id in curves else None
         if point is not None and point.seconds > 0:
-            found[entry.seed] = point.seconds
-    return found
+            by_seed[entry.seed] = point.seconds
+    return by_seed

@@ -92,10 +92,10 @@ def _rows(groups: Sequence[Group], curves: Mapping[str, Curve]) -> pd.DataFrame:
 
 def _frame(table: pd.DataFrame, levels: Sequence[Level]) -> alt.Scale:
     """The later half of the validations and the levels; the steep start is above the frame."""
-    found = [float(table["value"].min()), float(table["value"].median())]
-    found += [level.value for level in levels]
-    margin = 0.06 * (max(found) - min(found)) or 1.0
-    return alt.Scale(domain=[min(found) - margin, max(found) + margin], nice=False)
+    values = [float(table["value"].min()), float(table["value"].median())]
+    values += [level.value for level in levels]
+    margin = 0.06 * (max(values) - min(values)) or 1.0
+    return alt.Scale(domain=[min(values) - margin, max(values) + margin], nice=False)
 
 
 def _rule(level: Level, width: int) -> list[alt.Chart]:

@@ -62,9 +62,9 @@ def side_by_side(entries: Sequence[Entry], timings: Sequence[Timed], planned: bo
         return Section("speed", "Speed", (Paragraph(text, "muted"),))
     blocks: list[Block] = []
     for dataset, members in by_dataset(entries).items():
-        found = [timed for timed in timings if timed.dataset == dataset]
-        if found:
-            blocks += _tables(dataset, members, found)
+        of_dataset = [timed for timed in timings if timed.dataset == dataset]
+        if of_dataset:
+            blocks += _tables(dataset, members, of_dataset)
     reference = next((t.record.reference for t in timings if t.record.reference), "none")
     notes = (_RATIOS, _NEEDS.format(reference=reference))
     return Section("speed", "Speed", (*blocks, *(Paragraph(note, "muted") for note in notes)))

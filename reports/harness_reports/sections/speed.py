@@ -108,9 +108,9 @@ def _races(entries: Sequence[Entry]) -> list[_Race]:
         if (matched := pair.matched(STEP, pair.fair_seeds()))
     ]
     logs = [[math.log(a) - math.log(b) for a, b in matched] for _, _, matched in timed]
-    found = outcomes(logs, [math.log1p(SPEED_MARGIN)] * len(timed))
+    verdicts = outcomes(logs, [math.log1p(SPEED_MARGIN)] * len(timed))
     races = []
-    for (dataset, pair, matched), outcome in zip(timed, found, strict=True):
+    for (dataset, pair, matched), outcome in zip(timed, verdicts, strict=True):
         ratio = paired_ratio([a for a, _ in matched], [b for _, b in matched])
         if ratio is not None:
             races.append(_Race(dataset, pair, ratio, outcome))

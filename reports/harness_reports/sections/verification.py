@@ -44,8 +44,8 @@ def verification(entries: Sequence[Entry], root: Path | None) -> Section:
     attempts = {
         entry.id: attempt for entry in entries if (attempt := entry.text("attempt_id")) is not None
     }
-    found = list(read_verifications(root, attempts)) if root is not None else []
-    if not found:
+    repetitions = list(read_verifications(root, attempts)) if root is not None else []
+    if not repetitions:
         text = "No trial has been run again to verify its record (harness verify)."
         return Section("verification", "Verification", (Paragraph(text, "muted"),))
     known = {entry.id: entry for entry in entries}
@@ -57,32 +57,34 @@ def verification(entries: Sequence[Entry], root: Path | None) -> Section:
         Column("curves part", narrow=True),
         Column("finding", wide=True),
     )
-    rows = tuple(_row(each, known[each.trial_id]) for each in found)
-    kept = sum(each.is_kept for each in found)
+    rows = tuple(_row(each, known[each.trial_id]) for each in repetitions)
+    kept = sum(each.is_kept for each in repetitions)
     note = (
-        f"{kept} of {len(found)} repetitions agree as far as they must: bit for bit where the "
-        "machine, the versions and the backend are those of the record, otherwise within the "
+        f"{kept} of {len(repetitions)} repetitions agree as far as they must: bit for bit where "
+        "the machine, the versions and the backend are those of the record, otherwise within the "
         "tolerance or within a quarter of the spread over seeds."
     )
     table = Table("verification-table", "Trials that were run again", columns, rows, note)
     return Section("verification", "Verification", (table,))
 
 
-def _row(found: Verification, entry: Entry) -> Row:
-    tone: Tone = "good" if found.is_kept else "bad"
-    if found.verdict in ("undecided", "not_run"):
+def _row(repetition: Verification, entry: Entry) -> Row:
+    tone: Tone = "good" if repetition.is_kept else "bad"
+    if repetition.verdict in ("undecided", "not_run"):
         tone = "muted"
-    parted = "nowhere" if found.parted is None else f"step {found.parted.step:,}"
-    words = _WORDS[found.verdict]
-    if found.expects_bitwise and found.verdict != "bitwise":
+    parted = "nowhere" if repetition.parted is None else f"step {repetition.parted.step:,}"
+    words = _WORDS[repetition.verdict]
+    if repetition.expects_bitwise and repetition.verdict != "bitwise":
         words += "; the same bits were due"
     return Row(
         (
             Cell("", links=(Link(entry.id, anchor(entry.id)),)),
             Cell(f"{describe(entry)}, seed {entry.seed}"),
-            Cell(found.backend),
+            Cell(repetition.backend),
             Cell(words, tone=tone),
-            Cell(parted if found.weights is not None or found.parted else "not compared"),
-            Cell(found.reason),
+            Cell(
+                parted if repetition.weights is not None or repetition.parted else "not compared"
+            ),
+            Cell(repetition.reason),
         )
     )

@@ -140,8 +140,8 @@ def compare(entries: Iterable[Entry]) -> tuple[Comparison, ...]:
             matched = pair.matched(quantity.column)
             differences = tuple(a - b for a, b in matched)
             parts.append((dataset, pair, quantity, differences, margin, spread))
-    found = outcomes([part[3] for part in parts], [part[4] for part in parts])
-    return tuple(Comparison(*part, outcome) for part, outcome in zip(parts, found, strict=True))
+    verdicts = outcomes([part[3] for part in parts], [part[4] for part in parts])
+    return tuple(Comparison(*part, outcome) for part, outcome in zip(parts, verdicts, strict=True))
 
 
 def seed_spread(groups: Iterable[Group], quantity: Quantity) -> float | None:

@@ -148,12 +148,12 @@ def entries_of(
             not in the plan are left out.
     """
     rows = records if isinstance(records, Sequence) else records.to_dict("records")
-    found = {str(row["trial_id"]): {str(k): value for k, value in row.items()} for row in rows}
+    by_trial = {str(row["trial_id"]): {str(k): value for k, value in row.items()} for row in rows}
     unique = {planned.trial.id: planned for planned in plan.trials}
     labels = {trial_id: label(planned.trial) for trial_id, planned in unique.items()}
     shorten = _shortener(labels.values())
     return tuple(
-        Entry(planned, shorten(labels[trial_id]), found.get(trial_id, {}))
+        Entry(planned, shorten(labels[trial_id]), by_trial.get(trial_id, {}))
         for trial_id, planned in unique.items()
     )
 

@@ -100,8 +100,8 @@ def setting_names(groups: Iterable[Group]) -> tuple[str, ...]:
     values: dict[tuple[str, str], set[str]] = {}
     for group in groups:
         for name in (*OPTIONAL, "variant"):
-            found = values.setdefault((group.labels["dataset"], name), set())
-            found.add(group.labels.get(name, ""))
+            labels = values.setdefault((group.labels["dataset"], name), set())
+            labels.add(group.labels.get(name, ""))
     differing = {name for (_, name), texts in values.items() if len(texts) > 1}
     return (*SHORTENED, *(name for name in (*OPTIONAL, "variant") if name in differing))
 

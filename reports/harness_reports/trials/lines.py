@@ -47,11 +47,11 @@ class Line:
 
     def values(self, column: str) -> dict[int, float]:
         """By seed, the mean over the backends that have a number."""
-        found: dict[int, list[float]] = {}
+        by_seed: dict[int, list[float]] = {}
         for group in self.groups:
             for seed, value in group.values(column).items():
-                found.setdefault(seed, []).append(value)
-        return {seed: statistics.fmean(values) for seed, values in found.items()}
+                by_seed.setdefault(seed, []).append(value)
+        return {seed: statistics.fmean(values) for seed, values in by_seed.items()}
 
     def summary(self, column: str) -> Summary | None:
         """Summary of `values`."""
@@ -67,18 +67,18 @@ def lines_of(
         for one in comparisons
         if one.outcome == "same" and _equal_seeds(one)
     }
-    found: dict[str, tuple[Line, ...]] = {}
+    lines: dict[str, tuple[Line, ...]] = {}
     for dataset, members in by_dataset(entries).items():
         quantity = quantity_of(members)
         alike: dict[str, list[Group]] = {}
         for group in groups_of(members):
             alike.setdefault(group.counterpart(), []).append(group)
-        found[dataset] = tuple(
+        lines[dataset] = tuple(
             Line(dataset, quantity, tuple(part))
             for groups in alike.values()
             for part in _merged(groups, same)
         )
-    return found
+    return lines
 
 
 def best_lines(

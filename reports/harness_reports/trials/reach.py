@@ -114,7 +114,7 @@ def contrasts(groups: Sequence[Group]) -> list[Contrast]:
     rule, each with the first of the groups that agree in everything else.
     """
     factors = {id(group): _factors(group.entries[0].planned.trial) for group in groups}
-    found = []
+    pairs = []
     for name in _FACTORS:
         alike: dict[tuple[str, ...], list[Group]] = {}
         for group in groups:
@@ -124,8 +124,8 @@ def contrasts(groups: Sequence[Group]) -> list[Contrast]:
         for first, *others in alike.values():
             for other in others:
                 words = factors[id(other)][name], factors[id(first)][name]
-                found.append(Contrast(name, words, other, first))
-    return found
+                pairs.append(Contrast(name, words, other, first))
+    return pairs
 
 
 _FACTORS = ("backend", "solver", "regularizer", "first step")

@@ -51,7 +51,7 @@ class Timed:
     @property
     def gradients(self) -> str:
         """The gradient mode of the training steps, of each backend where they differ."""
-        modes = {name: found.gradient for name, found in self.record.backends.items()}
+        modes = {name: timing.gradient for name, timing in self.record.backends.items()}
         if len(set(modes.values())) == 1:
             return next(iter(modes.values()))
         return ", ".join(f"{name} {mode}" for name, mode in modes.items())
@@ -70,9 +70,9 @@ def timings_of(plan: Plan, root: Path | None) -> tuple[Timed, ...]:
     if root is None:
         return ()
     settings = {setting.id: setting for setting in settings_of(plan)}
-    found = [Timed(settings[r.setting_id], r) for r in read_timings(root, settings)]
+    timings = [Timed(settings[r.setting_id], r) for r in read_timings(root, settings)]
     order = {name: number for number, name in enumerate(settings)}
-    return tuple(sorted(found, key=lambda timed: order[timed.setting.id]))
+    return tuple(sorted(timings, key=lambda timed: order[timed.setting.id]))
 
 
 def speed_sentences(timings: Sequence[Timed]) -> list[str]:

@@ -76,5 +76,5 @@ def _product(rows: jax.Array, matrix: jax.Array) -> jax.Array:
         return rows @ matrix
     columns = jnp.split(rows, len(matrix), axis=-1)
     terms = (column * row for column, row in zip(columns, matrix, strict=True))
-    found: jax.Array = reduce(add, terms)
-    return found
+    product: jax.Array = reduce(add, terms)
+    return product

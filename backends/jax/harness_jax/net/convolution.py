@@ -100,8 +100,8 @@ def _patches(images: jax.Array, side: int, stride: int) -> jax.Array:
 
 
 def _shape(images: Any, kernel: Any, *, stride: int) -> Any:  # noqa: ANN401
-    found = jax.eval_shape(partial(_convolve, stride=stride), images, kernel)
-    return images.update(shape=found.shape)
+    convolved = jax.eval_shape(partial(_convolve, stride=stride), images, kernel)
+    return images.update(shape=convolved.shape)
 
 
 def _batched(

@@ -57,14 +57,14 @@ def layers_at_times(
     `hyper`, whose weights are each example's.
     """
     at_time = {"blend": _blend_at_times, "hyper": _hyper_at_times}.get(kind)
-    found: list[Apply] = []
+    layers: list[Apply] = []
     for layer, shape in zip(arrays, shapes, strict=True):
         times = t.reshape(-1, *(1,) * len(shape.outputs))
         if at_time is None:
-            found.append(_gated_at_times(_fold_channels(kind, layer, shape), shape, times))
+            layers.append(_gated_at_times(_fold_channels(kind, layer, shape), shape, times))
         else:
-            found.append(at_time(layer, shape, times))
-    return found
+            layers.append(at_time(layer, shape, times))
+    return layers
 
 
 def _blend_at_times(arrays: Arrays, shape: LayerShape, t: jax.Array) -> Apply:
@@ -103,13 +103,13 @@ def _blend(arrays: Arrays, shape: LayerShape, t: jax.Array) -> Affine:
 
 
 def _hyper(arrays: Arrays, shape: LayerShape, t: jax.Array) -> Affine:
-    found = arrays["hyper0_weight"] * t + arrays["hyper0_bias"]
+    parameters = arrays["hyper0_weight"] * t + arrays["hyper0_bias"]
     if shape.stride is None:
-        found = arrays["hyper1_weight"] @ jnp.tanh(found) + arrays["hyper1_bias"]
+        parameters = arrays["hyper1_weight"] @ jnp.tanh(parameters) + arrays["hyper1_bias"]
     out = shape.outputs[0]
     kernel = () if shape.stride is None else (shape.kernel, shape.kernel)
-    weight = found[out:].reshape(out, shape.inputs[0], *kernel)
-    return Affine(weight, found[:out], shape.stride)
+    weight = parameters[out:].reshape(out, shape.inputs[0], *kernel)
+    return Affine(weight, parameters[:out], shape.stride)
 
 
 def _fold_channels(kind: LayerName, arrays: Arrays, shape: LayerShape) -> Arrays:

@@ -29,12 +29,12 @@ CONDITION = "condition"
 
 def by_layer(block: Block, arrays: Mapping[str, jax.Array]) -> list[dict[str, jax.Array]]:
     """The arrays of each layer of a block, by the last part of their names."""
-    found: list[dict[str, jax.Array]] = [{} for _ in block.layers]
+    layer_arrays: list[dict[str, jax.Array]] = [{} for _ in block.layers]
     for name, array in arrays.items():
         place, _, kind = name.partition("/")
         if kind:
-            found[int(place.removeprefix("layer"))][kind] = array
-    return found
+            layer_arrays[int(place.removeprefix("layer"))][kind] = array
+    return layer_arrays
 
 
 class Net:

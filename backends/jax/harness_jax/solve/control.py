@@ -126,10 +126,10 @@ def first_step(
         jnp.maximum(1e-6, h * 1e-3),
         (0.01 / largest) ** (1 / TABLEAUX[solver.name].order),
     )
-    found = jnp.minimum(100 * h, h1) / length
+    step = jnp.minimum(100 * h, h1) / length
     if solver.end == "stop":
-        found = jnp.minimum(found, 1)
-    return found.astype(h.dtype), f0, tape
+        step = jnp.minimum(step, 1)
+    return step.astype(h.dtype), f0, tape
 
 
 def end_weights(tableau: Tableau, x: jax.Array) -> jax.Array:

@@ -58,14 +58,14 @@ def layers_at_times(
     `hyper`, whose weights are each example's.
     """
     at_time = {"blend": _blend_at_times, "hyper": _hyper_at_times}.get(kind)
-    found: list[Apply] = []
+    layers: list[Apply] = []
     for shape, layer in zip(shapes, arrays, strict=True):
         times = t.view(-1, *[1] * len(shape.outputs))
         if at_time is None:
-            found.append(_gated_at_times(kind, shape, layer, times))
+            layers.append(_gated_at_times(kind, shape, layer, times))
         else:
-            found.append(at_time(shape, layer, times))
-    return found
+            layers.append(at_time(shape, layer, times))
+    return layers
 
 
 def _blend_at_times(shape: LayerShape, arrays: Mapping[str, Tensor], t: Tensor) -> Apply:

@@ -24,12 +24,12 @@ __all__ = ["Net", "by_layer"]
 
 def by_layer(block: Block, arrays: Mapping[str, Tensor]) -> list[dict[str, Tensor]]:
     """The arrays of each layer of a block, by the last part of their names."""
-    found: list[dict[str, Tensor]] = [{} for _ in block.layers]
+    layer_arrays: list[dict[str, Tensor]] = [{} for _ in block.layers]
     for name, array in arrays.items():
         place, _, kind = name.partition("/")
         if kind:
-            found[int(place.removeprefix("layer"))][kind] = array
-    return found
+            layer_arrays[int(place.removeprefix("layer"))][kind] = array
+    return layer_arrays
 
 
 class Net:
