@@ -59,7 +59,8 @@ def noise_of(
             if kind == "probe":
                 shape = block.bottleneck_shape if trace == "bottleneck" else block.shape
                 several = () if probes == 1 else (probes,)
-                value = value.reshape(len(value), batch.size, *several, *shape)
+                # Of a sampling the batch has no rows, but its noise has.
+                value = value.reshape(*value.shape[:2], *several, *shape)
                 value = np.moveaxis(value, 2, 1) if several else value
             noise[f"{run.name}/{kind}"] = value if value.dtype == np.int8 else value.astype(dtype)
     return noise
