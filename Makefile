@@ -114,8 +114,8 @@ certify: setup
 	$(CERTIFY)/bin/python -m pip install --quiet --no-deps $(CERTIFIED)
 	$(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))' \
 	    > "$$($(CERTIFY)/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/venv.pth"
-	$(QUICK_XLA) PYTHONPATH=. $(CERTIFY)/bin/python tests/certify/libraries/library_table.py docs/certify.md
-	PYTHONPATH=. $(CERTIFY)/bin/python -m pytest --quiet tests/certify/libraries
+	$(QUICK_XLA) PYTHONPATH='$(CURDIR)' $(CERTIFY)/bin/python tests/certify/libraries/library_table.py docs/certify.md
+	PYTHONPATH='$(CURDIR)' $(CERTIFY)/bin/python -m pytest --quiet tests/certify/libraries
 
 clean:
 	rm -rf $(VENV) build dist
