@@ -7,6 +7,7 @@ that nothing is trained twice.
 
 from __future__ import annotations
 
+import heapq
 import re
 from dataclasses import dataclass, replace
 
@@ -99,12 +100,13 @@ def part_of(plan: Plan, shard: Shard) -> Plan:
     groups: dict[str, list[PlannedTrial]] = {}
     for planned in plan.wanted:
         groups.setdefault(planned.trial.training_id, []).append(planned)
-    sizes = [0] * shard.count
+    # (number of trials, number of the part); there are never more parts in use than groups.
+    parts = [(0, number) for number in range(1, min(shard.count, len(groups)) + 1)]
     own = set[str]()
     for name in sorted(groups, key=lambda name: (-len(groups[name]), name)):
-        smallest = sizes.index(min(sizes))
-        sizes[smallest] += len(groups[name])
-        if smallest == shard.number - 1:
+        size, number = parts[0]
+        heapq.heapreplace(parts, (size + len(groups[name]), number))
+        if number == shard.number:
             own.add(name)
     trials = tuple(each for each in plan.wanted if each.trial.training_id in own)
     return replace(plan, trials=trials, timing=None, budget=None)

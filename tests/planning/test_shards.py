@@ -123,6 +123,7 @@ def test_timings_and_budget_are_of_the_whole(tmp_path: Path) -> None:
 
 def test_more_parts_than_models_leave_some_empty() -> None:
     assert sorted(len(part.trials) for part in parts(plan_of([2, 1]), 4)) == [0, 0, 1, 2]
+    assert len(part_of(plan_of([2, 1]), Shard(1, 10**9 - 1)).trials) == 2
 
 
 @pytest.mark.parametrize(("text", "shard"), [("1/1", Shard(1, 1)), (" 12/34 ", Shard(12, 34))])
