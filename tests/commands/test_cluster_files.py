@@ -37,12 +37,15 @@ if name == "srun":
     os.execvp(words[0], words)
 if name == "ray":
     words = words[words.index("--") + 1 :]
+    # Kept until the command is ready for it, however slowly that starts.
+    signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGUSR1])
     os.execvp(words[0], words)
 if name == "scontrol" and words[0] == "show":
     print("node1\\nnode2\\nnode3\\nnode4")
 if name == "harness":
     signals = []
     signal.signal(signal.SIGUSR1, lambda *_: signals.append(1))
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGUSR1])
     end = time.monotonic() + float(os.environ["SECONDS_TO_RUN"])
     while time.monotonic() < end and not signals:
         time.sleep(0.05)
@@ -161,7 +164,7 @@ def test_one_ray_cluster_over_the_nodes_of_a_job(cluster: Cluster) -> None:
 
 
 def test_near_its_limit_the_run_is_asked_to_stop_and_queued_again(cluster: Cluster) -> None:
-    code, calls = cluster("slurm-ray.sh", STOP_AFTER="0.5", SECONDS_TO_RUN="20")
+    code, calls = cluster("slurm-ray.sh", STOP_AFTER="0.1", SECONDS_TO_RUN="30")
     assert code == 130
     assert calls[-1] == ["scontrol", "requeue", "80"]
 
