@@ -1,7 +1,4 @@
 #!/bin/bash
-# A job array without Ray: each job runs one part of the suite, one trial after the other.
-#     sbatch docs/clusters/slurm-array.sh
-# Adapt the lines until 'srun'. docs/clusters.md says what must be shared.
 #SBATCH --job-name=harness
 #SBATCH --array=1-8
 #SBATCH --nodes=1
@@ -13,6 +10,10 @@
 #SBATCH --requeue
 #SBATCH --open-mode=append
 #SBATCH --output=harness-%A_%a.log
+
+# A job array without Ray: each job runs one part of the suite, one trial after the other.
+#     sbatch docs/clusters/slurm-array.sh
+# Adapt the lines until 'srun'. docs/clusters.md says what must be shared.
 
 suite=${SUITE:-suites/toy.yaml}
 # As in --array above, and not SLURM_ARRAY_TASK_COUNT: that is 2 when jobs 3 and 5 are sent again.

@@ -1,7 +1,4 @@
 #!/bin/bash
-# One Ray cluster over all nodes of a job.
-#     sbatch docs/clusters/slurm-ray.sh
-# Adapt the lines until 'srun'. docs/clusters.md says what must be shared.
 #SBATCH --job-name=harness-ray
 #SBATCH --nodes=4
 #SBATCH --ntasks-per-node=1
@@ -11,6 +8,10 @@
 #SBATCH --requeue
 #SBATCH --open-mode=append
 #SBATCH --output=harness-ray-%j.log
+
+# One Ray cluster over all nodes of a job.
+#     sbatch docs/clusters/slurm-ray.sh
+# Adapt the lines until 'srun'. docs/clusters.md says what must be shared.
 
 suite=${SUITE:-suites/toy.yaml}
 # Ten minutes before --time. Not --signal, which would reach Ray's own processes too.
