@@ -18,6 +18,7 @@ from harness.commands.terminal import (
     Json,
     Rerun,
     Root,
+    ShardText,
     Suite,
     Where,
     not_with_json,
@@ -100,6 +101,7 @@ def _plan(
     root: Root = DEFAULT_ROOT,
     where: Where = None,
     rerun: Rerun = False,
+    shard: ShardText = None,
     estimate: Annotated[
         bool, typer.Option("--estimate", help="Say what the trials that wait will take.")
     ] = False,
@@ -118,8 +120,11 @@ def _plan(
     from harness.commands.plan_text import plan_text
     from harness.commands.timing_text import timing_json, timing_lines
     from harness.planning.plan import plan, plan_json
+    from harness.planning.shards import part_of, shard_of
 
+    asked = shard_of(shard, where)
     made = plan(suite, root, where, rerun)
+    made = made if asked is None else part_of(made, asked)
     if estimate or probe_minutes is not None:
         from harness.commands.estimate import estimate_json, estimate_text, probe
         from harness.commands.run import INTERRUPTED
@@ -135,7 +140,7 @@ def _plan(
     if as_json:
         _print(_json(plan_json(made) | timing_json(made, root)))
     else:
-        _print("\n".join([plan_text(made), *timing_lines(made, root)]))
+        _print("\n".join([plan_text(made, asked), *timing_lines(made, root)]))
 
 
 @app.command("run")
@@ -144,6 +149,7 @@ def _run(
     root: Root = DEFAULT_ROOT,
     where: Where = None,
     rerun: Rerun = False,
+    shard: ShardText = None,
     executor: Annotated[
         Executor, typer.Option(help="ray spreads trials; inline runs them in this process.")
     ] = Executor.ray,
@@ -166,14 +172,23 @@ def _run(
 ) -> None:
     """Run a suite, then write its report.
 
-    The same command again resumes what was interrupted and runs only what is new.
+    The same command again resumes what was interrupted and runs only what is new. A job array runs
+    it with --shard 1/8 to 8/8, which only run trials, then once without it for timings and report.
     """
     from harness.commands.run import run
     from harness.executors.run import Execution
 
     how = Execution(executor.value, address, cpus, exclusive)
     code = run(
-        suite, root, how, where=where, rerun=rerun, with_report=with_report, yes=yes, say=_print
+        suite,
+        root,
+        how,
+        where=where,
+        rerun=rerun,
+        shard=shard,
+        with_report=with_report,
+        yes=yes,
+        say=_print,
     )
     raise typer.Exit(code)
 

@@ -11,6 +11,7 @@ from harness.labels import MAIN_AXES, label
 from harness.planning.cost import UNKNOWN_COST, cost_of
 from harness.planning.data_remarks import data_remarks
 from harness.planning.plan import Plan, State
+from harness.planning.shards import Shard
 from harness.text import columns, counted
 from harness.trial import AXES
 
@@ -24,7 +25,7 @@ _WORDS: Mapping[State, str] = {
 }
 
 
-def plan_text(plan: Plan) -> str:
+def plan_text(plan: Plan, shard: Shard | None = None) -> str:
     """Lists the trials, with the main axes and all others that are needed to tell them apart."""
     labels = [label(planned.trial) for planned in plan.trials]
     axes = [name for name in AXES if name in MAIN_AXES or _distinguishes(name, labels)]
@@ -33,7 +34,7 @@ def plan_text(plan: Plan) -> str:
         for planned, row in zip(plan.trials, labels, strict=True)
     ]
     table = columns(rows, header=("id", "state", *axes, "reason"))
-    return f"{table}\n{plan_totals(plan)}"
+    return f"{table}\n{plan_totals(plan, shard)}"
 
 
 def _distinguishes(axis: str, labels: Sequence[Mapping[str, str]]) -> bool:
@@ -45,11 +46,18 @@ def _distinguishes(axis: str, labels: Sequence[Mapping[str, str]]) -> bool:
     )
 
 
-def plan_totals(plan: Plan) -> str:
-    """`suite quickstart: 32 trials: 30 to run, 2 finished`, and the spend where it is limited."""
+def plan_totals(plan: Plan, shard: Shard | None = None) -> str:
+    """`suite quickstart: 32 trials: 30 to run, 2 finished`, and the spend where it is limited.
+
+    Arguments:
+        plan: A plan, or a part of one.
+        shard: Which part.
+    """
+    name = f"suite {plan.suite}" if shard is None else f"suite {plan.suite}, shard {shard}"
     states = collections.Counter(planned.state for planned in plan.trials)
     parts = [f"{states[state]:,} {word}" for state, word in _WORDS.items() if states[state]]
-    lines = [f"suite {plan.suite}: {counted(len(plan.trials), 'trial')}: {', '.join(parts)}"]
+    totals = [", ".join(parts)] if parts else []
+    lines = [": ".join([name, counted(len(plan.trials), "trial"), *totals])]
     lines += data_remarks(planned.trial for planned in plan.trials if planned.is_waiting)
     lines += _sample_metrics(plan)
     lines += _spend(plan)

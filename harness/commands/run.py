@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -18,8 +20,10 @@ from harness.errors import HarnessError
 from harness.executors.run import Execution
 from harness.executors.run import run as run_trials
 from harness.planning.estimate import estimate_plan
-from harness.planning.plan import plan_suite, require_backends, require_runnable, select
+from harness.planning.plan import Plan, plan_suite, require_backends, require_runnable, select
+from harness.planning.shards import Shard, part_of, shard_of
 from harness.records.estimates import write_estimates
+from harness.records.folder import DEFAULT_ROOT
 from harness.timing.stage import run_timings
 
 __all__ = ["INTERRUPTED", "run"]
@@ -37,6 +41,7 @@ def run(
     *,
     where: str | None = None,
     rerun: bool = False,
+    shard: str | None = None,
     with_report: bool = True,
     yes: bool = False,
     say: Callable[[str], None] = print,
@@ -50,6 +55,8 @@ def run(
         how: Who runs the trials, and on what.
         where: Runs only the trials that match this filter; the report is of all.
         rerun: Runs finished trials again.
+        shard: Runs only this part of them (`harness.planning.shards`), and nothing that is of the
+            whole suite: no timings, no mirror, no report.
         with_report: Write the report.
         yes: Start even if the trials are expected to take more than the suite's budget.
         say: Prints a text of one or more lines.
@@ -65,16 +72,21 @@ def run(
         RecordError: A record cannot be read, or the run root cannot be written.
         HarnessError: The executor cannot start.
     """
+    asked = shard_of(shard, where)
     whole = plan_suite(suite, root)
-    plan = select(whole, root, where, rerun)
+    chosen = select(whole, root, where, rerun)
+    require_runnable(chosen)
+    plan = chosen if asked is None else part_of(chosen, asked)
     require_backends(plan)
-    require_runnable(plan)
-    estimates = estimate_plan(plan, root)
-    say("\n".join([plan_totals(plan), *timing_lines(plan, root)]))
+    # The budget is of all parts, whichever this is.
+    estimates = estimate_plan(chosen, root)
+    say("\n".join([plan_totals(plan, asked), *timing_lines(plan, root)]))
     if not yes:
-        require_within_budget(plan, estimates)
+        require_within_budget(chosen, estimates)
     if estimates:
         write_estimates(root, plan.suite, estimates)
+    if asked is not None:
+        return _run_part(plan, root, how, asked, where, say)
     if not run_trials(plan, root, how):
         return INTERRUPTED
     if not run_timings(plan, root, say, rerun=rerun):
@@ -93,6 +105,30 @@ def run(
         if written is not None and any(planned.is_waiting for planned in plan.trials):
             _mirror_report(root, whole.suite, written)
     return run_outcome.exit_code
+
+
+def _run_part(
+    plan: Plan,
+    root: Path,
+    how: Execution,
+    shard: Shard,
+    where: str | None,
+    say: Callable[[str], None],
+) -> int:
+    """Runs the trials of one job of an array; what is of the whole suite is left to one command.
+
+    Several jobs would write the mirror and the report at the same time, each without the others'
+    results.
+    """
+    ended = run_trials(plan, root, replace(how, mirror=False))
+    found = outcome(plan, root) if ended else None
+    if found is not None:
+        say(outcome_text(found, plan.source, root))
+    options = ["-k", where] if where is not None else []
+    options += ["--root", str(root)] if root != DEFAULT_ROOT else []
+    command = shlex.join(["harness", "run", plan.source, *options])
+    say(f"shard {shard}: no timings, MLflow or report; after the last one: {command}")
+    return INTERRUPTED if found is None else found.exit_code
 
 
 def _said(make: Callable[[], _T]) -> _T | None:

@@ -22,6 +22,7 @@ __all__ = [
     "Json",
     "Rerun",
     "Root",
+    "ShardText",
     "Suite",
     "Where",
     "as_json_text",
@@ -46,6 +47,14 @@ Where = Annotated[
         "-k",
         help='Only trials that match, as in "backend=jax & dataset!=bsds300"; '
         "operators = != & | ! ( ), * stands for any text.",
+    ),
+]
+ShardText = Annotated[
+    str | None,
+    typer.Option(
+        "--shard",
+        metavar="I/N",
+        help="Only the I-th of N disjoint parts, one for each job of an array.",
     ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]

@@ -93,6 +93,7 @@ def test_version(shell: Shell) -> None:
         ("run", "quickstart", "--cpus", "0"),
         ("plan", "quickstart", "-k", "bakend=jax"),
         ("plan", "quickstart", "-k", "seed=99"),
+        ("plan", "quickstart", "--shard", "5/4"),
         ("data", "no-such-data"),
         ("show", "0123"),
     ],
@@ -117,6 +118,17 @@ def test_plan_prints_json_and_text(shell: Shell) -> None:
     code, out, _ = shell("plan", "quickstart", "-k", "backend=jax & seed=0")
     assert code == 0
     assert out.count("to_run") == len(found["trials"])
+
+
+def test_plan_shows_the_part_that_a_shard_has(shell: Shell) -> None:
+    texts = [shell("plan", "quickstart", "--shard", f"{number}/3")[1] for number in (1, 2, 3)]
+    for number, text in enumerate(texts, start=1):
+        assert re.search(
+            rf"^suite quickstart, shard {number}/3: 1[01] trials: ", text, re.MULTILINE
+        )
+    _, out, _ = shell("plan", "quickstart", "--json")
+    for trial in json.loads(out)["trials"]:
+        assert sum(text.count(trial["id"]) for text in texts) == 1
 
 
 def test_the_root_comes_from_the_option_then_the_environment(

@@ -243,3 +243,52 @@ def test_the_report_goes_into_mlflow_when_something_has_run(
     assert "report not in MLflow: no answer" in err
     bench(committing(2.0), "toy.yaml")
     assert len(logged) == 1
+
+
+def test_the_jobs_of_an_array_run_all_trials_once_and_leave_the_rest_to_one_command(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def never(*_: object, **__: object) -> bool:
+        raise AssertionError("timings are of the whole suite")
+
+    Path("toy.yaml").write_text(f"{SUITE}timing: {{rounds: 6}}\n", encoding="utf-8")
+    monkeypatch.setattr(command, "run_timings", never)
+    for number in (1, 2):
+        code, lines, _ = bench(committing(2.0), "toy.yaml", "--shard", f"{number}/2")
+        assert code == 0
+        assert lines == [
+            f"suite toy, shard {number}/2: 1 trial: 1 to run",
+            "1 ok",
+            f"shard {number}/2: no timings, MLflow or report; after the last one: "
+            "harness run toy.yaml",
+        ]
+        assert bench.asked["mirror"] is False
+    assert bench.reported == []
+    code, lines, _ = bench(committing(2.0), "toy.yaml", "--shard", "3/3")
+    assert (code, lines[:2]) == (0, ["suite toy, shard 3/3: 0 trials", "0 ok"])
+
+
+def test_the_command_after_an_array_has_its_filter_and_root(bench: Bench) -> None:
+    options = ("-k", "seed=1", "--root", "a b")
+    code, lines, _ = bench(committing(2.0, failing=1), "toy.yaml", "--shard", "1/1", *options)
+    assert code == 1
+    assert lines[-1].endswith("; after the last one: harness run toy.yaml -k seed=1 --root 'a b'")
+
+
+def test_an_interrupted_part_is_exit_code_130(bench: Bench) -> None:
+    code, lines, _ = bench(lambda plan, root: False, "toy.yaml", "--shard", "1/2")
+    assert code == 130
+    assert len(lines) == 2
+
+
+def test_the_budget_is_of_all_parts(bench: Bench) -> None:
+    Path("toy.yaml").write_text(f"{SUITE}budget: {{hours: 1.5}}\n", encoding="utf-8")
+    code, _, err = bench(committing(2.0), "toy.yaml", "--shard", "1/2")
+    assert code == 2
+    assert "more than 'budget.hours', 1.5" in err
+
+
+def test_a_shard_that_is_none_runs_nothing(bench: Bench) -> None:
+    code, lines, err = bench(committing(2.0), "toy.yaml", "--shard", "3/2")
+    assert (code, lines) == (2, [])
+    assert err.startswith("--shard: found '3/2', expected i/n with 1 <= i <= n")
