@@ -121,14 +121,14 @@ def _run_part(
     results.
     """
     ended = run_trials(plan, root, replace(how, mirror=False))
-    found = outcome(plan, root) if ended else None
-    if found is not None:
-        say(outcome_text(found, plan.source, root))
+    run_outcome = outcome(plan, root) if ended else None
+    if run_outcome is not None:
+        say(outcome_text(run_outcome, plan.source, root))
     options = ["-k", where] if where is not None else []
     options += ["--root", str(root)] if root != DEFAULT_ROOT else []
     command = shlex.join(["harness", "run", plan.source, *options])
     say(f"shard {shard}: no timings, MLflow or report; after the last one: {command}")
-    return INTERRUPTED if found is None else found.exit_code
+    return INTERRUPTED if run_outcome is None else run_outcome.exit_code
 
 
 def _said(make: Callable[[], _T]) -> _T | None:
