@@ -29,6 +29,12 @@ ACTIVITY_NAMES: dict[Activity, str] = {
     "sampling": "sampling",
 }
 
+_CALLS: dict[Activity, str] = {
+    "train_step": "a training step",
+    "evaluation": "an evaluation",
+    "sampling": "a sampling",
+}
+
 
 @dataclass(frozen=True)
 class Timed:
@@ -77,47 +83,55 @@ def timings_of(plan: Plan, root: Path | None) -> tuple[Timed, ...]:
 
 def speed_sentences(timings: Sequence[Timed]) -> list[str]:
     """How fast the backends are beside each other on trained arrays, a sentence for each dataset,
-    activity, pair of backends and kind of hardware; none where nothing was timed.
+    pair of backends and kind of hardware; none where nothing was timed.
 
     Example:
-        `moons, training step: jax 0.62x [0.58, 0.66] of torch's time (20 rounds, dopri5
-        rtol=1e-05 atol=1e-05; 2 x Invented CPU)`. Of several settings the lowest and the highest
-        ratio are said. A verdict is in the table, not here.
+        `On moons jax takes 0.62x [0.58, 0.66] of torch's time for a training step, ... (20
+        rounds, dopri5 rtol=1e-05 atol=1e-05, gradient direct; 2 cores of Invented CPU).` Of
+        several settings the lowest and the highest ratio are said. A verdict is in the table, not
+        here.
     """
-    groups: dict[tuple[str, str, str, str, Activity], list[Timed]] = {}
-    for activity in ACTIVITIES:
-        for timed in timings:
-            if timed.record.ok:
-                for over, under in timed.pairs:
-                    key = (timed.dataset, timed.record.hardware, over, under, activity)
-                    groups.setdefault(key, []).append(timed)
-    # By dataset, in the order of the plan; a sort keeps the order of activities within it.
-    datasets = list(dict.fromkeys(timed.dataset for timed in timings))
-    ordered = sorted(groups.items(), key=lambda item: datasets.index(item[0][0]))
+    groups: dict[tuple[str, str, str, str], list[Timed]] = {}
+    for timed in timings:
+        if timed.record.ok:
+            for over, under in timed.pairs:
+                key = (timed.dataset, timed.record.hardware, over, under)
+                groups.setdefault(key, []).append(timed)
     return [
-        f"{dataset}, {ACTIVITY_NAMES[activity]}: {_sentence(members, over, under, activity)}"
-        for (dataset, _, over, under, activity), members in ordered
+        f"On {dataset} {_sentence(members, over, under)}"
+        for (dataset, _, over, under), members in groups.items()
     ]
 
 
-def _sentence(members: Sequence[Timed], over: str, under: str, activity: Activity) -> str:
-    ratios = [ratio for ratio in _ratios(members, over, under, activity) if ratio is not None]
-    rounds = [ratio.n for ratio in ratios]
-    notes = [f"{_range([str(n) for n in sorted(rounds)])} rounds"]
+def _sentence(members: Sequence[Timed], over: str, under: str) -> str:
+    first, *others = (
+        f"{_extent(members, over, under, activity)}{{}} for {_CALLS[activity]}"
+        for activity in ACTIVITIES
+    )
+    ratios = ", ".join(
+        [first.format(f" of {under}'s time"), *(text.format("") for text in others)]
+    )
+    counts = [
+        ratio.n for ratio in _ratios(members, over, under, "train_step") if ratio is not None
+    ]
+    notes = [f"{_range([str(n) for n in sorted(counts)])} rounds"]
     if len(members) == 1:
-        ratio = ratio_text(ratios[0], "x")
         notes.append(label(members[0].setting.trial)["solver"])
     else:
-        ends = [fixed(r, 2) + "x" for r in sorted(ratio.estimate for ratio in ratios)]
-        ratio = _range(ends)
         notes[0] = f"{len(members)} settings, {notes[0]} each"
-    if activity == "train_step":
-        modes = dict.fromkeys(timed.gradients for timed in members)
-        notes.append(f"gradient {'; '.join(modes)}")
+    notes.append(f"gradient {'; '.join(dict.fromkeys(timed.gradients for timed in members))}")
     disturbed = sum(timed.record.disturbed("trained") for timed in members)
     if disturbed:
         notes.append("disturbed" if len(members) == 1 else f"{disturbed} disturbed")
-    return f"{over} {ratio} of {under}'s time ({', '.join(notes)}; {hardware_words(members[0])})"
+    return f"{over} takes {ratios} ({', '.join(notes)}; {hardware_words(members[0])})."
+
+
+def _extent(members: Sequence[Timed], over: str, under: str, activity: Activity) -> str:
+    """The ratio of one setting with its interval, or the lowest and highest of several."""
+    ratios = [ratio for ratio in _ratios(members, over, under, activity) if ratio is not None]
+    if len(members) == 1:
+        return ratio_text(ratios[0], "x")
+    return _range([fixed(each, 2) + "x" for each in sorted(ratio.estimate for ratio in ratios)])
 
 
 def _ratios(
