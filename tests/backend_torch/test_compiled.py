@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, get_args
 
 import numpy as np
@@ -212,6 +213,46 @@ def test_what_cannot_be_compiled_runs_with_a_warning(
     with pytest.warns(UserWarning, match="not compiled: RuntimeError: no such compiler"):
         taped = CompiledEngine({SIZE}).taped_field(_at(field, inputs, z), None)
     assert isinstance(taped, Eager)
+    compiled._programs.cache_clear()
+
+
+def test_a_library_that_was_cut_short_is_forgotten_and_compiled_again(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    cache, elsewhere = tmp_path / "cache", tmp_path / "elsewhere.so"
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(cache))
+    library = cache / "ab" / "cab.main.so"
+    library.parent.mkdir(parents=True)
+    for path in (library, elsewhere):
+        path.touch()
+    assert compiled._forget_damaged(RuntimeError(f"ImportError: {library}: file too short"))
+    assert not library.exists()
+    for text in (f"ImportError: {elsewhere}: file too short", f"ImportError: {library}: gone"):
+        assert not compiled._forget_damaged(RuntimeError(text))
+    assert elsewhere.exists()
+
+
+def test_damage_in_the_cache_is_not_mended_for_ever(
+    monkeypatch: pytest.MonkeyPatch, block_arrays: MakeArrays, first_block: FirstBlock
+) -> None:
+    tries = []
+
+    def fail(graph: GraphModule, arguments: Sequence[Tensor]) -> GraphModule:
+        tries.append(graph)
+        raise RuntimeError("ImportError: /cache/a.so: file too short")
+
+    compiled._programs.cache_clear()
+    monkeypatch.setattr(compiled, "_compile", fail)
+    monkeypatch.setattr(compiled, "_forget_damaged", lambda error: True)
+    model = ModelSpec("concat", (7,))
+    field = Augmented(model, first_block(model, DIM), "exact")
+    inputs = _inputs(block_arrays(model, DIM), _normal("eps", SIZE, DIM))
+    with pytest.warns(UserWarning, match="not compiled: RuntimeError: ImportError"):
+        taped = CompiledEngine({SIZE}).taped_field(
+            _at(field, inputs, _normal("z", SIZE, DIM)), None
+        )
+    assert isinstance(taped, Eager)
+    assert len(tries) == compiled._MOST_DAMAGED + 1
     compiled._programs.cache_clear()
 
 

@@ -8,13 +8,17 @@ operations to compile as the method has stages, and serves one tableau alone.
 from __future__ import annotations
 
 import functools
+import re
 import warnings
 from collections.abc import Callable, Collection, Sequence
+from contextlib import suppress
+from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 
 import torch
 import torch._inductor
 from torch import Tensor
+from torch._inductor.runtime.cache_dir_utils import cache_dir
 from torch.fx import GraphModule
 from torch.utils import _pytree as pytree
 
@@ -31,6 +35,9 @@ MOST_OPERATIONS = 3000
 """Of one program: ten times as many as a toy net's product has. Exact traces of images take one
 pass a chunk of dimensions, each written out.
 """
+
+_MOST_DAMAGED = 20
+"""Libraries of the cache that are made anew before a field is left uncompiled."""
 
 
 class CompiledEngine(Native):
@@ -141,11 +148,35 @@ def _programs(
     early = [time_like(0.5, u), u, *flat]
     try:
         with torch.no_grad():
+            for _ in range(_MOST_DAMAGED):
+                try:
+                    return _compiled(field, wanted, tree, early)
+                except Exception as error:
+                    if not _forget_damaged(error):
+                        raise
             return _compiled(field, wanted, tree, early)
     except Exception as error:  # whatever it is, the field runs without it
         reason = next(iter(str(error).strip().splitlines()), "")
         warnings.warn(f"not compiled: {type(error).__name__}: {reason}", stacklevel=2)
         return None
+
+
+def _forget_damaged(error: Exception) -> bool:
+    """Removes the library of inductor's cache that an error names, and says whether it did.
+
+    A process that is killed while the linker writes leaves one cut short, at which every later
+    compilation of the same field would fail.
+    """
+    named = re.search(r"ImportError: (/.+?\.so): ", str(error))
+    if named is None:
+        return False
+    library = Path(named[1])
+    if Path(cache_dir()) not in library.parents:
+        return False
+    with suppress(OSError):
+        library.unlink()
+        return True
+    return False
 
 
 def _compiled(
