@@ -43,10 +43,11 @@ def results(plan: Plan, root: Path) -> str:
     return results_text(plan, rows, command, root, width=width, colour=terminal)
 
 
-def run_command(plan: Plan, root: Path) -> str:
-    """The command that runs the suite under this root."""
-    at = [] if root == DEFAULT_ROOT else ["--root", str(root)]
-    return shlex.join(["harness", "run", plan.source or plan.suite, *at])
+def run_command(plan: Plan, root: Path, where: str | None = None) -> str:
+    """The command that runs the suite, or what matches a filter of it, under this root."""
+    options = [] if where is None else ["-k", where]
+    options += [] if root == DEFAULT_ROOT else ["--root", str(root)]
+    return shlex.join(["harness", "run", plan.source or plan.suite, *options])
 
 
 def recorded_plan(root: Path) -> Plan:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 import sys
 from collections.abc import Callable
 from dataclasses import replace
@@ -13,7 +12,7 @@ from harness.commands.estimate import require_within_budget
 from harness.commands.outcome import outcome
 from harness.commands.plan_text import plan_totals
 from harness.commands.report import report
-from harness.commands.results import results
+from harness.commands.results import results, run_command
 from harness.commands.timing_text import timing_lines
 from harness.commands.views import outcome_text
 from harness.errors import HarnessError
@@ -23,7 +22,6 @@ from harness.planning.estimate import estimate_plan
 from harness.planning.plan import Plan, plan_suite, require_backends, require_runnable, select
 from harness.planning.shards import Shard, part_of, shard_of
 from harness.records.estimates import write_estimates
-from harness.records.folder import DEFAULT_ROOT
 from harness.timing.stage import run_timings
 
 __all__ = ["INTERRUPTED", "run"]
@@ -80,7 +78,8 @@ def run(
     require_backends(plan)
     # The budget is of all parts, whichever this is.
     estimates = estimate_plan(chosen, root)
-    say("\n".join([plan_totals(plan, asked), *timing_lines(plan, root)]))
+    timings = timing_lines(plan, root) if asked is None else ()
+    say("\n".join([plan_totals(plan, asked), *timings]))
     if not yes:
         require_within_budget(chosen, estimates)
     if estimates:
@@ -124,9 +123,7 @@ def _run_part(
     run_outcome = outcome(plan, root) if ended else None
     if run_outcome is not None:
         say(outcome_text(run_outcome, plan.source, root))
-    options = ["-k", where] if where is not None else []
-    options += ["--root", str(root)] if root != DEFAULT_ROOT else []
-    command = shlex.join(["harness", "run", plan.source, *options])
+    command = run_command(plan, root, where)
     say(f"shard {shard}: no timings, MLflow or report; after the last one: {command}")
     return INTERRUPTED if run_outcome is None else run_outcome.exit_code
 

@@ -17,7 +17,7 @@ from harness_reports.trials.entries import Entry, backends_of, by_dataset
 from harness_reports.trials.groups import SEPARATOR, Group, groups_of, setting_names
 from harness_reports.trials.quantities import Quantity, quantity_of
 
-__all__ = ["forest_charts", "forest_rows"]
+__all__ = ["forest_charts"]
 
 PUBLISHED = "published"
 _COLUMNS = ["row", "who", "part", "value", "low", "high"]
@@ -102,11 +102,6 @@ def _published(dataset: str, quantity: Quantity) -> pd.DataFrame:
             bar = (value.value - spread, value.value + spread)
             rows.append((name, PUBLISHED, "mean", value.value, *bar))
     return pd.DataFrame(rows, columns=_COLUMNS)
-
-
-def forest_rows(entries: Sequence[Entry]) -> pd.DataFrame:
-    """What the chart of one dataset draws of our trials: `row who part value low high`."""
-    return _ours(groups_of(entries), quantity_of(entries))
 
 
 def _domain(table: pd.DataFrame, gaussian: float | None) -> tuple[float, float]:

@@ -1,4 +1,4 @@
-"""Whether two backends differ: one margin for each question, written down here and nowhere else.
+"""Whether two backends of one run differ: one margin for each question of a report.
 
 A difference between backends is judged against a margin, by tests in both directions: the *same*
 if it is certain to lie within, *better* or *faster* if it is certain to lie beyond, *undecided*
@@ -7,6 +7,8 @@ where the backends agree far more closely than the margin.
 
 The margin of a quality is the larger of two: the bar that one training loss of both backends keeps
 in single precision (docs/numerics.md, section 11), and a tenth of what another seed changes.
+`harness verify` and `harness compare`, which ask whether a run repeats another, have a share of
+their own (`harness.comparison.agreement`).
 """
 
 from __future__ import annotations
@@ -17,6 +19,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
+from harness.comparison.agreement import TOLERANCE
 from harness.statistics import Interval, equivalence_test, holm, mean_interval
 from harness_reports.trials.entries import Entry, by_dataset
 from harness_reports.trials.groups import Group, groups_of
@@ -28,7 +31,7 @@ __all__ = [
     *("Comparison", "Outcome", "compare", "margin_of", "outcomes", "seed_spread"),
 ]
 
-PARITY_BAR = 1e-5
+PARITY_BAR = TOLERANCE["float32"]
 """Smallest margin of a likelihood, in its unit."""
 
 SEED_SHARE = 0.1
