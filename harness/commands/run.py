@@ -78,8 +78,7 @@ def run(
     require_backends(plan)
     # The budget is of all parts, whichever this is.
     estimates = estimate_plan(chosen, root)
-    timings = timing_lines(plan, root) if asked is None else ()
-    say("\n".join([plan_totals(plan, asked), *timings]))
+    say("\n".join([plan_totals(plan, asked), *timing_lines(plan, root)]))
     if not yes:
         require_within_budget(chosen, estimates)
     if estimates:
