@@ -19,7 +19,7 @@ from typing import Any, Literal
 from harness.records.files import scrub
 from harness.records.version import __version__
 
-__all__ = ["describe", "fingerprint", "hardware_fingerprint", "with_choices"]
+__all__ = ["describe", "fingerprint", "hardware_fingerprint", "processor", "with_choices"]
 
 _ISA = (
     *("avx", "avx2", "fma", "avx512f", "avx512bw", "avx512vl", "avx512_vnni", "avx512_bf16"),
@@ -93,7 +93,7 @@ def _kind(hardware: Mapping[str, Any], cores: int) -> str:
 
 def _hardware(prepared: Mapping[str, Any], device: Literal["cpu", "gpu"]) -> dict[str, Any]:
     """What two machines must share for timings to be compared."""
-    model, isa = _processor()
+    model, isa = processor()
     return {
         "cpu_model": model,
         "isa": isa,
@@ -133,7 +133,7 @@ def fingerprint(values: Mapping[str, Any]) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
-def _processor() -> tuple[str, str]:
+def processor() -> tuple[str, str]:
     """Name of the processor, and its instruction sets that change results."""
     try:
         text = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")

@@ -18,6 +18,7 @@ FILES: Mapping[str, Mapping[str, str]] = {
         "allocator.py": "memory that glibc would give back between two training steps",
         "execution.py": "whether compiling repays; jax compiles always",
         "solve/compiled.py": "one evaluation and its product, compiled; jax compiles programs",
+        "solve/inductor.py": "what is compiled, kept between processes; jax keeps by itself",
         "solve/partition.py": "cuts the graph of both in two",
     },
     "jax": {

@@ -14,7 +14,7 @@ import torch
 from harness_torch.execution import choose_execution
 from harness_torch.field import Augmented, Velocity
 from harness_torch.model import TorchModel
-from harness_torch.solve import compiled
+from harness_torch.solve import compiled, inductor
 from harness_torch.solve.adjoint import AdjointField, AdjointInputs
 from harness_torch.solve.compiled import Compiled, CompiledEngine
 from harness_torch.solve.problem import Field, InitialValue, Inputs
@@ -74,7 +74,7 @@ def without_compiler(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[GraphModu
         return graph
 
     compiled._programs.cache_clear()
-    monkeypatch.setattr(compiled, "_compile", keep)
+    monkeypatch.setattr(compiled, "programs", lambda source, make, device: make(keep))
     yield graphs
     compiled._programs.cache_clear()
 
@@ -201,11 +201,11 @@ def test_other_sizes_and_transport_are_not_compiled(
 def test_what_cannot_be_compiled_runs_with_a_warning(
     monkeypatch: pytest.MonkeyPatch, block_arrays: MakeArrays, first_block: FirstBlock
 ) -> None:
-    def fail(graph: GraphModule, arguments: Sequence[Tensor]) -> GraphModule:
+    def fail(*arguments: Any) -> None:  # noqa: ANN401
         raise RuntimeError("no such compiler")
 
     compiled._programs.cache_clear()
-    monkeypatch.setattr(compiled, "_compile", fail)
+    monkeypatch.setattr(compiled, "programs", fail)
     model = ModelSpec("concat", (7,))
     field = Augmented(model, first_block(model, DIM), "exact")
     inputs = _inputs(block_arrays(model, DIM), _normal("eps", SIZE, DIM))
@@ -216,84 +216,50 @@ def test_what_cannot_be_compiled_runs_with_a_warning(
     compiled._programs.cache_clear()
 
 
-def test_a_library_that_was_cut_short_is_forgotten_and_compiled_again(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    cache, elsewhere = tmp_path / "cache", tmp_path / "elsewhere.so"
-    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(cache))
-    library = cache / "ab" / "cab.main.so"
-    library.parent.mkdir(parents=True)
-    for path in (library, elsewhere):
-        path.touch()
-    assert compiled._forget_damaged(RuntimeError(f"ImportError: {library}: file too short"))
-    assert not library.exists()
-    for text in (f"ImportError: {elsewhere}: file too short", f"ImportError: {library}: gone"):
-        assert not compiled._forget_damaged(RuntimeError(text))
-    assert elsewhere.exists()
-
-
-def test_damage_in_the_cache_is_not_mended_for_ever(
-    monkeypatch: pytest.MonkeyPatch, block_arrays: MakeArrays, first_block: FirstBlock
-) -> None:
-    tries = []
-
-    def fail(graph: GraphModule, arguments: Sequence[Tensor]) -> GraphModule:
-        tries.append(graph)
-        raise RuntimeError("ImportError: /cache/a.so: file too short")
-
-    compiled._programs.cache_clear()
-    monkeypatch.setattr(compiled, "_compile", fail)
-    monkeypatch.setattr(compiled, "_forget_damaged", lambda error: True)
-    model = ModelSpec("concat", (7,))
-    field = Augmented(model, first_block(model, DIM), "exact")
-    inputs = _inputs(block_arrays(model, DIM), _normal("eps", SIZE, DIM))
-    with pytest.warns(UserWarning, match="not compiled: RuntimeError: ImportError"):
-        taped = CompiledEngine({SIZE}).taped_field(
-            _at(field, inputs, _normal("z", SIZE, DIM)), None
-        )
-    assert isinstance(taped, Eager)
-    assert len(tries) == compiled._MOST_DAMAGED + 1
-    compiled._programs.cache_clear()
-
-
 @pytest.mark.slow
 @pytest.mark.skipif(shutil.which("g++") is None, reason="no C++ compiler")
-@pytest.mark.parametrize("mode", ["adjoint", "checkpoint", "direct"])
 def test_compiled_training_is_eager_training_compiled_once(
-    mode: GradientName,
     monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
     base_trial: Trial,
     make_inputs: Callable[..., tuple[Batch, Control]],
 ) -> None:
-    """Two equal blocks, three steps with other data, learning rates and step sizes."""
-    count = 0
-    really = compiled._compile
+    """Two equal blocks, three steps with other data, learning rates and step sizes.
 
-    def counting(graph: GraphModule, arguments: Sequence[Tensor]) -> Any:  # noqa: ANN401
-        nonlocal count
-        count += 1
-        return really(graph, arguments)
+    The flow with its products, and the flow with its adjoint ODE: two programs each. `direct`
+    finds those of `checkpoint`, as a process that starts later would.
+    """
+    libraries = []
+    really = inductor._to_library
 
-    monkeypatch.setattr(compiled, "_compile", counting)
-    compiled._programs.cache_clear()
+    def counting(graph: GraphModule, arguments: Sequence[Tensor], path: Path) -> Path:
+        libraries.append(path)
+        return really(graph, arguments, path)
+
+    monkeypatch.setenv("HARNESS_COMPILED_DIR", str(tmp_path))
+    monkeypatch.setattr(inductor, "_to_library", counting)
+    modes: dict[GradientName, int] = {"checkpoint": 2, "direct": 2, "adjoint": 4}
+    for mode, count in modes.items():
+        compiled._programs.cache_clear()
+        _compiled_is_eager(replace(base_trial, gradient=mode), make_inputs)
+        assert len(libraries) == count
+
+
+def _compiled_is_eager(trial: Trial, make_inputs: Callable[..., tuple[Batch, Control]]) -> None:
     trial = replace(
-        base_trial,
-        gradient=mode,
+        trial,
         solver=AdaptiveSolver("dopri5", rtol=1e-6, atol=1e-6, first_step="warm"),
-        model=replace(base_trial.model, hidden=(4,)),
+        model=replace(trial.model, hidden=(4,)),
     )
     data = DataInfo("none", (DIM,))
     models = TorchModel(trial, data, "cpu"), TorchModel(trial, data, "cpu", CompiledEngine({5}))
     models[1].compile(*make_inputs(trial, DIM))
-    compiled_for_training = count
-    assert compiled_for_training == 2  # the two halves; or the flow, and its adjoint ODE
     for step in range(3):
         batch, control = make_inputs(trial, DIM, step=step)
         control = replace(control, lr=1e-2 / (1 + step))
         eager, fast = (model.train_step(batch, control).fetch() for model in models)
         assert fast.loss == pytest.approx(eager.loss, rel=1e-12)
         assert fast.nfe == eager.nfe
-    assert count == compiled_for_training
     for name, value in models[0].state().items():
         np.testing.assert_allclose(models[1].state()[name], value, rtol=1e-9, atol=1e-12)
 

@@ -1,43 +1,33 @@
 """Compiled evaluations: a field and its vector-Jacobian product, traced to tensor operations and
 compiled by inductor once for all equal fields and shapes.
 
-One evaluation is the unit. A whole step compiled as one is no faster, has as many times the
-operations to compile as the method has stages, and serves one tableau alone.
+One evaluation is the unit. A whole step compiled as one has as many times the operations to
+compile as the method has stages, and serves one tableau alone.
 """
 
 from __future__ import annotations
 
 import functools
-import re
 import warnings
-from collections.abc import Callable, Collection, Sequence
-from contextlib import suppress
-from pathlib import Path
+from collections.abc import Collection, Sequence
 from typing import Any, ClassVar, NamedTuple
 
 import torch
-import torch._inductor
 from torch import Tensor
-from torch._inductor.runtime.cache_dir_utils import cache_dir
 from torch.fx import GraphModule
 from torch.utils import _pytree as pytree
 
+from harness_torch.solve.inductor import Compile, Program, programs
 from harness_torch.solve.native_engine import Native
-from harness_torch.solve.partition import cut, traced
 from harness_torch.solve.problem import Field, InitialValue, Rates, time_like
 from harness_torch.solve.tape import Eager, Tape, TapedField, Wanted
 
 __all__ = ["Compiled", "CompiledEngine"]
 
-Program = Callable[..., Sequence[Tensor]]
-
 MOST_OPERATIONS = 3000
 """Of one program: ten times as many as a toy net's product has. Exact traces of images take one
 pass a chunk of dimensions, each written out.
 """
-
-_MOST_DAMAGED = 20
-"""Libraries of the cache that are made anew before a field is left uncompiled."""
 
 
 class CompiledEngine(Native):
@@ -61,8 +51,8 @@ class CompiledEngine(Native):
         leaves, tree = pytree.tree_flatten(inputs)
         flat = [x.detach().contiguous() for x in leaves if x is not None]
         shapes = tuple((tuple(x.shape), x.dtype, x.device) for x in (u, *flat))
-        programs = _programs(field, wanted, _Tree(tree, leaves), shapes)
-        return Eager(field, inputs, wanted) if programs is None else Compiled(programs, flat)
+        made = _programs(field, wanted, _Tree(tree, leaves), shapes)
+        return Eager(field, inputs, wanted) if made is None else Compiled(made, flat)
 
 
 class Compiled(TapedField):
@@ -76,20 +66,17 @@ class Compiled(TapedField):
     def __init__(self, programs: Programs, flat: list[Tensor]) -> None:
         self._programs, self._flat = programs, flat
 
-    @torch.no_grad()
     def value(self, s: float, u: Tensor) -> Rates:
         """See `TapedField`."""
         du, dq, *_ = self._programs.forward(time_like(s, u), u.contiguous(), *self._flat)
         return du, dq
 
-    @torch.no_grad()
     def taped(self, s: float, u: Tensor) -> tuple[Rates, Tape]:
         """See `TapedField`."""
         at, u = time_like(s, u), u.contiguous()
         du, dq, *saved = self._programs.forward(at, u, *self._flat)
         return (du, dq), (at, u, saved)
 
-    @torch.no_grad()
     def vjp(
         self, tape: Tape, a_du: Tensor, a_dq: Tensor, sums: list[Tensor]
     ) -> tuple[Tensor, list[Tensor]]:
@@ -98,6 +85,10 @@ class Compiled(TapedField):
         adjoints = (a_du.contiguous(), a_dq.contiguous())
         a_u, *sums = self._programs.backward(at, u, *self._flat, *adjoints, *sums, *saved)
         return a_u, sums
+
+
+def _none(*tensors: Tensor) -> Sequence[Tensor]:
+    raise AssertionError("nothing of this evaluation gets a gradient")
 
 
 class Programs(NamedTuple):
@@ -109,7 +100,7 @@ class Programs(NamedTuple):
     """
 
     forward: Program
-    backward: Program
+    backward: Program = _none
 
 
 class _Tree:
@@ -125,6 +116,9 @@ class _Tree:
 
     def __hash__(self) -> int:
         return hash(self._key)
+
+    def __repr__(self) -> str:
+        return repr(self._key)
 
     def build(self, tensors: Sequence[Tensor]) -> Any:  # noqa: ANN401
         """The inputs made of these tensors."""
@@ -146,47 +140,30 @@ def _programs(
         torch.full(shape, 0.5, dtype=dtype, device=device) for shape, dtype, device in shapes
     ]
     early = [time_like(0.5, u), u, *flat]
+    source = (field, wanted, tree, shapes)
     try:
         with torch.no_grad():
-            for _ in range(_MOST_DAMAGED):
-                try:
-                    return _compiled(field, wanted, tree, early)
-                except Exception as error:
-                    if not _forget_damaged(error):
-                        raise
-            return _compiled(field, wanted, tree, early)
+            forward, *backward = programs(
+                source, lambda compiler: _compile(compiler, field, wanted, tree, early), u.device
+            )
+            return Programs(forward, *backward)
     except Exception as error:  # whatever it is, the field runs without it
         reason = next(iter(str(error).strip().splitlines()), "")
         warnings.warn(f"not compiled: {type(error).__name__}: {reason}", stacklevel=2)
         return None
 
 
-def _forget_damaged(error: Exception) -> bool:
-    """Removes the library of inductor's cache that an error names, and says whether it did.
+def _compile(
+    compiler: Compile, field: Field, wanted: Wanted | None, tree: _Tree, early: Sequence[Tensor]
+) -> list[Program]:
+    # Here, because a process that finds the programs traces nothing.
+    from harness_torch.solve.partition import cut, traced
 
-    A process that is killed while the linker writes leaves one cut short, at which every later
-    compilation of the same field would fail.
-    """
-    named = re.search(r"ImportError: (/.+?\.so): ", str(error))
-    if named is None:
-        return False
-    library = Path(named[1])
-    if Path(cache_dir()) not in library.parents:
-        return False
-    with suppress(OSError):
-        library.unlink()
-        return True
-    return False
-
-
-def _compiled(
-    field: Field, wanted: Wanted | None, tree: _Tree, early: Sequence[Tensor]
-) -> Programs:
     def evaluate(s: Tensor, u: Tensor, *flat: Tensor) -> Rates:
         return field(tree.build(flat), s, u)
 
     if wanted is None:
-        return Programs(_compile(traced(evaluate, early), early), _none)
+        return [compiler(_bounded(traced(evaluate, early)), early)]
     count = len(early)
 
     def joint(*tensors: Tensor) -> tuple[Tensor, ...]:
@@ -208,20 +185,13 @@ def _compiled(
     late = [torch.ones_like(x, memory_format=torch.contiguous_format) for x in (du, dq)]
     late += sums
     first, second = cut(traced(joint, [*early, *late]), count, 2)
-    forward = _compile(first, early)
+    forward = compiler(_bounded(first), early)
     _, _, *saved = forward(*early)
-    return Programs(forward, _compile(second, [*early, *late, *saved]))
+    return [forward, compiler(_bounded(second), [*early, *late, *saved])]
 
 
-def _none(*tensors: Tensor) -> Sequence[Tensor]:
-    raise AssertionError("nothing of this evaluation gets a gradient")
-
-
-def _compile(graph: GraphModule, arguments: Sequence[Tensor]) -> Program:
+def _bounded(graph: GraphModule) -> GraphModule:
     size = len(graph.graph.nodes)
     if size > MOST_OPERATIONS:
         raise ValueError(f"{size} operations; compiling them would take too long")
-    # Written into the kernels, but not into the key of inductor's cache.
-    options = {"cpp.threads": torch.get_num_threads()}
-    compiled: Program = torch._inductor.compile(graph, list(arguments), options=options)
-    return compiled
+    return graph
