@@ -76,7 +76,7 @@ def compare_roots(
     quality_margin: Annotated[
         float | None,
         typer.Option(
-            min=1e-9, help="In nats; default a quarter of the spread over seeds, at least parity."
+            min=1e-9, help="In nats; default a tenth of the spread over seeds, at least parity."
         ),
     ] = None,
     alpha: Annotated[
