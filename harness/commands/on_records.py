@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from harness.commands.completion import complete_trial
 from harness.commands.terminal import (
     Executor,
     Json,
@@ -25,7 +26,10 @@ __all__ = ["ON_RECORDS"]
 def verify_records(
     trials: Annotated[
         list[str] | None,
-        typer.Argument(help="Ids of recorded trials, or their beginnings; none means all."),
+        typer.Argument(
+            help="Ids of recorded trials, or their beginnings; none means all.",
+            autocompletion=complete_trial,
+        ),
     ] = None,
     root: Root = DEFAULT_ROOT,
     where: Where = None,
