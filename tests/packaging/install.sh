@@ -25,8 +25,8 @@ echo "$("$bin/python" --version): $("$bin/pip" list --format freeze | wc -l) pac
 
 cd "$work"
 cp "$checkout/tests/packaging/tiny.yaml" .
-"$bin/harness" plan quickstart >plan.txt
 filter=$(echo "$backends" | sed 's/[^ ]*/backend=&/g; s/ / | /g')
+"$bin/harness" plan quickstart -k "$filter" >plan.txt
 "$bin/harness" run tiny.yaml -k "$filter"
 "$bin/harness" results tiny.yaml -k "$filter"
 test -s runs/reports/tiny/index.html
