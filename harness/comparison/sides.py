@@ -150,7 +150,7 @@ def _quality(setting: Setting, margins: Margins, alpha: float) -> Effect | None:
     margin = margins.quality
     if margin is None:
         summary = summarize(values)
-        margin = margin_of(values, summary and summary.sd, dtype)
+        margin = margin_of(values, None if summary is None else summary.sd, dtype)
     return effect([b - a for a, b in pairs], margin, alpha, min(exact, margin))
 
 

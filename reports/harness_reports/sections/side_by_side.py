@@ -56,7 +56,7 @@ def side_by_side(entries: Sequence[Entry], timings: Sequence[Timed], planned: bo
         planned: Whether the suite asks for timings.
     """
     if not timings:
-        text = "No setting is timed yet: harness run does it after the trials."
+        text = "No setting is timed yet: `harness run` does it after the trials."
         if not planned:
             text = "The suite does not time its backends side by side: it has no key `timing`."
         return Section("speed", "Speed", (Paragraph(text, "muted"),))
