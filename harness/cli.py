@@ -11,7 +11,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from harness.commands.completion import complete_suite, complete_trial
+from harness.commands.completion import complete_suite
 from harness.commands.on_models import ON_MODELS
 from harness.commands.on_records import ON_RECORDS
 from harness.commands.terminal import (
@@ -278,29 +278,6 @@ def _show(
 
     record = show(trial, root)
     _print(_json(show_json(record)) if as_json else show_text(record))
-
-
-@app.command("evaluate")
-def _evaluate(
-    trials: Annotated[
-        list[str],
-        typer.Argument(help="Ids of trials, or their beginnings.", autocompletion=complete_trial),
-    ],
-    settings: Annotated[
-        list[str],
-        typer.Option("--set", help="A change of the evaluation, as evaluation.trace=exact."),
-    ],
-    root: Root = DEFAULT_ROOT,
-    executor: Annotated[
-        Executor, typer.Option(help="inline runs in this process, ray spreads trials.")
-    ] = Executor.inline,
-) -> None:
-    """Score recorded trials in another way, without training them again."""
-    from harness.commands.evaluate import evaluate
-    from harness.executors.run import Execution
-
-    code = evaluate(trials, root, settings, Execution(executor.value), say=_print)
-    raise typer.Exit(code)
 
 
 @app.command("list")

@@ -66,6 +66,28 @@ def verify_records(
     raise typer.Exit(exit_code(verifications))
 
 
+def evaluate_trials(
+    trials: Annotated[
+        list[str],
+        typer.Argument(help="Ids of trials, or their beginnings.", autocompletion=complete_trial),
+    ],
+    settings: Annotated[
+        list[str],
+        typer.Option("--set", help="A change of the evaluation, as evaluation.trace=exact."),
+    ],
+    root: Root = DEFAULT_ROOT,
+    executor: Annotated[
+        Executor, typer.Option(help="inline runs in this process, ray spreads trials.")
+    ] = Executor.inline,
+) -> None:
+    """Score recorded trials in another way, without training them again."""
+    from harness.commands.evaluate import evaluate
+    from harness.executors.run import Execution
+
+    code = evaluate(trials, root, settings, Execution(executor.value), say=say)
+    raise typer.Exit(code)
+
+
 def compare_roots(
     first: Annotated[Path, typer.Argument(help="Run root that is compared with.")],
     second: Annotated[Path, typer.Argument(help="Run root that is judged.")],
@@ -135,6 +157,7 @@ def export_records(
 
 
 ON_RECORDS: Mapping[str, Callable[..., None]] = {
+    "evaluate": evaluate_trials,
     "verify": verify_records,
     "compare": compare_roots,
     "export": export_records,
