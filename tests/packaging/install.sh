@@ -4,7 +4,8 @@
 #
 #     tests/packaging/install.sh PYTHON CONSTRAINTS [BACKEND...]
 #
-# as `python3.11 constraints.txt torch jax`, or `python3.12 constraints-3.12.txt jax`.
+# as `python3.11 constraints.txt torch jax`, or `python3.12 constraints-3.12.txt jax`. EXECUTOR=inline
+# does without Ray, on a machine where it cannot start.
 set -eu
 python=$1 constraints=$(realpath "$2")
 shift 2
@@ -27,7 +28,7 @@ cd "$work"
 cp "$checkout/tests/packaging/tiny.yaml" .
 filter=$(echo "$backends" | sed 's/[^ ]*/backend=&/g; s/ / | /g')
 "$bin/harness" plan quickstart -k "$filter" >plan.txt
-"$bin/harness" run tiny.yaml -k "$filter"
+"$bin/harness" run tiny.yaml -k "$filter" --executor "${EXECUTOR:-ray}"
 "$bin/harness" results tiny.yaml -k "$filter"
 test -s runs/reports/tiny/index.html
 test -s runs/mlflow.db
