@@ -21,7 +21,7 @@ OTHERS := tests/backend_torch tests/backend_jax tests/parity tests/original test
 TESTS := test-kit-jax-1 test-kit-jax-2 test-original-jax test-jax test-parity test-torch test-run \
     test-original-torch test-core test-kit-torch
 
-.PHONY: quickstart smoke setup check test $(TESTS) original-table fix bench bench-compare bench-warm certify clean
+.PHONY: quickstart smoke setup check test $(TESTS) original-table fix bench bench-compare bench-warm certify docs clean
 
 quickstart: setup
 	$(BIN)/harness run suites/quickstart.yaml
@@ -108,6 +108,11 @@ CERTIFY := build/certify
 CERTIFIED := flow-matching==1.0.10 torchdyn==1.0.6 torchflows==1.2.1 zuko==1.6.0 \
     lightning-utilities==0.15.3 pytorch-lightning==2.6.6 torchcde==0.2.5 torchmetrics==1.9.0 \
     torchsde==0.2.6 tqdm==4.70.1 trampoline==0.1.2
+
+# The documentation as pages, in build/docs; a link that leads nowhere fails.
+docs: setup
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[docs]'
+	$(BIN)/sphinx-build --fail-on-warning --quiet docs build/docs
 
 certify: setup
 	$(PYTHON) -m venv $(CERTIFY)

@@ -11,6 +11,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
+from harness.commands.completion import complete_suite
 from harness.commands.on_models import ON_MODELS
 from harness.commands.on_records import ON_RECORDS
 from harness.commands.terminal import (
@@ -20,6 +21,7 @@ from harness.commands.terminal import (
     Root,
     ShardText,
     Suite,
+    TrialId,
     Where,
     not_with_json,
 )
@@ -48,7 +50,6 @@ Exit codes:
 app = typer.Typer(
     help=_HELP,
     no_args_is_help=True,
-    add_completion=False,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
@@ -163,6 +164,12 @@ def _run(
             "--exclusive", help="One trial at a time on each machine, so that speeds compare."
         ),
     ] = False,
+    timing: Annotated[
+        bool,
+        typer.Option(
+            "--timing", help="Go on with timings that an earlier budget did not reach, or failed."
+        ),
+    ] = False,
     with_report: Annotated[
         bool, typer.Option("--report/--no-report", help="Write the report afterwards.")
     ] = True,
@@ -186,6 +193,7 @@ def _run(
         where=where,
         rerun=rerun,
         shard=shard,
+        timing=timing,
         with_report=with_report,
         yes=yes,
         say=_print,
@@ -223,7 +231,10 @@ def _report(
 def _results(
     suite: Annotated[
         str | None,
-        typer.Argument(help="A suite file or a built-in suite; default all that is recorded."),
+        typer.Argument(
+            help="A suite file or a built-in suite; default all that is recorded.",
+            autocompletion=complete_suite,
+        ),
     ] = None,
     root: Root = DEFAULT_ROOT,
     where: Where = None,
@@ -257,7 +268,7 @@ def _status(
 
 @app.command("show")
 def _show(
-    trial: Annotated[str, typer.Argument(help="Id of a trial, or its beginning.")],
+    trial: TrialId,
     root: Root = DEFAULT_ROOT,
     as_json: Json = False,
 ) -> None:
@@ -267,26 +278,6 @@ def _show(
 
     record = show(trial, root)
     _print(_json(show_json(record)) if as_json else show_text(record))
-
-
-@app.command("evaluate")
-def _evaluate(
-    trials: Annotated[list[str], typer.Argument(help="Ids of trials, or their beginnings.")],
-    settings: Annotated[
-        list[str],
-        typer.Option("--set", help="A change of the evaluation, as evaluation.trace=exact."),
-    ],
-    root: Root = DEFAULT_ROOT,
-    executor: Annotated[
-        Executor, typer.Option(help="inline runs in this process, ray spreads trials.")
-    ] = Executor.inline,
-) -> None:
-    """Score recorded trials in another way, without training them again."""
-    from harness.commands.evaluate import evaluate
-    from harness.executors.run import Execution
-
-    code = evaluate(trials, root, settings, Execution(executor.value), say=_print)
-    raise typer.Exit(code)
 
 
 @app.command("list")

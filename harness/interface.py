@@ -266,6 +266,12 @@ class Model(abc.ABC):
     def synchronize(self) -> None:
         """Returns when the device is idle. Brackets every timed region."""
 
+    def compiled_anew(self) -> int | None:
+        """Programs that this process has compiled because no cache had them; None where nothing is
+        compiled, or where there is no cache.
+        """
+        return None
+
     def peak_device_bytes(self) -> int | None:
         """Largest memory used on the device; None where it is the host's, or not known."""
         return None

@@ -23,7 +23,7 @@ __all__ = ["Check", "doctor"]
 
 _PARTS = {
     "ray": ("ray",),
-    "mlflow": ("mlflow",),
+    "mlflow": ("mlflow-skinny", "sqlalchemy", "alembic"),
     "report": ("pandas", "altair", "jinja2", "vl-convert-python", "pillow"),
 }
 

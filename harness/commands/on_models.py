@@ -8,12 +8,11 @@ from typing import Annotated
 
 import typer
 
-from harness.commands.terminal import Root, say
+from harness.commands.terminal import Root, TrialId, say
 from harness.records.folder import DEFAULT_ROOT
 
 __all__ = ["ON_MODELS"]
 
-TrialId = Annotated[str, typer.Argument(metavar="TRIAL", help="Id of a trial, or its beginning.")]
 Settings = Annotated[
     list[str],
     typer.Option(

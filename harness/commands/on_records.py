@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from harness.commands.completion import complete_trial
 from harness.commands.terminal import (
     Executor,
     Json,
@@ -25,7 +26,10 @@ __all__ = ["ON_RECORDS"]
 def verify_records(
     trials: Annotated[
         list[str] | None,
-        typer.Argument(help="Ids of recorded trials, or their beginnings; none means all."),
+        typer.Argument(
+            help="Ids of recorded trials, or their beginnings; none means all.",
+            autocompletion=complete_trial,
+        ),
     ] = None,
     root: Root = DEFAULT_ROOT,
     where: Where = None,
@@ -62,6 +66,28 @@ def verify_records(
     raise typer.Exit(exit_code(verifications))
 
 
+def evaluate_trials(
+    trials: Annotated[
+        list[str],
+        typer.Argument(help="Ids of trials, or their beginnings.", autocompletion=complete_trial),
+    ],
+    settings: Annotated[
+        list[str],
+        typer.Option("--set", help="A change of the evaluation, as evaluation.trace=exact."),
+    ],
+    root: Root = DEFAULT_ROOT,
+    executor: Annotated[
+        Executor, typer.Option(help="inline runs in this process, ray spreads trials.")
+    ] = Executor.inline,
+) -> None:
+    """Score recorded trials in another way, without training them again."""
+    from harness.commands.evaluate import evaluate
+    from harness.executors.run import Execution
+
+    code = evaluate(trials, root, settings, Execution(executor.value), say=say)
+    raise typer.Exit(code)
+
+
 def compare_roots(
     first: Annotated[Path, typer.Argument(help="Run root that is compared with.")],
     second: Annotated[Path, typer.Argument(help="Run root that is judged.")],
@@ -76,7 +102,7 @@ def compare_roots(
     quality_margin: Annotated[
         float | None,
         typer.Option(
-            min=1e-9, help="In nats; default a quarter of the spread over seeds, at least parity."
+            min=1e-9, help="In nats; default a tenth of the spread over seeds, at least parity."
         ),
     ] = None,
     alpha: Annotated[
@@ -131,6 +157,7 @@ def export_records(
 
 
 ON_RECORDS: Mapping[str, Callable[..., None]] = {
+    "evaluate": evaluate_trials,
     "verify": verify_records,
     "compare": compare_roots,
     "export": export_records,

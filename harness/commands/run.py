@@ -40,6 +40,7 @@ def run(
     where: str | None = None,
     rerun: bool = False,
     shard: str | None = None,
+    timing: bool = False,
     with_report: bool = True,
     yes: bool = False,
     say: Callable[[str], None] = print,
@@ -55,6 +56,7 @@ def run(
         rerun: Runs finished trials again.
         shard: Runs only this part of them (`harness.planning.shards`), and nothing that is of the
             whole suite: no timings, no mirror, no report.
+        timing: Time the settings, too, that an earlier budget did not reach or that failed.
         with_report: Write the report.
         yes: Start even if the trials are expected to take more than the suite's budget.
         say: Prints a text of one or more lines.
@@ -87,7 +89,7 @@ def run(
         return _run_part(plan, root, how, asked, where, say)
     if not run_trials(plan, root, how):
         return INTERRUPTED
-    if not run_timings(plan, root, say, rerun=rerun):
+    if not run_timings(plan, root, say, rest=timing, rerun=rerun):
         return INTERRUPTED
     run_outcome = outcome(plan, root)
     if text := _said(lambda: results(whole, root)):

@@ -15,6 +15,7 @@ from typing import Annotated
 
 import typer
 
+from harness.commands.completion import complete_filter, complete_suite, complete_trial
 from harness.errors import StorageError, sentence_of
 
 __all__ = [
@@ -24,6 +25,7 @@ __all__ = [
     "Root",
     "ShardText",
     "Suite",
+    "TrialId",
     "Where",
     "as_json_text",
     "not_with_json",
@@ -38,7 +40,18 @@ class Executor(StrEnum):
     inline = "inline"
 
 
-Suite = Annotated[str, typer.Argument(help="A suite file, or the name of a built-in suite.")]
+Suite = Annotated[
+    str,
+    typer.Argument(
+        help="A suite file, or the name of a built-in suite.", autocompletion=complete_suite
+    ),
+]
+TrialId = Annotated[
+    str,
+    typer.Argument(
+        metavar="TRIAL", help="Id of a trial, or its beginning.", autocompletion=complete_trial
+    ),
+]
 Root = Annotated[Path, typer.Option(envvar="HARNESS_ROOT", help="Folder of records and reports.")]
 Where = Annotated[
     str | None,
@@ -47,6 +60,7 @@ Where = Annotated[
         "-k",
         help='Only trials that match, as in "backend=jax & dataset!=bsds300"; '
         "operators = != & | ! ( ), * stands for any text.",
+        autocompletion=complete_filter,
     ),
 ]
 ShardText = Annotated[

@@ -14,18 +14,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from harness.comparison.evidence import Curve, Evidence
+from harness.comparison.margin import PARITY_BAR, margin_of
 from harness.comparison.spread import QUALITY
 from harness.interface import Arrays
 from harness.records.verified import Parting, Verdict
 
-__all__ = ["SEED_SHARE", "TOLERANCE", "Agreement", "judge"]
-
-TOLERANCE = {"float32": 1e-5, "float64": 1e-10}
-"""Bar of the parity of log p (docs/numerics.md, section 11), of max(1, |value|), by dtype."""
-
-SEED_SHARE = 0.25
-"""Two results are the same within noise if they differ by less than this part of the standard
-deviation over seeds: too little to change any ranking that the seeds themselves support."""
+__all__ = ["Agreement", "judge"]
 
 _GROWTH = 100.0
 """How often the tolerance fits into what rounding may grow to before the first line of a curve."""
@@ -77,16 +71,17 @@ def judge(recorded: Evidence, again: Evidence, dtype: str, spread: float | None)
     if same_numbers:
         # What computed the same curve and scores has left the same arrays.
         return agreement("not_same", f"the same curve and results, but {models} differ")
-    bar = TOLERANCE[dtype]
+    bar = PARITY_BAR[dtype]
     if _parting(recorded.curve, again.curve, bar) is None and (largest or 0.0) <= bar:
         return agreement("within_tolerance", f"metrics and curves agree within {bar:g}")
-    return agreement(*_beyond(recorded, again, bar, spread, worst))
+    return agreement(*_beyond(recorded, again, dtype, spread, worst))
 
 
 def _beyond(
-    recorded: Evidence, again: Evidence, bar: float, spread: float | None, worst: str | None
+    recorded: Evidence, again: Evidence, dtype: str, spread: float | None, worst: str | None
 ) -> tuple[Verdict, str]:
     """The verdict where the tolerance is not kept."""
+    bar = PARITY_BAR[dtype]
     first = min((step for step, _ in recorded.curve.keys() & again.curve.keys()), default=None)
     start = {key: value for key, value in recorded.curve.items() if key[0] == first}
     early = _parting(start, again.curve, _GROWTH * bar)
@@ -105,13 +100,14 @@ def _beyond(
     if spread is None:
         said = f"{worst} differs beyond {bar:g}" if worst else "the curves part"
         return "undecided", f"{said}, and no other seed says how far noise moves it"
-    if difference <= SEED_SHARE * spread:
+    margin = margin_of((a,), spread, dtype)
+    if difference <= margin:
         return "statistically", (
             f"{name} differs by {difference:.2g}; another seed moves it by {spread:.2g}"
         )
     return "not_same", (
-        f"{name} differs by {difference:.2g}, more than {SEED_SHARE:g} of the {spread:.2g} by "
-        "which another seed moves it"
+        f"{name} differs by {difference:.2g}, more than the margin of {margin:.2g}; another "
+        f"seed moves it by {spread:.2g}"
     )
 
 

@@ -10,8 +10,8 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from harness.comparison.agreement import SEED_SHARE, TOLERANCE
 from harness.comparison.equivalence import Effect, combined, effect
+from harness.comparison.margin import margin_of
 from harness.comparison.settings import Setting
 from harness.statistics import summarize
 
@@ -24,8 +24,7 @@ class Margins:
 
     Arguments:
         speed: Share of the step time, as 0.01 for one per cent.
-        quality: In nats; None means a quarter of the first side's standard deviation over seeds,
-            at least the bar of parity.
+        quality: In nats; None means that of `harness.comparison.margin` for the first side.
         alpha: Chance of a false alarm, of quality and of speed each.
     """
 
@@ -146,11 +145,12 @@ def _quality(setting: Setting, margins: Margins, alpha: float) -> Effect | None:
     if not pairs:
         return None
     dtype = setting.first[setting.seeds[0]].trial.dtype
-    exact = TOLERANCE[dtype] * max(1.0, *(abs(a) for a, _ in pairs))
+    values = [a for a, _ in pairs]
+    exact = margin_of(values, None, dtype)
     margin = margins.quality
     if margin is None:
-        spread = summarize([a for a, _ in pairs])
-        margin = max(exact, SEED_SHARE * (spread.sd or 0.0) if spread else 0.0)
+        summary = summarize(values)
+        margin = margin_of(values, None if summary is None else summary.sd, dtype)
     return effect([b - a for a, b in pairs], margin, alpha, min(exact, margin))
 
 

@@ -1,6 +1,7 @@
-"""What a run shows while it runs: a line for each running trial and the totals.
+"""What a run shows while it runs: a line for each finished trial, those under way, the totals.
 
-On a terminal the lines stay in place; elsewhere (a log, a pipe) each event is a line of its own.
+On a terminal the trials under way and the totals stay in place below the finished ones; elsewhere
+(a log, a pipe) they are printed now and then.
 """
 
 from __future__ import annotations
@@ -15,10 +16,15 @@ from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
+from harness.comparison.spread import QUALITY
+from harness.errors import RecordError
+from harness.executors.pace import Pace
 from harness.labels import short_name
 from harness.planning.plan import PlannedTrial
 from harness.process.watch import Progress, read_progress
+from harness.records.folder import TrialFolder
 from harness.records.status import Status
+from harness.trial import Trial
 
 __all__ = ["Board"]
 
@@ -30,6 +36,7 @@ class Board:
 
     Arguments:
         trials: The trials that will run.
+        root: The run root, where their results are.
         console: Where to write.
         live: Keep lines in place; None means on a terminal only.
     """
@@ -37,10 +44,12 @@ class Board:
     def __init__(
         self,
         trials: Sequence[PlannedTrial],
+        root: Path,
         console: Console | None = None,
         live: bool | None = None,
     ) -> None:
-        self._total = len(trials)
+        self._total, self._root, self._pace = len(trials), root, Pace()
+        self._waiting = {planned.trial.id: planned.trial for planned in trials}
         self._console = console or Console()
         in_place = self._console.is_terminal if live is None else live
         self._live = Live(console=self._console, auto_refresh=False) if in_place else None
@@ -67,15 +76,21 @@ class Board:
     def stopped(self, planned: PlannedTrial) -> None:
         """A trial was asked to stop and has no result."""
         self._attempts.pop(planned.trial.id, None)
+        self._waiting.pop(planned.trial.id, None)
 
     def ended(self, planned: PlannedTrial, status: Status) -> None:
         """A trial has a result."""
-        self._attempts.pop(planned.trial.id, None)
-        self._ended[planned.trial.id] = status
-        if status is not Status.OK or self._live is None:
-            count = f"{len(self._ended)}/{self._total}"
-            word = status.value.replace("_", " ")
-            self.note(f"{count}  {word}: {short_name(planned.trial)}  ({planned.trial.id})")
+        trial, words = planned.trial, [status.value.replace("_", " ")]
+        _, attempt = self._attempts.pop(trial.id, (None, None))
+        self._waiting.pop(trial.id, None)
+        self._ended[trial.id] = status
+        progress = None if attempt is None else read_progress(attempt)
+        if progress is not None:
+            self._pace.ended(trial, progress.alive_s)
+            words.append(f"in {_duration(progress.alive_s)}")
+        found = _found(self._root, trial.id) if status is Status.OK else ""
+        count = f"{len(self._ended)}/{self._total}"
+        self.note(f"{count}  {' '.join(words)}: {short_name(trial)}{found}  ({trial.id})")
 
     def note(self, text: str) -> None:
         """Prints a line."""
@@ -89,10 +104,12 @@ class Board:
                 self._live.update(self._table(), refresh=True)
         elif time.monotonic() - self._plain_at > _PLAIN_EVERY_S:
             self._plain_at = time.monotonic()
-            running = [
-                f"{name} {progress.phase} {_steps(progress)}" for name, progress in self._running()
+            running = self._running()
+            lines = [
+                f"\n  {short_name(trial)} {progress.phase} {_steps(progress)}"
+                for trial, progress in running
             ]
-            self.note(self._totals() + "".join(f"\n  {line}" for line in running))
+            self.note(self._totals(running) + "".join(lines))
 
     @contextmanager
     def _heard(self) -> Iterator[None]:
@@ -104,20 +121,26 @@ class Board:
             self._live = None
             self._console = Console(file=io.StringIO())
 
-    def _running(self) -> list[tuple[str, Progress]]:
+    def _running(self) -> list[tuple[Trial, Progress]]:
         running = []
         for planned, attempt in self._attempts.values():
             progress = read_progress(attempt)
             if progress is not None:
-                running.append((short_name(planned.trial), progress))
+                running.append((planned.trial, progress))
         return running
 
-    def _totals(self) -> str:
+    def _totals(self, running: Sequence[tuple[Trial, Progress]] = ()) -> str:
         failed = sum(1 for status in self._ended.values() if status is not Status.OK)
         parts = [f"{len(self._ended)} of {self._total} trials ended"]
         if failed:
             parts.append(f"{failed} not ok")
-        return ", ".join([*parts, f"after {_duration(time.monotonic() - self._began)}"])
+        parts.append(f"after {_duration(time.monotonic() - self._began)}")
+        under_way = {trial.id for trial, _ in running}
+        waiting = [trial for name, trial in self._waiting.items() if name not in under_way]
+        left = self._pace.remaining(running, waiting)
+        if left:
+            parts.append(f"about {_duration(left)} left")
+        return ", ".join(parts)
 
     def _table(self) -> Table:
         table = Table(box=None, pad_edge=False)
@@ -125,17 +148,33 @@ class Board:
             table.add_column(heading, no_wrap=True, overflow="ellipsis")
         for heading in ("step", "loss", "NFE", "left"):
             table.add_column(heading, justify="right", no_wrap=True)
-        for name, progress in self._running():
+        running = self._running()
+        for trial, progress in running:
             table.add_row(
-                name,
+                short_name(trial),
                 progress.phase,
                 _steps(progress),
                 "" if progress.loss is None else f"{progress.loss:.4g}",
                 "" if progress.nfe is None else f"{progress.nfe:.0f}",
                 "" if progress.eta_s is None else _duration(progress.eta_s),
             )
-        table.caption, table.caption_justify = self._totals(), "left"
+        table.caption, table.caption_justify = self._totals(running), "left"
         return table
+
+
+def _found(root: Path, trial_id: str) -> str:
+    """What a trial is judged by, as `, test_nll 3.114 nats`; empty if there is no such number."""
+    try:
+        result = TrialFolder(root, trial_id).read_result() or {}
+    except RecordError:
+        # Whoever reads the records next says so; here it is worth no run.
+        return ""
+    metrics = result.get("metrics") or {}
+    for name in ("test_bits_per_dim", *QUALITY):
+        entry = metrics.get(name) or {}
+        if entry.get("value") is not None:
+            return f", {name} {entry['value']:.4g} {entry.get('unit', '')}".rstrip()
+    return ""
 
 
 def _steps(progress: Progress) -> str:

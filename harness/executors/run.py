@@ -64,7 +64,7 @@ def run(plan: Plan, root: Path, how: Execution) -> bool:
     _prepare(root, trials, plan.suite)
     with (
         Stop() as stop,
-        Board(trials, live=None if len(trials) > 1 else False) as board,
+        Board(trials, root, live=None if len(trials) > 1 else False) as board,
         # Exporting takes a core for a moment, which an exclusive trial must not share.
         _exporting(root, plan, board, during=not how.exclusive) if how.mirror else nullcontext(),
     ):

@@ -105,7 +105,8 @@ class TimingRecord:
     Arguments:
         setting_id: The setting.
         hardware: Hardware fingerprint.
-        status: `ok`, or `error`: no numbers, and the message says why.
+        status: `ok`; `error` or `not_timed`, of which the budget was spent before: no numbers, and
+            the message says why.
         message: Why, or what is worth knowing.
         seed: Seed of the trials whose arrays, batches and noise it used.
         trained_by: Id of the trial that trained the arrays.
@@ -120,7 +121,7 @@ class TimingRecord:
 
     setting_id: str
     hardware: str
-    status: Literal["ok", "error"]
+    status: Literal["ok", "error", "not_timed"]
     message: str | None
     seed: int
     trained_by: str

@@ -56,7 +56,7 @@ class Timing:
     Arguments:
         rounds: Undisturbed rounds of each setting, for each of its two sets of arrays.
         budget_seconds: What one `harness run` spends on all settings. Those that it does not come
-            to are left to the next run.
+            to are left to `harness run --timing`.
     """
 
     __pydantic_config__ = STRICT

@@ -36,16 +36,23 @@ class _Spent(Exception):
 
 
 def run_timings(
-    plan: Plan, root: Path, say: Callable[[str], None] = print, *, rerun: bool = False
+    plan: Plan,
+    root: Path,
+    say: Callable[[str], None] = print,
+    *,
+    rest: bool = False,
+    rerun: bool = False,
 ) -> bool:
-    """Times the settings of a plan that are not timed on this kind of hardware; no trial of the
-    run may be in flight.
+    """Times the settings of a plan that no run has come to on this kind of hardware; no trial of
+    the run may be in flight. What the budget does not reach is recorded as not timed, so that the
+    same command again has nothing to do.
 
     Arguments:
         plan: The plan; without `timing` there is nothing to do.
         root: The run root.
         say: Prints a line.
-        rerun: Time again what is timed.
+        rest: Time those, too, that an earlier budget did not reach or whose timing failed.
+        rerun: Time all, again if they are timed.
 
     Returns:
         False if it was interrupted. What it found is in the records.
@@ -56,8 +63,8 @@ def run_timings(
     if plan.timing is None:
         return True
     root = root.resolve()
-    # What failed is tried again, after what was never tried.
-    wanted = ("to time", "failed", *(["timed"] if rerun else []))
+    further = ["not timed", "failed"] if rest or rerun else []
+    wanted = ["to time", *further, *(["timed"] if rerun else [])]
     states = [(setting, timing_state(setting, root)) for setting in settings_of(plan)]
     due = [setting for kind in wanted for setting, state in states if state == kind]
     with Stop() as stop:
@@ -94,13 +101,32 @@ class _Stage:
             try:
                 record = self._time(setting, len(settings) - number)
             except _Spent:
-                left = counted(len(settings) - number, "setting")
-                budget = f"the budget of {self._timing.budget_seconds:g} s is spent"
-                self._say(f"timing: {budget}, {left} left; the same command goes on with them")
+                self._leave(settings[number:])
                 return
             if record is not None:
                 place = f"timing {number + 1}/{len(settings)}"
                 self._say(f"{place} {setting_name(setting)}: {_finding(record)}")
+
+    def _leave(self, settings: Sequence[Setting]) -> None:
+        """Records settings as not timed, unless an earlier run has recorded them."""
+        budget = f"budget of {self._timing.budget_seconds:g} s"
+        for setting in settings:
+            hardware, planned = hardware_of(setting), setting.contenders(self._root)
+            if hardware is None or not planned:
+                continue
+            first = planned[0]
+            record = TimingRecord(
+                setting_id=setting.id,
+                hardware=hardware,
+                status="not_timed",
+                message=f"The {budget} was spent before; harness run --timing goes on.",
+                seed=first.trial.seed,
+                trained_by=first.trial.id,
+                cores=first.resources.cpus,
+            )
+            TimingFolder(self._root, setting.id, hardware).commit(record)
+        left = counted(len(settings), "setting")
+        self._say(f"timing: the {budget} is spent, {left} not timed; --timing goes on with them")
 
     def _time(self, setting: Setting, left: int) -> TimingRecord | None:
         """Times one setting and commits what came out; None if there is nothing to time.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
 
@@ -14,7 +15,12 @@ from harness.records.timings import TimingFolder
 
 __all__ = ["TimingState", "hardware_of", "timing_state"]
 
-TimingState = Literal["timed", "failed", "to time", "waiting for trials", "no GPU here"]
+TimingState = Literal[
+    "timed", "failed", "not timed", "to time", "waiting for trials", "no GPU here"
+]
+"""`not timed` is what the budget of a run did not reach; that and `failed` wait for a request."""
+
+_STATES: Mapping[str, TimingState] = {"ok": "timed", "error": "failed", "not_timed": "not timed"}
 
 
 def timing_state(setting: Setting, root: Path) -> TimingState:
@@ -28,7 +34,7 @@ def timing_state(setting: Setting, root: Path) -> TimingState:
         return "no GPU here"
     record = TimingFolder(root, setting.id, hardware).read()
     if record is not None:
-        return "timed" if record.ok else "failed"
+        return _STATES[record.status]
     return "to time" if setting.contenders(root) else "waiting for trials"
 
 

@@ -84,6 +84,7 @@ class TrainingLoop:
         self.evaluator, self.surroundings = evaluator, surroundings
         self.totals = resumed.totals if resumed else Totals()
         self.compile_s = 0.0
+        self.compiled_anew: int | None = None
         self.machine: Usage | None = None
         """What others took of the machine since the training of this attempt began."""
         self._meter: Meter | None = None
@@ -126,7 +127,12 @@ class TrainingLoop:
     def timing(self) -> dict[str, Any]:
         """What the record's `timing` has of the training."""
         machine = None if self.machine is None else self.machine.summary()
-        return {"compile_s": self.compile_s, **self.totals.timing(), "machine": machine}
+        return {
+            "compile_s": self.compile_s,
+            "compiled_anew": self.compiled_anew,
+            **self.totals.timing(),
+            "machine": machine,
+        }
 
     @property
     def stopped_early(self) -> bool:
@@ -197,6 +203,7 @@ class TrainingLoop:
 
     def _compile(self) -> None:
         """Compiles the step, and the evaluations by doing each once, so no other timing has it."""
+        before = self._model.compiled_anew() or 0
         start = time.perf_counter()
         if self.totals.step < self._trial.training.iterations and not self.stopped_early:
             batch, _ = self._batch()
@@ -204,6 +211,8 @@ class TrainingLoop:
         self.evaluator.warm_up()
         self._model.synchronize()
         self.compile_s = time.perf_counter() - start
+        after = self._model.compiled_anew()
+        self.compiled_anew = None if after is None else after - before
 
     def _step(self) -> None:
         """One optimiser step; its data are made before the clock starts, but the paths of flow

@@ -60,7 +60,9 @@ def summarize(
     """
     entries = entries_of(plan, records)
     verdicts, comparisons = published_verdicts(entries), compare(entries)
-    speed = tuple(timed) or step_time_sentences(entries, f"{command} --exclusive --rerun")
+    # A suite that times backends side by side does so after its trials.
+    how = "--exclusive --rerun" if plan.timing is None else "--timing"
+    speed = tuple(timed) or step_time_sentences(entries, f"{command} {how}")
     return Summary(entries, verdicts, comparisons, answers(entries, verdicts, comparisons, speed))
 
 

@@ -15,6 +15,7 @@ from fakes import result_json
 
 from harness.commands.compare import compare as compare_roots
 from harness.commands.compare import comparison_json, comparison_text
+from harness.comparison.margin import margin_of
 from harness.comparison.settings import pair_settings
 from harness.comparison.sides import Comparison, Margins, compare_settings
 from harness.errors import InputError
@@ -78,8 +79,8 @@ def test_equal_roots_are_the_same(roots: Callable[..., Comparison]) -> None:
     assert setting.quality.outcome == setting.speed.outcome == "same"
     assert found.quality.outcome == found.speed.outcome == "same"
     assert found.regressions() == []
-    # A quarter of the standard deviation over the seeds of the first side.
-    assert setting.quality.margin == pytest.approx(0.25 * float(np.std(NLL, ddof=1)))
+    # That of the report: a tenth of the standard deviation over the seeds of the first side.
+    assert setting.quality.margin == margin_of(NLL, float(np.std(NLL, ddof=1)))
 
 
 def test_worse_quality_and_speed_are_regressions(roots: Callable[..., Comparison]) -> None:

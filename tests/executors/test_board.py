@@ -5,7 +5,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 import pytest
-from fakes import fake_trial
+from fakes import fake_trial, result_json
 from rich.console import Console
 
 from harness.executors import board as module
@@ -13,6 +13,7 @@ from harness.executors.board import Board
 from harness.planning.plan import PlannedTrial
 from harness.process.watch import Progress, lost_seconds, read_progress
 from harness.records.files import dumps
+from harness.records.folder import TrialFolder
 from harness.records.status import Status
 from harness.specs.resources import Resources
 
@@ -31,7 +32,7 @@ def _attempt(folder: Path, **changes: object) -> Path:
 def test_a_line_for_each_running_trial_and_the_totals(tmp_path: Path) -> None:
     console = Console(file=io.StringIO(), force_terminal=True, width=100, color_system=None)
     trials = [_planned(seed) for seed in range(4)]
-    with Board(trials, console) as board:
+    with Board(trials, tmp_path, console) as board:
         board.submitted(trials[0], _attempt(tmp_path / "a"))
         board.submitted(trials[1], _attempt(tmp_path / "b", phase="compiling", step_s=None))
         board.submitted(trials[2], tmp_path / "waits")
@@ -51,14 +52,24 @@ def test_plain_lines_elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     console = Console(file=io.StringIO(), width=80)
     trials = [_planned(seed) for seed in range(2)]
     monkeypatch.setattr(module, "_PLAIN_EVERY_S", -1.0)
-    with Board(trials, console) as board:
+    with Board(trials, tmp_path, console) as board:
         board.submitted(trials[0], _attempt(tmp_path / "a"))
+        board.submitted(trials[1], _attempt(tmp_path / "b", step=40, alive_s=75.0))
+        folder = TrialFolder(tmp_path, trials[1].trial.id)
+        folder.path.mkdir(parents=True)
+        metrics = {"test_nll": {"value": 3.14159, "unit": "nats", "n": 100}}
+        folder.result.write_bytes(
+            dumps(result_json(trials[1].trial.id, status="ok", metrics=metrics))
+        )
         board.ended(trials[1], Status.OK)
         board.refresh()
         board.stopped(trials[0])
     lines = console.file.getvalue().splitlines()  # type: ignore[attr-defined]
-    assert lines[0] == f"1/2  ok: moons fake euler none s1  ({trials[1].trial.id})"
+    id = trials[1].trial.id
+    assert lines[0] == f"1/2  ok in 1:15: moons fake euler none s1, test_nll 3.142 nats  ({id})"
     assert lines[1].startswith("1 of 2 trials ended, after 0:0")
+    # The other, alike but for the seed, is expected to take as long.
+    assert lines[1].endswith("about 1:15 left")
     assert lines[2] == "  moons fake euler none s0 training 30/40"
     assert len(lines) == 3
 
@@ -85,7 +96,7 @@ class _Closed(io.StringIO):
 @pytest.mark.parametrize("live", [True, False])
 def test_a_reader_that_goes_away_ends_nothing(tmp_path: Path, live: bool) -> None:
     planned = _planned(0)
-    with Board([planned], Console(file=_Closed()), live) as board:
+    with Board([planned], tmp_path, Console(file=_Closed()), live) as board:
         board.submitted(planned, _attempt(tmp_path / "a"))
         board.note("to nobody")
         board.refresh()

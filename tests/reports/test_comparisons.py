@@ -12,9 +12,10 @@ from harness_reports.sections.comparison import verdict_words
 from harness_reports.sections.results import results_blocks, results_table
 from harness_reports.sections.speed import step_time_sentences
 from harness_reports.summary import results_text, summarize
-from harness_reports.trials.comparisons import PARITY_BAR, Comparison, compare, margin_of, outcomes
+from harness_reports.trials.comparisons import Comparison, compare, outcomes
 from harness_reports.trials.entries import Entry, entries_of
 
+from harness.comparison.margin import PARITY_BAR
 from harness.planning.plan import Plan, PlannedTrial, Resources
 from harness.records.columns import row
 from harness.trial import DatasetRef, FixedSolver, Trial
@@ -137,7 +138,7 @@ def test_one_seed_gives_its_difference_and_no_verdict() -> None:
     assert found.outcome == "one pair"
     assert verdict_words(found) == "one pair, no verdict"
     assert "differ by at most 0.03 nats" in said(pairs([2.0], [2.03]))
-    assert found.margin == PARITY_BAR
+    assert found.margin == pytest.approx(2.015 * PARITY_BAR["float32"])
 
 
 def test_unequal_seeds_are_compared_where_both_are() -> None:
@@ -189,12 +190,6 @@ def test_many_comparisons_are_corrected() -> None:
     one = [0.0, 0.0006, -0.0006]
     assert outcomes([one], [0.0012]) == ["same"]
     assert outcomes([one] * 20, [0.0012] * 20) == ["undecided"] * 20
-
-
-def test_the_margin_is_written_as_it_is_tested() -> None:
-    assert margin_of(None) == PARITY_BAR
-    assert margin_of(1e-6) == PARITY_BAR
-    assert margin_of(0.0437) == pytest.approx(0.004)
 
 
 def test_what_has_not_run_is_one_line() -> None:

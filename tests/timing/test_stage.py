@@ -161,7 +161,7 @@ def test_disturbed_rounds_are_repeated_and_marked(
     assert not record.disturbed("trained")
 
 
-def test_a_contender_that_fails_is_a_record_and_is_tried_again(
+def test_a_contender_that_fails_is_a_record_and_is_tried_again_on_request(
     tmp_path: Path, behave: Callable[..., None]
 ) -> None:
     root = tmp_path / "runs"
@@ -179,6 +179,8 @@ def test_a_contender_that_fails_is_a_record_and_is_tried_again(
     assert said == [f"timing 1/1 moons euler none (fake, twin): failed: {record.message}"]
     behave()
     assert run_timings(plan, root, said.append)
+    assert timing_state(setting, root) == "failed"
+    assert run_timings(plan, root, said.append, rest=True)
     assert timing_state(setting, root) == "timed"
 
 
@@ -227,7 +229,7 @@ def test_an_interrupted_setting_leaves_nothing(
     assert not (root / "timings").exists()
 
 
-def test_what_the_budget_does_not_reach_is_left_to_the_next_run(
+def test_what_the_budget_does_not_reach_is_recorded_and_left_to_a_request(
     tmp_path: Path, behave: Callable[..., None]
 ) -> None:
     behave()
@@ -236,13 +238,17 @@ def test_what_the_budget_does_not_reach_is_left_to_the_next_run(
     said: list[str] = []
     run_timings(replace(plan, timing=Timing(12, 0.3)), root, said.append)
     states = [timing_state(setting, root) for setting in settings_of(plan)]
-    assert states == ["timed", "to time"]
+    assert states == ["timed", "not timed"]
     assert said[-1] == (
-        "timing: the budget of 0.3 s is spent, 1 setting left; the same command goes on with them"
+        "timing: the budget of 0.3 s is spent, 1 setting not timed; --timing goes on with them"
     )
+    # The same command again has nothing to do.
+    assert run_timings(plan, root, lambda line: pytest.fail(line))
     record = record_of(root, settings_of(plan)[0])
     assert record is not None
     assert [record.of(point)[1] for point in POINTS] == [6, 6]
+    assert run_timings(plan, root, said.append, rest=True)
+    assert [timing_state(setting, root) for setting in settings_of(plan)] == ["timed", "timed"]
 
 
 def test_one_backend_or_no_key_times_nothing(tmp_path: Path) -> None:

@@ -32,6 +32,7 @@ from harness_jax.objective import Density, Elbo, Objective
 from harness_jax.optimizers import Moments, initial_moments
 from harness_jax.precision import PrecisionCheck
 from harness_jax.programs import (
+    compiled_anew,
     compiler_options,
     evaluate_program,
     sample_program,
@@ -161,6 +162,10 @@ class JaxModel(Model):
     def synchronize(self) -> None:
         """Waits for the arrays of the last step."""
         jax.block_until_ready((self._arrays, self._moments))  # type: ignore[no-untyped-call]
+
+    def compiled_anew(self) -> int | None:
+        """Programs that the compilation cache did not have; None without a cache."""
+        return compiled_anew()
 
     def close(self) -> None:
         """Forgets arrays and programs."""

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping
 from functools import cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jax import monitoring
 
 from harness.trial import Optimizer, TraceName
 from harness_jax.flow import Terms
@@ -21,6 +23,7 @@ from harness_jax.warm import Steps, power_of_two
 
 __all__ = [
     "Outcome",
+    "compiled_anew",
     "compiler_options",
     "evaluate_program",
     "sample_program",
@@ -32,6 +35,24 @@ Stacked = dict[str, jax.Array]
 _EIGEN = {"xla_cpu_experimental_ynn_fusion_type": ""}
 """Products by Eigen, not by YNNPACK as XLA chooses: faster for large batches and, with the thin
 products of `harness_jax.net.affine`, as fast for the toy nets (docs/benchmarks.md)."""
+
+
+_EVENTS: Counter[str] = Counter()
+"""What jax has told of its work in this process."""
+
+
+def _count(event: str, **_: object) -> None:
+    _EVENTS[event] += 1
+
+
+monitoring.register_event_listener(_count)
+
+
+def compiled_anew() -> int | None:
+    """Programs that the compilation cache did not have; None without a cache."""
+    settings: Any = jax.config
+    cached = settings.jax_enable_compilation_cache and settings.jax_compilation_cache_dir
+    return _EVENTS["/jax/compilation_cache/cache_misses"] if cached else None
 
 
 @cache

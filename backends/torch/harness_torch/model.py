@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple, final
 
@@ -194,6 +195,14 @@ class TorchModel(Model):
         """Returns when the device is idle."""
         if self._device.type == "cuda":
             torch.cuda.synchronize(self._device)
+
+    def compiled_anew(self) -> int | None:
+        """Graphs that the compilation cache did not have; None if nothing was compiled."""
+        # Importing it takes a second, and only what compiles has done so.
+        counters = getattr(sys.modules.get("torch._dynamo.utils"), "counters", None)
+        found = {} if counters is None else counters["inductor"]
+        asked = any(name.startswith("fxgraph_cache") for name in found)
+        return int(found.get("fxgraph_cache_miss", 0)) if asked else None
 
     def _inputs(self, batch: Batch, control: Control) -> tuple[Tensor, Noise]:
         noise = noise_of(batch, self._flow.shape, self._tensor, control.probes)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -69,8 +70,8 @@ def finished(chart: alt.TopLevelMixin, table: pd.DataFrame) -> dict[str, Any]:
 
 
 def _records(table: pd.DataFrame) -> list[dict[str, Any]]:
-    """The rows of a table; numbers keep six significant digits."""
-    columns = {str(name): [_short(value) for value in column] for name, column in table.items()}
+    """The rows of a table; numbers keep six significant digits of what differs in a column."""
+    columns = {str(name): _short(list(column)) for name, column in table.items()}
     return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
 
 
@@ -78,5 +79,11 @@ def _cycle(values: Sequence[str], names: Sequence[str]) -> list[str]:
     return [values[index % len(values)] for index in range(len(names))]
 
 
-def _short(value: object) -> object:
-    return float(f"{value:.6g}") if isinstance(value, float) else value
+def _short(column: Sequence[object]) -> list[object]:
+    finite = [each for each in column if isinstance(each, float) and math.isfinite(each)]
+    range_ = max(finite, default=0.0) - min(finite, default=0.0)
+    largest = max(map(abs, finite), default=0.0)
+    # Values that are close together keep the digits in which they differ.
+    shared = math.floor(math.log10(largest / range_)) if range_ > 0 else 0
+    digits = min(17, 6 + max(0, shared))
+    return [float(f"{each:.{digits}g}") if isinstance(each, float) else each for each in column]

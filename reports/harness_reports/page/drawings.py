@@ -53,7 +53,10 @@ def _draw(chart: Chart) -> Drawing:
 
 
 def _inline(svg: str, name: str) -> str:
-    """Ids are unique within a page only if they carry the name of the chart."""
+    """Ids are unique within a page only if they carry the name of the chart; a chart is one image
+    with one title there, and what it is made of has no roles and names of its own.
+    """
+    svg = re.sub(r' (?:role|aria-[a-z]+)="[^"]*"', "", svg)
     svg = re.sub(r'\bid="([^"]+)"', rf'id="{name}-\1"', svg)
     svg = re.sub(r"url\(#([^)]+)\)", rf"url(#{name}-\1)", svg)
     return with_variables(svg)

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import jinja2
+import markupsafe
 
 from harness_reports.page.drawings import Drawing
 from harness_reports.page.elements import Axis, Page
@@ -38,6 +39,7 @@ def environment() -> jinja2.Environment:
         lstrip_blocks=True,
     )
     templates.filters["kind"] = lambda block: type(block).__name__
+    templates.filters["prose"] = _prose
     templates.filters["data_uri"] = _data_uri
     templates.filters["ends"] = _ends
     shared: dict[str, Any] = {
@@ -47,6 +49,17 @@ def environment() -> jinja2.Environment:
     }
     templates.globals.update(shared)
     return templates
+
+
+def _prose(text: str) -> markupsafe.Markup:
+    """Text in which `words` between backticks are code."""
+    parts = [markupsafe.escape(part) for part in text.split("`")]
+    if len(parts) % 2 == 0:
+        return markupsafe.escape(text)
+    code = markupsafe.Markup("<code>{}</code>")
+    return markupsafe.Markup("").join(
+        code.format(part) if index % 2 else part for index, part in enumerate(parts)
+    )
 
 
 def _data_uri(png: bytes) -> str:

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from harness.comparison.margin import PARITY_BAR, SEED_SHARE
 from harness.statistics import mean_interval
 from harness_reports.page.elements import Block, Cell, Column, Row, Table, Tone
 from harness_reports.page.numbers import Scale, short, with_width
 from harness_reports.trials.comparisons import (
     CORRECTION,
     LEVEL,
-    PARITY_BAR,
-    SEED_SHARE,
     Comparison,
 )
 from harness_reports.trials.groups import setting_names
@@ -21,9 +20,10 @@ __all__ = ["comparison_blocks", "verdict_words"]
 _NOTE = (
     "Paired by seed: both backends start from the same arrays and see the same batches and probe "
     "noise. ± is the half-width of the 95 % Student t interval of the mean difference. The margin "
-    f"of a dataset is the larger of {PARITY_BAR:g}, to which one training loss of both agrees in "
-    f"single precision, and {SEED_SHARE:g} of what another seed changes (median standard "
-    "deviation over seeds), rounded down to one digit. Same: two one-sided tests say that the "
+    f"of a dataset is the larger of {PARITY_BAR['float32']:g} of max(1, value), to which one "
+    f"training loss of both agrees in single precision ({PARITY_BAR['float64']:g} in double), and "
+    f"{SEED_SHARE:g} of what another seed changes (median standard deviation over seeds), rounded "
+    "down to one digit. Same: two one-sided tests say that the "
     "difference lies within the margin. Better: it lies beyond. Undecided: neither is certain at "
     f"{LEVEL:.0%}, all rows together ({CORRECTION})."
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from harness.statistics import Summary, summarize
 from harness_reports.page.elements import Block, Cell, Column, Paragraph, Table, absent
 from harness_reports.page.numbers import bytes_mib, fixed, seconds, spread
 from harness_reports.sections.results import line_rows, trial_links
@@ -15,10 +16,10 @@ from harness_reports.trials.lines import Line, lines_of
 __all__ = ["cost_blocks"]
 
 _NOTE = (
-    "Mean ± standard deviation over seeds. Compile, slowest and fastest: over the seeds, since "
-    "the first trial of a setting compiles cold and the others may find its programs in the "
-    "cache. Step: the median training step, averaged over seeds, in brackets its "
-    "quartiles within a trial. "
+    "Mean ± standard deviation over seeds. Compile, with the first evaluations: cold where a "
+    "program was not in the compilation cache, warm where all were, over the seeds of each kind; "
+    "eager where nothing is compiled or no cache is kept. Step: the median training "
+    "step, averaged over seeds, in brackets its quartiles within a trial. "
     "Timings of mode shared were taken while other trials used the machine: they say what this "
     "run took, not how fast a backend is."
 )
@@ -36,8 +37,8 @@ def cost_blocks(entries: Sequence[Entry]) -> list[Block]:
         Column("dataset", heading=True),
         Column("step", "ms", numeric=True),
         *(Column(name) for name in names),
-        Column("compile, slowest", "s", numeric=True),
-        Column("compile, fastest", "s", numeric=True),
+        Column("compile, cold", "s", numeric=True),
+        Column("compile, warm", "s", numeric=True),
         Column("first step", "s", numeric=True),
         Column("training", "s", numeric=True),
         Column("host memory", "MiB, peak", numeric=True),
@@ -66,20 +67,31 @@ def cost_blocks(entries: Sequence[Entry]) -> list[Block]:
 
 
 def _compile(line: Line) -> tuple[Cell, Cell]:
-    summary = line.summary("timing.compile_s")
+    """Seconds of the seeds that compiled anew, and of those that found all in the cache."""
+    kinds: dict[bool | None, list[float]] = {}
+    for entry in line.entries:
+        taken, anew = entry.number("timing.compile_s"), entry.number("timing.compiled_anew")
+        if entry.ok and taken is not None:
+            kinds.setdefault(None if anew is None else anew > 0, []).append(taken)
+    cold, warm = (summarize(kinds.get(kind, [])) for kind in (True, False))
+    if cold is None and warm is None:
+        eager = summarize(kinds.get(None, []))
+        if eager is None:
+            return absent("none"), absent("none")
+        text = spread(eager, seconds(eager.mean))
+        return Cell(f"{text} (eager)", value=eager.mean), absent("eager")
+    return _mean(cold), _mean(warm)
+
+
+def _mean(summary: Summary | None) -> Cell:
     if summary is None:
-        return absent("none"), absent("none")
-    slow = Cell(fixed(summary.high, seconds(summary.high)), value=summary.high)
-    if summary.n == 1:
-        return slow, absent("one seed")
-    return slow, Cell(fixed(summary.low, seconds(summary.low)), value=summary.low)
+        return absent("no seed")
+    return Cell(spread(summary, seconds(summary.mean)), value=summary.mean)
 
 
 def _time(line: Line, column: str) -> Cell:
     summary = line.summary(column)
-    if summary is None:
-        return absent()
-    return Cell(spread(summary, seconds(summary.mean)), value=summary.mean)
+    return absent() if summary is None else _mean(summary)
 
 
 def _step(line: Line) -> Cell:

@@ -22,11 +22,12 @@ from harness_reports.page.numbers import fixed, level_digits, seconds, spread
 from harness_reports.published.judgement import dataset_of
 from harness_reports.published.library import published
 from harness_reports.published.verdict import difference_of_datasets
+from harness_reports.sections.curve_data import nats_to_unit
 from harness_reports.sections.reach_chart import reach_chart
 from harness_reports.trials.entries import Entry, backends_of, by_dataset
 from harness_reports.trials.groups import Group, groups_of, setting_names
 from harness_reports.trials.pairs import Pair
-from harness_reports.trials.quantities import Quantity, likelihood_of
+from harness_reports.trials.quantities import Quantity, likelihood_of, quantity_of
 from harness_reports.trials.reach import (
     Contrast,
     Curve,
@@ -62,8 +63,8 @@ def reach(entries: Sequence[Entry], history: pd.DataFrame) -> Section:
     backends = backends_of(entries)
     blocks: list[Block] = []
     for dataset, members in by_dataset(entries).items():
-        quantity = likelihood_of(members)
-        curves = curves_of(members, history, quantity)
+        quantity = quantity_of(members)
+        curves = curves_of(members, history, likelihood_of(members), nats_to_unit(members))
         if curves:
             blocks += _of_dataset(dataset, members, curves, quantity, backends)
     if not blocks:
@@ -82,7 +83,7 @@ def _of_dataset(
 ) -> Iterator[Block]:
     groups = groups_of(members)
     levels = _levels(dataset, members, curves, quantity)
-    yield _table(dataset, groups, levels, curves)
+    yield _table(dataset, groups, levels, curves, quantity)
     lowest = common_level(curves.values())
     paired = contrasts(groups)
     if paired and lowest is not None:
@@ -107,7 +108,7 @@ def _levels(
 
 
 def _published(dataset: str, quantity: Quantity) -> Iterator[Level]:
-    """The published target in nats, where the data are those of the table."""
+    """The published target in the unit of the tables, where the data are those of the table."""
     known = dataset_of(dataset)
     if known is None or difference_of_datasets(dataset, known):
         return
@@ -117,14 +118,21 @@ def _published(dataset: str, quantity: Quantity) -> Iterator[Level]:
 
 
 def _table(
-    dataset: str, groups: Sequence[Group], levels: Sequence[Level], curves: Mapping[str, Curve]
+    dataset: str,
+    groups: Sequence[Group],
+    levels: Sequence[Level],
+    curves: Mapping[str, Curve],
+    quantity: Quantity,
 ) -> Table:
     names = setting_names(groups)
     columns = [*(Column(name, heading=True) for name in names), Column("backend", heading=True)]
     for level in levels:
         title = f"{level.name} {fixed(level.value, level_digits(level.value))}"
         columns += [Column(f"to {title}", "s", numeric=True), Column("", "steps", numeric=True)]
-    columns += [Column("best validation", "nats", numeric=True), Column("timing", narrow=True)]
+    columns += [
+        Column("best validation", quantity.unit, numeric=True),
+        Column("timing", narrow=True),
+    ]
     rows = []
     for group in groups:
         own = [curves[entry.id] for entry in group.entries if entry.id in curves]

@@ -36,7 +36,8 @@ def reach_chart(
     """A panel for each setting; lines by backend and seed."""
     table = _rows(groups, curves)
     width = panel_width(min(2, table["panel"].nunique()))
-    name = f"validation {quantity.curve_name}, {quantity.unit}"
+    name = f"validation {quantity.curve_name}"
+    name += f", {quantity.further_unit}" if quantity.further_unit else ""
     base = alt.Chart().encode(
         x=alt.X("seconds:Q", title="seconds of training"),
         y=alt.Y("value:Q", title=name, scale=_frame(table, levels)),

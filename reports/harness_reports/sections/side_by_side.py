@@ -82,10 +82,13 @@ def _tables(dataset: str, entries: Sequence[Entry], timings: Sequence[Timed]) ->
     if measured:
         blocks.append(_ratio_table(dataset, names, measured))
         blocks.append(_needs_table(dataset, names, measured))
+    without: dict[str | None, list[str]] = {}
+    for settings, timed in lines:
+        if not timed.record.ok:
+            without.setdefault(timed.record.message, []).append(" · ".join(settings))
     blocks += [
-        Paragraph(f"{dataset} · {' · '.join(settings)}: no timing. {timed.record.message}")
-        for settings, timed in lines
-        if not timed.record.ok
+        Paragraph(f"{dataset} · {'; '.join(which)}: no timing. {message}")
+        for message, which in without.items()
     ]
     return blocks
 

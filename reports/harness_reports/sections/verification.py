@@ -62,7 +62,7 @@ def verification(entries: Sequence[Entry], root: Path | None) -> Section:
     note = (
         f"{kept} of {len(repetitions)} repetitions agree as far as they must: bit for bit where "
         "the machine, the versions and the backend are those of the record, otherwise within the "
-        "tolerance or within a quarter of the spread over seeds."
+        "tolerance or within the margin of a result."
     )
     table = Table("verification-table", "Trials that were run again", columns, rows, note)
     return Section("verification", "Verification", (table,))

@@ -5,10 +5,7 @@ if it is certain to lie within, *better* or *faster* if it is certain to lie bey
 otherwise. So a difference that is certain and of no size is none, and two seeds give an answer
 where the backends agree far more closely than the margin.
 
-The margin of a quality is the larger of two: the bar that one training loss of both backends keeps
-in single precision (docs/numerics.md, section 11), and a tenth of what another seed changes.
-`harness verify` and `harness compare`, which ask whether a run repeats another, have a share of
-their own (`harness.comparison.agreement`).
+The margin of a quality is that of `harness.comparison.margin`, beside what another seed changes.
 """
 
 from __future__ import annotations
@@ -19,7 +16,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
-from harness.comparison.agreement import TOLERANCE
+from harness.comparison.margin import margin_of
 from harness.statistics import Interval, equivalence_test, holm, mean_interval
 from harness_reports.trials.entries import Entry, by_dataset
 from harness_reports.trials.groups import Group, groups_of
@@ -27,15 +24,9 @@ from harness_reports.trials.pairs import Pair, pairs_of
 from harness_reports.trials.quantities import Quantity, quantity_of
 
 __all__ = [
-    *("CORRECTION", "LEVEL", "PARITY_BAR", "SEED_SHARE", "SPEED_MARGIN"),
-    *("Comparison", "Outcome", "compare", "margin_of", "outcomes", "seed_spread"),
+    *("CORRECTION", "LEVEL", "SPEED_MARGIN"),
+    *("Comparison", "Outcome", "compare", "outcomes", "seed_spread"),
 ]
-
-PARITY_BAR = TOLERANCE["float32"]
-"""Smallest margin of a likelihood, in its unit."""
-
-SEED_SHARE = 0.1
-"""The margin as a share of the standard deviation over seeds, where that is larger."""
 
 SPEED_MARGIN = 0.05
 """Ratios of times closer to 1 than this count as the same speed."""
@@ -138,7 +129,10 @@ def compare(entries: Iterable[Entry]) -> tuple[Comparison, ...]:
     for dataset, members in by_dataset(entries).items():
         quantity, groups = quantity_of(members), groups_of(members)
         spread = seed_spread(groups, quantity)
-        margin = margin_of(spread)
+        values = [value for group in groups for value in group.values(quantity.column).values()]
+        # In a dataset of both precisions the wider bar: that of the pair that can keep no other.
+        dtype = min((entry.planned.trial.dtype for entry in members), default="float32")
+        margin = margin_of(values, spread, dtype)
         for pair in pairs_of(members):
             matched = pair.matched(quantity.column)
             differences = tuple(a - b for a, b in matched)
@@ -151,12 +145,3 @@ def seed_spread(groups: Iterable[Group], quantity: Quantity) -> float | None:
     """What another seed changes: the median standard deviation over seeds; None if unknown."""
     spreads = [s.sd for group in groups if (s := group.summary(quantity.column)) and s.sd]
     return statistics.median(spreads) if spreads else None
-
-
-def margin_of(spread: float | None) -> float:
-    """The margin beside a spread over seeds, rounded down to one digit, so that it can be read."""
-    share = SEED_SHARE * (spread or 0.0)
-    if share <= PARITY_BAR:
-        return PARITY_BAR
-    unit = 10.0 ** math.floor(math.log10(share))
-    return float(f"{math.floor(share / unit) * unit:.0e}")

@@ -23,7 +23,7 @@ class Reached(NamedTuple):
     Arguments:
         seconds: Seconds of training steps until then; neither compiling nor validating counts.
         step: Optimiser steps until then.
-        value: What it found, nats.
+        value: What it found, in the unit of the dataset's tables.
     """
 
     seconds: float
@@ -33,7 +33,9 @@ class Reached(NamedTuple):
 
 @dataclass(frozen=True)
 class Level:
-    """A likelihood that trainings are timed to, in nats; lower is better."""
+    """A likelihood that trainings are timed to, in the unit of the dataset's tables; lower is
+    better.
+    """
 
     name: str
     value: float
@@ -56,14 +58,15 @@ class Curve:
 
 
 def curves_of(
-    entries: Iterable[Entry], history: pd.DataFrame, quantity: Quantity
+    entries: Iterable[Entry], history: pd.DataFrame, quantity: Quantity, unit: float = 1.0
 ) -> dict[str, Curve]:
     """Validation curves by trial id, of the trials that ended ok and have one.
 
     Arguments:
         entries: Trials of one dataset.
         history: All curves, as `harness.records.frame.history` gives them.
-        quantity: What training minimises.
+        quantity: What training minimises, in nats.
+        unit: What nats are multiplied by.
     """
     wanted = [entry.id for entry in entries if entry.ok]
     rows = history[history["trial_id"].isin(wanted)]
@@ -77,7 +80,7 @@ def curves_of(
     return {
         str(trial_id): Curve(
             tuple(
-                Reached(float(seconds), int(step), float(value))
+                Reached(float(seconds), int(step), unit * float(value))
                 for seconds, step, value in zip(
                     part["train_s"], part["step"], part[metric], strict=True
                 )
