@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 from harness.architecture.arrays import parameter_count
 from harness.datasets.base import Rows
 from harness.errors import DataError
+from harness.measuring.accuracy import Reference
 from harness.measuring.evaluator import Evaluator, Score, SolveFailed
 from harness.measuring.measurements import Measurements, Metrics, digest_of
 from harness.measuring.phases import Phases
@@ -45,13 +46,16 @@ class Trained(NamedTuple):
     stale: int | None
 
 
-def measure(trained: Trained, attempt: Path, earlier: Sequence[Path]) -> Measurements:
+def measure(
+    trained: Trained, attempt: Path, earlier: Sequence[Path], reference: Reference
+) -> Measurements:
     """Evaluates the arrays that the trial keeps and writes them, with samples, to the attempt.
 
     Arguments:
         trained: What is measured.
         attempt: Folder of the attempt.
         earlier: Folders of earlier attempts, whose measurements of the same arrays are taken over.
+        reference: What errors of log p are taken against.
 
     Raises:
         SolveFailed: A solve of the test did not finish.
@@ -75,7 +79,7 @@ def measure(trained: Trained, attempt: Path, earlier: Sequence[Path]) -> Measure
     save()
     watch.report(phase="sampling")
     write_pictures(measured, evaluator, test, attempt)
-    Phases(evaluator, measured, watch, save).run(test)
+    Phases(evaluator, measured, watch, save, reference).run(test)
     return measured
 
 

@@ -16,9 +16,11 @@ from harness.datasets import registry as datasets
 from harness.datasets.base import Dataset
 from harness.errors import HarnessError, StorageError
 from harness.interface import Backend, Model
+from harness.measuring.accuracy import Reference
 from harness.measuring.evaluator import Evaluator, SolveFailed
 from harness.measuring.measure import Trained, measure
 from harness.measuring.measurements import Measurements
+from harness.measuring.reference import reference_of
 from harness.measuring.requirements import require_measurable, require_representable
 from harness.process.cores import Lease
 from harness.process.environment import describe, with_choices
@@ -202,7 +204,7 @@ def _work(attempt: Attempt, findings: _Findings) -> str | None:
     trial, model, resumed = _opened(attempt, findings, backend, dataset)
     try:
         evaluator = Evaluator(trial, model, dataset, watch.check)
-        return _use(attempt, findings, evaluator, resumed)
+        return _use(attempt, findings, evaluator, _Doubles(attempt, backend, evaluator), resumed)
     finally:
         findings.device_bytes = model.peak_device_bytes()
         model.close()
@@ -246,15 +248,51 @@ def _taken_up(attempt: Attempt) -> Checkpoint | None:
     return checkpoint
 
 
+@dataclass(frozen=True)
+class _Doubles:
+    """Opens the model of an attempt in float64, for a reference."""
+
+    attempt: Attempt
+    backend: Backend
+    evaluator: Evaluator
+
+    @contextmanager
+    def opened(self) -> Iterator[Model]:
+        """The model while the context lasts; precision is a setting of the process."""
+        trial, cores = self.evaluator.trial, self.attempt.cores
+        spec = reference_of(trial)
+        self.backend.prepare(spec, cores)
+        try:
+            model = self.backend.open(spec, self.evaluator.dataset.info, self.attempt.device)
+            try:
+                yield model
+            finally:
+                model.close()
+        finally:
+            self.backend.prepare(trial, cores)
+
+    def reference(self, folder: TrainedFolder) -> Reference:
+        """That of the trained model in a folder."""
+        record = folder.read()
+        assert record is not None  # noqa: S101  (it was committed before)
+        return Reference(folder.model(record.attempt_id).parent, self.opened)
+
+
 def _use(
-    attempt: Attempt, findings: _Findings, evaluator: Evaluator, resumed: Checkpoint | None
+    attempt: Attempt,
+    findings: _Findings,
+    evaluator: Evaluator,
+    doubles: _Doubles,
+    resumed: Checkpoint | None,
 ) -> str | None:
     folder = TrainedFolder(attempt.folder.root, attempt.trial.training_id)
     findings.trained = folder.read()
     if findings.trained is not None:
         findings.shared = attempt.shares()
         trained = _taken_over(attempt, folder, findings.trained, evaluator)
-        findings.measured = measure(trained, attempt.path, attempt.earlier)
+        findings.measured = measure(
+            trained, attempt.path, attempt.earlier, doubles.reference(folder)
+        )
         return findings.measured.message
     surroundings = Surroundings(
         attempt.path,
@@ -270,7 +308,9 @@ def _use(
         trained = loop.trained()
         # From here on nobody has to train it again, whatever becomes of the measurements.
         _commit(attempt, folder, loop, trained)
-        findings.measured = measure(trained, attempt.path, attempt.earlier)
+        findings.measured = measure(
+            trained, attempt.path, attempt.earlier, doubles.reference(folder)
+        )
     return findings.measured.message
 
 

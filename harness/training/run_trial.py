@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from harness.process.cores import lease, pin
+from harness.process.machine import counting_stops
 from harness.process.output import captured
 from harness.process.watch import Interrupted, Progress, Watch
 from harness.records.folder import TrialFolder
@@ -99,7 +100,7 @@ def run_trial(
     with captured(path / "log.txt" if options.capture else None):
         try:
             # First: a request to stop may come while the trial waits for cores, or imports.
-            with watch.signals():
+            with watch.signals(), counting_stops():
                 result = _result(trial, folder, path, earlier, resources, watch, options)
         except Interrupted:
             raise KeyboardInterrupt from None

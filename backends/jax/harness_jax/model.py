@@ -168,7 +168,8 @@ class JaxModel(Model):
         self._arrays, self._moments = {}, Moments(self._moments.steps, {}, {})
 
     def _how(self, control: Control, *, training: bool = False) -> How:
-        return How(self._engine, control.solver, control.gradient if training else None)
+        engine = get_engine(control.engine) if control.engine else self._engine
+        return How(engine, control.solver, control.gradient if training else None)
 
     def _train_inputs(self, batch: Batch, control: Control) -> Inputs:
         if self._matching:
@@ -188,7 +189,7 @@ class JaxModel(Model):
 
     def _train_program(self, control: Control, inputs: Inputs) -> Program:
         shapes = tuple((v.shape, str(v.dtype)) for v in jax.tree.leaves(inputs))
-        key = (control.solver, control.trace, control.gradient, shapes)
+        key = (control.solver, control.trace, control.gradient, control.engine, shapes)
         if key not in self._programs:
             step = train_program(
                 self._objective,

@@ -32,7 +32,7 @@ from harness_torch.objective import Density, Elbo, Objective, Options
 from harness_torch.optimizers import Adam
 from harness_torch.precision import PrecisionCheck
 from harness_torch.reports import PendingStep, evaluation_report, to_numpy
-from harness_torch.solve.engines import Engine, How
+from harness_torch.solve.engines import Engine, How, get_engine
 from harness_torch.solve.native_engine import Native
 from harness_torch.warm import WarmSteps
 
@@ -150,7 +150,7 @@ class TorchModel(Model):
         return PendingStep(values, names, counts, control.gradient)
 
     def _loss(self, batch: Batch, control: Control) -> _Loss:
-        how, first = How(self._engine, control.solver, control.gradient), self._warm.steps()
+        how, first = self._how(control, training=True), self._warm.steps()
         options = Options(
             control.trace,
             how,
@@ -172,7 +172,7 @@ class TorchModel(Model):
         self, batch: Batch, control: Control, quantities: Sequence[Quantity]
     ) -> EvaluationReport:
         """Per-example quantities; what needs no density is integrated without it."""
-        how, regularize = How(self._engine, control.solver), "regularizers" in quantities
+        how, regularize = self._how(control), "regularizers" in quantities
         volume = self._log_volume(batch)
         options = Options(control.trace, how, regularize=regularize, log_volume=volume)
         values, terms = self._objective.values(*self._inputs(batch, control), options, quantities)
@@ -185,7 +185,7 @@ class TorchModel(Model):
         """Maps `batch.noise['base']` to data."""
         base = self._tensor(batch.noise["base"]).flatten(1)
         trace = control.trace if density else None
-        options = Options(trace, How(self._engine, control.solver))
+        options = Options(trace, self._how(control))
         values, counts = self._objective.sample(base, self._inputs(batch, control)[1], options)
         self._precision.of_state(values["sample"])
         return evaluation_report(values, counts)
@@ -194,6 +194,10 @@ class TorchModel(Model):
         """Returns when the device is idle."""
         if self._device.type == "cuda":
             torch.cuda.synchronize(self._device)
+
+    def _how(self, control: Control, *, training: bool = False) -> How:
+        engine = get_engine(control.engine) if control.engine else self._engine
+        return How(engine, control.solver, control.gradient if training else None)
 
     def _inputs(self, batch: Batch, control: Control) -> tuple[Tensor, Noise]:
         noise = noise_of(batch, self._flow.shape, self._tensor, control.probes)
