@@ -16,12 +16,9 @@ import numpy as np
 from harness.comparison.evidence import Curve, Evidence
 from harness.comparison.spread import QUALITY
 from harness.interface import Arrays
-from harness.records.verified import Parting, Verdict
+from harness.records.verified import TOLERANCE, Parting, Verdict
 
-__all__ = ["SEED_SHARE", "TOLERANCE", "Agreement", "judge"]
-
-TOLERANCE = {"float32": 1e-5, "float64": 1e-10}
-"""Bar of the parity of log p (docs/numerics.md, section 11), of max(1, |value|), by dtype."""
+__all__ = ["SEED_SHARE", "Agreement", "judge"]
 
 SEED_SHARE = 0.25
 """Two results are the same within noise if they differ by less than this part of the standard

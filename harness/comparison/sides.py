@@ -10,9 +10,10 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from harness.comparison.agreement import SEED_SHARE, TOLERANCE
+from harness.comparison.agreement import SEED_SHARE
 from harness.comparison.equivalence import Effect, combined, effect
 from harness.comparison.settings import Setting
+from harness.records.verified import TOLERANCE
 from harness.statistics import summarize
 
 __all__ = ["Compared", "Comparison", "Margins", "compare_settings"]

@@ -19,6 +19,7 @@ from harness.measuring.pictures import write_pictures
 from harness.measuring.tally import Tally
 from harness.metrics.bits import bits_name, bits_per_dim
 from harness.metrics.gaussian import remembered_gaussian_nll
+from harness.process.memory import Footprint
 from harness.process.watch import Watch
 from harness.records.arrays import pack
 from harness.records.files import replace
@@ -72,14 +73,26 @@ def measure(
         measured.write(attempt)
         watch.saved()
 
+    footprint = Footprint()
+
+    def enter(phase: str | None) -> None:
+        footprint.enter(phase)
+        for name, above in footprint.above.items():
+            measured.phase_bytes[name] = max(measured.phase_bytes.get(name, 0), above)
+
     test = evaluator.chunks("test", trial.evaluation.rows)
+    enter("evaluation")
     if not measured.metrics:
         watch.report(phase="testing")
         _test(measured, trained, test)
+    enter("sampling")
     save()
     watch.report(phase="sampling")
     write_pictures(measured, evaluator, test, attempt)
-    Phases(evaluator, measured, watch, save, reference).run(test)
+    try:
+        Phases(evaluator, measured, watch, save, reference).run(test)
+    finally:
+        enter(None)
     return measured
 
 

@@ -123,10 +123,12 @@ class _Findings:
         }
         nfe = dict(self.measured.nfe)
         host_bytes, shared, environment = None, True, self.environment
+        phases: dict[str, int] = {}
         if self.trained is not None:
             timing |= self.trained.timing
             nfe |= self.trained.nfe
             host_bytes = max(self.trained.peak_host_bytes or 0, peak_host_bytes())
+            phases |= self.trained.phase_bytes or {}
             shared = self.trained.shared or self.shared or attempt.shares()
             environment = self._of_both(attempt, self.trained)
         elif self.loop is not None:
@@ -134,6 +136,7 @@ class _Findings:
             timing |= self.loop.timing()
             nfe |= totals.evaluations()
             host_bytes = totals.peak_host_bytes
+            phases |= totals.phase_bytes
             shared = totals.shared or attempt.resources.gpus % 1 > 0
         return Result(
             status,
@@ -141,7 +144,11 @@ class _Findings:
             metrics=self.measured.metrics,
             timing={**timing, "mode": "shared" if shared else "exclusive"},
             nfe=nfe,
-            memory={"peak_host_bytes": host_bytes, "peak_device_bytes": self.device_bytes},
+            memory={
+                "peak_host_bytes": host_bytes,
+                "peak_device_bytes": self.device_bytes,
+                "above": {**phases, **self.measured.phase_bytes},
+            },
             environment=environment,
         )
 
@@ -324,6 +331,7 @@ def _commit(attempt: Attempt, folder: TrainedFolder, loop: TrainingLoop, trained
         timing=loop.timing(),
         nfe=totals.evaluations(),
         peak_host_bytes=totals.peak_host_bytes,
+        phase_bytes=dict(totals.phase_bytes),
         shared=totals.shared or attempt.resources.gpus % 1 > 0,
         steps=trained.steps,
         stale=trained.stale,

@@ -7,9 +7,8 @@ from accuracy_cases import EULER, RK4, errors
 
 
 def test_errors_fall_with_the_order_and_do_not_depend_on_the_engine() -> None:
-    evaluations = ((EULER, None), (EULER, "library"), (RK4, None))
     (coarse, slope), (by_library, its_slope), (fine, its_gradient) = errors(
-        "torch", "direct", evaluations
+        "torch", "direct", ((EULER, None), (EULER, "library"), (RK4, None))
     )
     assert 1e-3 < coarse < 0.3
     assert 1e-3 < slope < 0.5

@@ -13,6 +13,7 @@ from fakes import fake_trial, result_of, run_fake
 
 from harness.datasets.base import Rows
 from harness.interface import Model
+from harness.measuring import reference
 from harness.records.status import Status
 from harness.records.trained import TrainedFolder
 from harness.trial import Accuracy, FixedSolver, Trial
@@ -85,15 +86,13 @@ def test_an_engine_that_is_the_trial_s_own_is_not_asked_for_apart() -> None:
 
 def test_a_planted_error_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A model whose log p is 0.01 nats too high in float32 alone."""
-    from harness.measuring import accuracy
+    exact = reference.log_prob
 
-    exact = accuracy.log_prob
+    def wrong(model: Model, trial: Trial, x: Any, *rest: Any, **named: bool) -> Any:  # noqa: ANN401
+        shift = 0.0 if named.get("reference") else 0.01
+        return [value + shift for value in exact(model, trial, x, *rest, **named)]
 
-    def wrong(model: Model, trial: Trial, x: Any, *rest: Any, reference: bool = False) -> Any:  # noqa: ANN401
-        shift = 0.0 if reference else 0.01
-        return [value + shift for value in exact(model, trial, x, *rest, reference=reference)]
-
-    monkeypatch.setattr(accuracy, "log_prob", wrong)
+    monkeypatch.setattr("harness.measuring.accuracy.log_prob", wrong)
     trial = _trial()
     assert run_fake(tmp_path, trial) is Status.OK
     for name in ERRORS:

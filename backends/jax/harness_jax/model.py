@@ -162,6 +162,14 @@ class JaxModel(Model):
         """Waits for the arrays of the last step."""
         jax.block_until_ready((self._arrays, self._moments))  # type: ignore[no-untyped-call]
 
+    def peak_device_bytes(self) -> int | None:
+        """Largest memory that arrays had on the GPU, as the allocator counts."""
+        device = self._stack.device
+        if device.platform == "cpu":
+            return None
+        found: int | None = (device.memory_stats() or {}).get("peak_bytes_in_use")
+        return found
+
     def close(self) -> None:
         """Forgets arrays and programs."""
         self._programs.clear()

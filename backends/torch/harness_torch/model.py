@@ -195,6 +195,12 @@ class TorchModel(Model):
         if self._device.type == "cuda":
             torch.cuda.synchronize(self._device)
 
+    def peak_device_bytes(self) -> int | None:
+        """Largest memory that tensors had on the GPU, as the allocator counts."""
+        if self._device.type != "cuda":
+            return None
+        return int(torch.cuda.max_memory_allocated(self._device))
+
     def _how(self, control: Control, *, training: bool = False) -> How:
         engine = get_engine(control.engine) if control.engine else self._engine
         return How(engine, control.solver, control.gradient if training else None)

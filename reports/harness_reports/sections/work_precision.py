@@ -113,7 +113,7 @@ def _chart(
     return Chart(id_, f"{title}: error of log p against work", finished(chart, table), caption)
 
 
-def _panel(by: str, name: str, backends: Sequence[str]) -> alt.LayerChart:
+def _panel(by: str, name: str, backends: Sequence[str]) -> alt.TopLevelMixin:
     # Ticks at powers of ten and nothing between, so that labels never overlap.
     scale, format_ = alt.Scale(type="log", nice=True), alt.Axis(format="~g", tickCount=6)
     x = alt.X("cost:Q", title=name, scale=scale, axis=format_)

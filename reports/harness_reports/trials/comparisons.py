@@ -19,7 +19,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
-from harness.comparison.agreement import TOLERANCE
+from harness.records.verified import TOLERANCE
 from harness.statistics import Interval, equivalence_test, holm, mean_interval
 from harness_reports.trials.entries import Entry, by_dataset
 from harness_reports.trials.groups import Group, groups_of
