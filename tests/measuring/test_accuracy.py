@@ -88,7 +88,7 @@ def test_a_planted_error_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     """A model whose log p is 0.01 nats too high in float32 alone."""
     exact = reference.log_prob
 
-    def wrong(model: Model, trial: Trial, x: Any, *rest: Any, **named: bool) -> Any:  # noqa: ANN401
+    def wrong(model: Model, trial: Trial, x: Any, *rest: Any, **named: Any) -> Any:  # noqa: ANN401
         shift = 0.0 if named.get("reference") else 0.01
         return [value + shift for value in exact(model, trial, x, *rest, **named)]
 
