@@ -34,8 +34,9 @@ _FLOOR = 1e-12
 """An error of exactly nothing has no place on a logarithmic axis."""
 _NOTE = (
     "Errors are |log p - reference| over rows, nats; the reference, dopri5 at 1e-10 in float64, "
-    "has the weights of the same trained model. Time: median [quartiles] of the repeated solves of "
-    "one batch, compiled before. A solve under 100 ms is overhead-bound: its time says little of larger ones."
+    "has the weights of the same trained model. Time: median [quartiles] of the repeated solves "
+    "of one batch, compiled before. A solve under 100 ms is overhead-bound: its time says little "
+    "of larger ones."
 )
 _CLOCK, _PROCESSOR = "timing.solve_s", "timing.solve_cpu_s"
 
