@@ -70,9 +70,9 @@ class Footprint:
     """Highest resident memory by phase, above what the process held when this was made.
 
     The high-water mark of a process includes imports and compilation, so it is set back for each
-    phase (writing 5 to clear_refs); before the first the allocator gives back what earlier calls
-    left free, which would else be found already counted. Where Linux's counters are not there,
-    no phase has a number.
+    phase (writing 5 to clear_refs), after the allocator has given back what was left free: else
+    that would count in the phase that follows. Where Linux's counters are not there, no phase has
+    a number.
     """
 
     def __init__(self) -> None:
@@ -82,7 +82,7 @@ class Footprint:
         self._before: int | None = None
         gc.collect()
         with suppress(OSError, AttributeError, StopIteration):
-            ctypes.CDLL("libc.so.6").malloc_trim(0)
+            _trim()
             self._before = _status("VmRSS")
 
     def enter(self, phase: str | None) -> None:
@@ -92,10 +92,16 @@ class Footprint:
                 reached = max(0, _status("VmHWM") - self._before)
                 self.above[self._phase] = max(self.above.get(self._phase, 0), reached)
             _highest.bytes = peak_host_bytes()
+            _trim()
             Path("/proc/self/clear_refs").write_text("5")
             self._phase = phase
-        except (OSError, StopIteration):
+        except (OSError, AttributeError, StopIteration):
             self._before, self._phase = None, None
+
+
+def _trim() -> None:
+    """Gives freed memory back to the system."""
+    ctypes.CDLL("libc.so.6").malloc_trim(0)
 
 
 def _status(key: str) -> int:

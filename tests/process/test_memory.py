@@ -34,6 +34,21 @@ def test_each_phase_has_its_own_peak_and_the_process_keeps_its_largest() -> None
 
 
 @linux
+def test_memory_that_a_phase_has_freed_does_not_count_in_the_next() -> None:
+    footprint = Footprint()
+    footprint.enter("training")
+    # Pieces of the heap, not mapped one by one: freed, they stay with the process.
+    litter = [bytes(1000) for _ in range(100_000)]
+    kept = bytes(1000)
+    del litter
+    footprint.enter("validation")
+    footprint.enter(None)
+    assert len(kept) == 1000
+    assert footprint.above["training"] > 90 * MIB
+    assert footprint.above["validation"] < 20 * MIB
+
+
+@linux
 def test_a_call_is_not_charged_for_what_was_there() -> None:
     kept = bytearray(50 * MIB)
     kept[::4096] = b"1" * (len(kept) // 4096)
