@@ -117,7 +117,7 @@ docs: setup
 certify: setup
 	$(PYTHON) -m venv $(CERTIFY)
 	$(CERTIFY)/bin/python -m pip install --quiet --no-deps $(CERTIFIED)
-	$(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))' \
+	$(BIN)/python -c 'import sysconfig; print("import site; site.addsitedir(%r)" % sysconfig.get_path("purelib"))' \
 	    > "$$($(CERTIFY)/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/venv.pth"
 	$(QUICK_XLA) PYTHONPATH='$(CURDIR)' $(CERTIFY)/bin/python tests/certify/libraries/library_table.py docs/certify.md
 	PYTHONPATH='$(CURDIR)' $(CERTIFY)/bin/python -m pytest --quiet tests/certify/libraries

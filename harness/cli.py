@@ -297,12 +297,21 @@ def _list(as_json: Json = False) -> None:
 def _data(
     name: Annotated[str | None, typer.Argument(help="Load this one and describe it.")] = None,
     as_json: Json = False,
+    suite: Annotated[
+        str | None, typer.Option("--fetch", help="Bring all data of this suite here.")
+    ] = None,
 ) -> None:
-    """Show which datasets are here, or describe one."""
+    """Show which datasets are here, describe one, or fetch those of a suite before its run."""
+    from harness.commands.fetch import fetch, fetched_text
     from harness.commands.views import catalogue_text, data_text
     from harness.suites.catalogue import data, dataset_entries
 
-    if name is None:
+    if suite is not None:
+        found = tuple(fetch(suite))
+        _print(_json(found) if as_json else fetched_text(found))
+        if any(each.problem for each in found):
+            raise typer.Exit(1)
+    elif name is None:
         kinds = {"datasets": dataset_entries()}
         _print(_json(kinds) if as_json else catalogue_text(kinds))
     else:

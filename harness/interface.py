@@ -26,7 +26,7 @@ from typing import Any, Literal
 
 import numpy.typing as npt
 
-from harness.trial import GradientName, SolverSpec, TraceName, Trial
+from harness.trial import EngineName, GradientName, SolverSpec, TraceName, Trial
 
 __all__ = [
     "Array",
@@ -114,6 +114,7 @@ class Control:
         kl_weight: Weight of the KL term of an autoencoder.
         probes: Probes over which an estimated trace is averaged; where there are several, their
             slots are [size, probes, ...].
+        engine: Who takes the steps of this call; None means the engine of the trial.
     """
 
     solver: SolverSpec
@@ -123,6 +124,7 @@ class Control:
     lr: float = 0.0
     kl_weight: float = 1.0
     probes: int = 1
+    engine: EngineName | None = None
 
 
 @dataclass(frozen=True)

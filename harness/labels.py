@@ -7,6 +7,7 @@ from typing import Any
 
 from harness.trial import (
     AXES,
+    Accuracy,
     AdaptiveSolver,
     BatchNorm,
     EndTime,
@@ -128,12 +129,14 @@ def _training(training: Training) -> str:
 
 def _evaluation(evaluation: Evaluation) -> str:
     parts = [evaluation.trace, f"batch={evaluation.batch}"]
-    names = ("probes", "rows", "samples", "image_metrics", "importance_samples")
+    names = ("probes", "rows", "samples", "image_metrics", "importance_samples", "engine")
     parts += _changed(evaluation, Evaluation(), *names)
     if evaluation.sample_metrics is not None:
         wanted = evaluation.sample_metrics
         parts.append(f"metrics={wanted.samplings}x{wanted.rows}")
         parts += _changed(wanted, SampleMetrics(), "exact_emd_rows")
+    if evaluation.accuracy is not None:
+        parts += ["accuracy", *_changed(evaluation.accuracy, Accuracy(), "gradient", "repeats")]
     if evaluation.solver is not None:
         parts.append(f"by {solver_label(evaluation.solver)}")
     return " ".join(parts)

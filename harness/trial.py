@@ -16,7 +16,7 @@ from dataclasses import InitVar, dataclass, field
 from typing import Annotated, Any
 
 from harness.specs.bounds import LATER, Bound, Count, NonNegative, Positive
-from harness.specs.evaluation import DatasetRef, Evaluation, SampleMetrics
+from harness.specs.evaluation import Accuracy, DatasetRef, Evaluation, SampleMetrics
 from harness.specs.model import (
     BatchNorm,
     EndTime,
@@ -54,6 +54,7 @@ from harness.specs.training import (
 __all__ = [
     "AXES",
     "SEMANTICS_VERSION",
+    "Accuracy",
     "AdaptiveSolver",
     "BatchNorm",
     "Bound",
@@ -161,6 +162,12 @@ class Trial:
     def evaluation_solver(self) -> SolverSpec:
         """The solver of validation, test and sampling."""
         return self.evaluation.solver or self.solver
+
+    @property
+    def evaluation_engine(self) -> EngineName | None:
+        """Who takes the steps of test and sampling, where it is not who takes the training's."""
+        engine = self.evaluation.engine
+        return None if engine == self.engine else engine
 
 
 def encode(value: Any, kind: Any = None) -> Any:  # noqa: ANN401

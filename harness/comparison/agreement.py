@@ -14,10 +14,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from harness.comparison.evidence import Curve, Evidence
-from harness.comparison.margin import PARITY_BAR, margin_of
+from harness.comparison.margin import margin_of
 from harness.comparison.spread import QUALITY
 from harness.interface import Arrays
-from harness.records.verified import Parting, Verdict
+from harness.records.verified import PARITY_BAR, Parting, Verdict
 
 __all__ = ["Agreement", "judge"]
 

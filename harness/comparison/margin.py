@@ -11,10 +11,9 @@ import math
 import statistics
 from collections.abc import Iterable
 
-__all__ = ["PARITY_BAR", "SEED_SHARE", "margin_of"]
+from harness.records.verified import PARITY_BAR
 
-PARITY_BAR = {"float32": 1e-5, "float64": 1e-10}
-"""Bar of the parity of log p, of max(1, |value|), by dtype."""
+__all__ = ["SEED_SHARE", "margin_of"]
 
 SEED_SHARE = 0.1
 """The share of the standard deviation over seeds."""

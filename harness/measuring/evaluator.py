@@ -25,7 +25,7 @@ from harness.interface import (
     Quantity,
 )
 from harness.specs.solver import carries_log_volume
-from harness.trial import SolverSpec, TraceName, Trial
+from harness.trial import EngineName, SolverSpec, TraceName, Trial
 
 __all__ = ["Evaluator", "NoiseKey", "Score", "Scoring", "SolveFailed", "evaluation_call"]
 
@@ -83,12 +83,14 @@ class Scoring(NamedTuple):
         trace: How the divergence is computed.
         batch: Rows of one solve.
         probes: Over which an estimated trace is averaged.
+        engine: Who takes the steps; None: who takes those of the training.
     """
 
     solver: SolverSpec
     trace: TraceName
     batch: int
     probes: int = 1
+    engine: EngineName | None = None
 
     @staticmethod
     def of(trial: Trial, split: str) -> Scoring:
@@ -98,7 +100,13 @@ class Scoring(NamedTuple):
             trace = training.validation_trace or training.trace
             return Scoring(trial.solver, trace, training.validation_batch, training.probes)
         solver, batch = trial.evaluation_solver, evaluation.batch
-        return Scoring(solver, evaluation.trace, batch, evaluation.probes)
+        engine = trial.evaluation_engine
+        return Scoring(solver, evaluation.trace, batch, evaluation.probes, engine)
+
+    @property
+    def control(self) -> Control:
+        """What a model is called with."""
+        return Control(self.solver, self.trace, probes=self.probes, engine=self.engine)
 
 
 def evaluation_call(
@@ -121,8 +129,7 @@ def evaluation_call(
     slots = noise_slots(trial, x.shape[1:], "evaluate", len(x), scoring.trace, scoring.probes)
     noise = draw(slots, trial.seed, key.draw, trial.dtype, f"{key.name}/", key.row)
     carried = log_volume if carries_log_volume(scoring.solver) else None
-    control = Control(scoring.solver, scoring.trace, probes=scoring.probes)
-    return Batch(x.astype(trial.dtype), noise, carried), control
+    return Batch(x.astype(trial.dtype), noise, carried), scoring.control
 
 
 @dataclass(frozen=True)
@@ -320,7 +327,7 @@ class Evaluator:
 
     def _sampled(self, base: Array, size: int) -> tuple[Float, tuple[int, ...]]:
         """Maps base samples to model space, `size` a solve; and the evaluations of each."""
-        control = Control(self.trial.evaluation_solver, self.trial.evaluation.trace)
+        control = Scoring.of(self.trial, "sample").control
         nothing = np.empty((0, *self.dataset.info.event_shape), self.trial.dtype)
         parts, forward = [], []
         for start in range(0, len(base), size):

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 from harness.architecture.arrays import parameter_count
 from harness.datasets.base import Rows
 from harness.errors import DataError
+from harness.measuring.accuracy import Reference
 from harness.measuring.evaluator import Evaluator, Score, SolveFailed
 from harness.measuring.measurements import Measurements, Metrics, digest_of
 from harness.measuring.phases import Phases
@@ -18,6 +19,7 @@ from harness.measuring.pictures import write_pictures
 from harness.measuring.tally import Tally
 from harness.metrics.bits import bits_name, bits_per_dim
 from harness.metrics.gaussian import remembered_gaussian_nll
+from harness.process.memory import Footprint
 from harness.process.watch import Watch
 from harness.records.arrays import pack
 from harness.records.files import replace
@@ -45,13 +47,16 @@ class Trained(NamedTuple):
     stale: int | None
 
 
-def measure(trained: Trained, attempt: Path, earlier: Sequence[Path]) -> Measurements:
+def measure(
+    trained: Trained, attempt: Path, earlier: Sequence[Path], reference: Reference
+) -> Measurements:
     """Evaluates the arrays that the trial keeps and writes them, with samples, to the attempt.
 
     Arguments:
         trained: What is measured.
         attempt: Folder of the attempt.
         earlier: Folders of earlier attempts, whose measurements of the same arrays are taken over.
+        reference: What errors of log p are taken against.
 
     Raises:
         SolveFailed: A solve of the test did not finish.
@@ -68,14 +73,26 @@ def measure(trained: Trained, attempt: Path, earlier: Sequence[Path]) -> Measure
         measured.write(attempt)
         watch.saved()
 
+    footprint = Footprint()
+
+    def enter(phase: str | None) -> None:
+        footprint.enter(phase)
+        for name, above in footprint.above.items():
+            measured.phase_bytes[name] = max(measured.phase_bytes.get(name, 0), above)
+
     test = evaluator.chunks("test", trial.evaluation.rows)
+    enter("evaluation")
     if not measured.metrics:
         watch.report(phase="testing")
         _test(measured, trained, test)
+    enter("sampling")
     save()
     watch.report(phase="sampling")
     write_pictures(measured, evaluator, test, attempt)
-    Phases(evaluator, measured, watch, save).run(test)
+    try:
+        Phases(evaluator, measured, watch, save, reference).run(test)
+    finally:
+        enter(None)
     return measured
 
 

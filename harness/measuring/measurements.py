@@ -39,6 +39,7 @@ class Measurements:
         samplings: Distances of the sets of samples so far.
         forward: Evaluations of the solve of each.
         draws: Draws of the posterior so far.
+        phase_bytes: Largest host memory by phase, above what was held before measuring.
         log_weights: Their log-sum-exp for each test row, [n].
     """
 
@@ -50,6 +51,7 @@ class Measurements:
     samplings: Samplings = field(default_factory=Samplings)
     forward: list[int] = field(default_factory=list)
     draws: int = 0
+    phase_bytes: dict[str, int] = field(default_factory=dict)
     log_weights: Float = field(default_factory=lambda: np.zeros(0))
 
     @property
@@ -114,7 +116,7 @@ class Measurements:
         return len(self.metrics), self.samplings.count, self.draws
 
 
-_PLAIN = ("digest", "metrics", "nfe", "seconds", "notes", "forward", "draws")
+_PLAIN = ("digest", "metrics", "nfe", "seconds", "notes", "forward", "draws", "phase_bytes")
 
 
 def digest_of(packed: bytes) -> str:

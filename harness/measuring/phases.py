@@ -1,4 +1,4 @@
-"""The phases of measuring that follow the test: metrics of samples, of images, of draws.
+"""The phases of measuring that follow the test: errors, metrics of samples, of images, of draws.
 
 They are long, so a trial that was killed goes on after the last set of samples or the last draw:
 both are pure functions of the seed and their number, and the trial ends with the numbers of one
@@ -14,6 +14,7 @@ import numpy as np
 
 from harness.datasets.base import Rows
 from harness.errors import MetricError
+from harness.measuring.accuracy import Reference, measure_accuracy
 from harness.measuring.evaluator import Evaluator, SolveFailed
 from harness.measuring.measurements import Measurements
 from harness.metrics.definitions import DEFINITIONS, IMAGE_METRICS
@@ -34,6 +35,7 @@ class Phases:
         measured: The measurements so far, to which these are added.
         watch: Time limit, requests to stop, progress.
         save: Makes `measured` durable.
+        reference: What errors of log p are taken against.
     """
 
     def __init__(
@@ -42,9 +44,10 @@ class Phases:
         measured: Measurements,
         watch: Watch,
         save: Callable[[], None],
+        reference: Reference,
     ) -> None:
         self._evaluator, self._measured = evaluator, measured
-        self._watch, self._save = watch, save
+        self._watch, self._save, self._reference = watch, save, reference
 
     def run(self, test: list[Rows]) -> None:
         """Does what the evaluation of the trial asks for and has not been done.
@@ -58,6 +61,8 @@ class Phases:
         """
         evaluation = self._evaluator.trial.evaluation
         try:
+            if evaluation.accuracy is not None:
+                self._accuracy(test)
             if evaluation.sample_metrics is not None:
                 self._sample_metrics(evaluation.sample_metrics)
             if evaluation.image_metrics:
@@ -67,6 +72,12 @@ class Phases:
         except (MetricError, SolveFailed) as error:
             # The test is a result all the same.
             self._measured.notes["metrics"] = str(error)
+
+    def _accuracy(self, test: list[Rows]) -> None:
+        if "log_prob_error_max" not in self._measured.metrics:
+            self._watch.report(phase="reference")
+            measure_accuracy(self._evaluator, test, self._reference, self._measured)
+            self._save()
 
     def _sample_metrics(self, wanted: SampleMetrics) -> None:
         measured, evaluator = self._measured, self._evaluator

@@ -103,6 +103,21 @@ _ALL = (
     Definition(
         "mmd_l2_prior", "intensity²", "lower", "squared L2 of test images to draws of the prior"
     ),
+    *(
+        Definition(
+            f"log_prob_error_{name}",
+            "nats",
+            "lower",
+            f"{what} over rows of |log p - that of float64, dopri5 at 1e-10, the same weights|",
+        )
+        for name, what in (("median", "median"), ("99", "99 % quantile"), ("max", "maximum"))
+    ),
+    Definition(
+        "gradient_error",
+        "1",
+        "lower",
+        "|g - reference| / |reference|, g the gradient of the training loss",
+    ),
     Definition("parameters", "count", "neither", "number of parameters as papers count them"),
     Definition("steps", "count", "neither", "optimiser steps that were taken"),
 )

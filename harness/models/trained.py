@@ -15,8 +15,8 @@ import numpy.typing as npt
 
 from harness.architecture.noise import draw, noise_slots
 from harness.datasets.base import Dataset, Rows
-from harness.interface import Array, Batch, Control, EvaluationReport, Quantity
-from harness.measuring.evaluator import Evaluator, NoiseKey, SolveFailed
+from harness.interface import Array, Batch, EvaluationReport, Quantity
+from harness.measuring.evaluator import Evaluator, NoiseKey, Scoring, SolveFailed
 from harness.models.opening import Opened, open_model
 from harness.models.rows import checked, refuse
 from harness.process.cores import usable_cores
@@ -245,9 +245,7 @@ class Trained:
 
     def _evaluated(self, chunk: int, rows: Rows, quantity: Quantity) -> EvaluationReport:
         trial = self._opened.trial
-        control = Control(
-            trial.evaluation_solver, trial.evaluation.trace, probes=trial.evaluation.probes
-        )
+        control = Scoring.of(trial, "points").control
         batch = Batch(rows.x.astype(trial.dtype))
         report = self._opened.model.evaluate(batch, control, (quantity,))
         if report.failure:
@@ -258,9 +256,7 @@ class Trained:
     def _from_base(self, base: Array, density: bool = True) -> Samples:
         trial, model = self._opened.trial, self._opened.model
         density = density and not self._is_autoencoder
-        control = Control(
-            trial.evaluation_solver, trial.evaluation.trace, probes=trial.evaluation.probes
-        )
+        control = Scoring.of(trial, "points").control
         x = [np.empty((0, *self.event_shape))]
         log_prob = [np.empty(0)]
         self._begin()

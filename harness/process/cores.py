@@ -26,6 +26,7 @@ PATIENCE_S = 5.0
 """How long to wait for free cores: a killed trial may need a moment to die."""
 _POLL_S = 0.05
 _MOST_TRIALS = 4096
+_SYSTEM = (Path("/tmp"), Path("/var/tmp"))
 _KEPT = ("JAX_PLATFORMS", "JAX_COMPILATION_CACHE", "JAX_TRACEBACK")
 """Variables of jax that say where, not what, it computes."""
 
@@ -42,6 +43,8 @@ def usable_cores() -> tuple[int, ...]:
 def private_folder() -> Path:
     """Folder of the lock files: one a user, since others' files cannot be locked.
 
+    It lies in the system's own temporary folder, whatever TMPDIR says, since a job may have one of
+    its own and runs of two jobs must see each other; where that cannot be written, TMPDIR counts.
     Anybody may have made something of that name first; the next name is taken then, by all
     processes of the user.
 
@@ -49,17 +52,21 @@ def private_folder() -> Path:
         HarnessError: There is no place for it.
     """
     name = f"cnf-harness-{os.getuid()}"
-    try:
-        parent = Path(tempfile.gettempdir())
-        for folder in (parent / name, *(parent / f"{name}-{k}" for k in range(2, 10))):
-            with suppress(FileExistsError):
-                folder.mkdir(mode=0o700)
-            status = folder.lstat()
-            if stat.S_ISDIR(status.st_mode) and status.st_uid == os.getuid():
-                return folder
-    except OSError as error:
-        place = error.filename or "the temporary folder"
-        raise HarnessError(f"{sentence_of(error, place)}; TMPDIR names another") from error
+    refused: OSError | None = None
+    for parent in dict.fromkeys((*_SYSTEM, Path(tempfile.gettempdir()))):
+        try:
+            for folder in (parent / name, *(parent / f"{name}-{k}" for k in range(2, 10))):
+                with suppress(FileExistsError):
+                    folder.mkdir(mode=0o700)
+                status = folder.lstat()
+                owned = stat.S_ISDIR(status.st_mode) and status.st_uid == os.getuid()
+                if owned and os.access(folder, os.W_OK):
+                    return folder
+        except OSError as error:
+            refused = error
+    if refused is not None:
+        place = refused.filename or "the temporary folder"
+        raise HarnessError(f"{sentence_of(refused, place)}; TMPDIR names another") from refused
     raise HarnessError(f"{parent / name}: belongs to somebody else; TMPDIR names another folder")
 
 

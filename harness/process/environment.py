@@ -1,7 +1,8 @@
 """Where a trial ran, as an allow-list: nothing here names a user, a machine or a folder of theirs.
 
 Two fingerprints sum it up. Attempts with equal numerics fingerprints compute the same bits;
-timings may be compared where the hardware fingerprints are equal.
+timings may be compared where the hardware fingerprints are equal, which are of the hardware and of
+the variables with which somebody has tuned what runs on it.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import hashlib
 import json
 import os
 import platform
+import re
 import subprocess
 from collections.abc import Iterable, Mapping
 from importlib import metadata
@@ -26,9 +28,17 @@ _ISA = (
     *("amx_tile", "amx_bf16", "asimd", "sve"),
 )
 _VARIABLES = (
-    *("CUDA_", "CUBLAS_", "CUDNN_", "EQX_", "JAX_", "KMP_", "MKL_", "NVIDIA_TF32_OVERRIDE"),
-    *("OMP_", "ONEDNN_", "OPENBLAS_", "PYTORCH_", "TORCH", "XLA_"),
+    *("CUDA_", "CUBLAS_", "CUDNN_", "DNNL_", "EQX_", "JAX_", "KMP_", "MKL_"),
+    *("NVIDIA_TF32_OVERRIDE", "OMP_", "ONEDNN_", "OPENBLAS_", "PYTORCH_", "TORCH", "XLA_"),
 )
+_RAY = re.compile("RAY_([a-z]|DISABLE_|ENABLE_|EXPERIMENTAL_)")
+"""Switches of Ray; its other variables name a job, a node or an address."""
+_OURS = (
+    *("CUBLAS_WORKSPACE_CONFIG", "CUDA_VISIBLE_DEVICES", "JAX_", "MKL_NUM_THREADS"),
+    *("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "TORCHINDUCTOR_COMPILE_THREADS"),
+    *("EQX_ON_ERROR=nan", "RAY_task_oom_retries=0", "XLA_FLAGS=--xla_gpu_deterministic_ops=true"),
+)
+"""What a trial's process sets or clears itself, or one value of it: the same in every process."""
 _LIBRARIES = ("numpy", "safetensors")
 _COMPANIONS = {"jax": ("jaxlib",)}
 _SCALARS = (str, int, float, bool)
@@ -88,7 +98,19 @@ def hardware_fingerprint(cores: int, gpu: str | None) -> str:
 
 
 def _kind(hardware: Mapping[str, Any], cores: int) -> str:
-    return fingerprint({**hardware, "cores": cores})
+    tuned = _tuning()
+    return fingerprint({**hardware, "cores": cores, **({"variables": tuned} if tuned else {})})
+
+
+def _tuning() -> dict[str, str]:
+    """Variables that change how fast a trial is and that its own process has not set."""
+    found = {}
+    for name, value in _variables().items():
+        # The flag that a trial adds to XLA's stands among those that somebody has set.
+        words = [word for word in value.split() if not f"{name}={word}".startswith(_OURS)]
+        if words:
+            found[name] = " ".join(words)
+    return found
 
 
 def _hardware(prepared: Mapping[str, Any], device: Literal["cpu", "gpu"]) -> dict[str, Any]:
@@ -174,7 +196,8 @@ def _variables() -> dict[str, str]:
     return {
         name: value
         for name, value in sorted(os.environ.items())
-        if name.startswith(_VARIABLES) and "DIR" not in name and "PATH" not in name
+        if name.startswith(_VARIABLES) or _RAY.match(name)
+        if not any(word in name for word in ("DIR", "PATH", "_HOST", "ADDRESS"))
     }
 
 

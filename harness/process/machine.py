@@ -7,14 +7,16 @@ every process, so whether a timing was disturbed is asked of them.
 from __future__ import annotations
 
 import os
+import signal
 import sys
+import threading
 import time
-from collections.abc import Iterable, Mapping
-from contextlib import suppress
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-__all__ = ["LEAST_S", "Meter", "Usage"]
+__all__ = ["LEAST_S", "Meter", "Usage", "counting_stops"]
 
 LEAST_S = 1.0
 """A shorter span of a whole trial says nothing of others: the system counts in ticks."""
@@ -40,6 +42,10 @@ class Usage:
         busy_s: Processor time of all processes of the machine.
         stolen_s: Time that the hypervisor gave to other guests.
         load: Load average of the last minute, at the end.
+        throttled: Periods in which the CPU quota of its control group stopped it.
+        throttled_s: For how long, all cores summed.
+        stops: How often it went on after it had been stopped (SIGSTOP, a debugger, a suspended
+            job), where `counting_stops` counts.
     """
 
     wall_s: float
@@ -48,6 +54,9 @@ class Usage:
     busy_s: float | None
     stolen_s: float | None
     load: float | None
+    throttled: int | None = None
+    throttled_s: float | None = None
+    stops: int = 0
 
     @property
     def others(self) -> float | None:
@@ -69,6 +78,13 @@ class Usage:
 
     def disturbance(self, cores: int) -> str | None:
         """Why the span is no measure of the process alone; None if it is, as far as is known."""
+        if self.stops:
+            return f"it was stopped and went on, {self.stops} x"
+        if self.throttled_s is not None and self.throttled_s > _MOST_LOST * self.wall_s:
+            return (
+                f"the CPU quota of its control group stopped it in {self.throttled} periods, for "
+                f"{self.throttled_s:.1f} s"
+            )
         lost, others = self.lost(cores), self.others
         if lost is not None and lost > _MOST_LOST:
             return f"it waited for its cores {100 * lost:.0f} % of the time"
@@ -102,11 +118,20 @@ class _Counters:
     waited_s: float | None
     busy_s: float | None
     stolen_s: float | None
+    throttled: int | None
+    throttled_s: float | None
+    stops: int
 
     @staticmethod
     def now() -> _Counters:
-        busy_s, stolen_s = _machine()
-        return _Counters(time.perf_counter(), time.process_time(), _waited(), busy_s, stolen_s)
+        return _Counters(
+            time.perf_counter(),
+            time.process_time(),
+            _waited(),
+            *_machine(),
+            *_throttled(),
+            _stops.count,
+        )
 
 
 class Meter:
@@ -125,7 +150,43 @@ class Meter:
             _since(start.busy_s, end.busy_s),
             _since(start.stolen_s, end.stolen_s),
             _load(),
+            _since_count(start.throttled, end.throttled),
+            _since(start.throttled_s, end.throttled_s),
+            end.stops - start.stops,
         )
+
+
+class _Stops:
+    """How often this process has gone on after a stop."""
+
+    count = 0
+
+
+_stops = _Stops()
+
+
+@contextmanager
+def counting_stops() -> Iterator[None]:
+    """Counts how often the process goes on after it was stopped, while the context lasts.
+
+    No clock says for how long: a stopped process is neither running nor waiting for a core.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def went_on(*_: object) -> None:
+        _stops.count += 1
+
+    before = signal.signal(signal.SIGCONT, went_on)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGCONT, before)
+
+
+def _since_count(start: int | None, end: int | None) -> int | None:
+    return None if start is None or end is None else max(0, end - start)
 
 
 def _since(start: float | None, end: float | None) -> float | None:
@@ -143,6 +204,41 @@ def _waited() -> float | None:
                 total += int((task / "schedstat").read_text().split()[1])
                 seen = True
     return total / 1e9 if seen else None
+
+
+def _throttled() -> tuple[int | None, float | None]:
+    """Periods and seconds for which CPU quotas have stopped this process's control groups so far.
+
+    A quota may be that of a group above; the one that has stopped it most is the one that counts.
+    """
+    found = [stat for folder in _groups() if (stat := _quota(folder / "cpu.stat")) is not None]
+    return max(found, default=(None, None), key=lambda stat: stat[1] or 0.0)
+
+
+def _quota(place: Path) -> tuple[int, float] | None:
+    try:
+        words = dict(line.split() for line in place.read_text(encoding="utf-8").splitlines())
+        # Version 2 says microseconds, version 1 nanoseconds.
+        usec = int(words.get("throttled_usec") or int(words["throttled_time"]) / 1000)
+        return int(words["nr_throttled"]), usec / 1e6
+    except (OSError, ValueError, KeyError):
+        return None
+
+
+def _groups() -> Iterator[Path]:
+    """Folders of the control groups of this process that may have a CPU quota, innermost first."""
+    with suppress(OSError, ValueError):
+        for line in Path("/proc/self/cgroup").read_text(encoding="utf-8").splitlines():
+            _, kinds, path = line.split(":", 2)
+            if not kinds or "cpu" in kinds.split(","):
+                mount = _CGROUP / kinds if kinds else _CGROUP
+                # Within a container the path may be that of the host: only its end is there then.
+                inner = Path(path.lstrip("/"))
+                for folder in (inner, *inner.parents):
+                    yield mount / folder
+
+
+_CGROUP = Path("/sys/fs/cgroup")
 
 
 def _machine() -> tuple[float | None, float | None]:

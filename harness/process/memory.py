@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 __all__ = [
+    "Footprint",
     "gpu_name",
     "is_out_of_memory",
     "memory_above",
@@ -42,26 +43,65 @@ def memory_at_hand(device: Literal["cpu", "gpu"], gpus: float, cores: int) -> in
 def peak_host_bytes() -> int:
     """Largest resident size that this process has had."""
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024
+    return max(_highest.bytes, peak if sys.platform == "darwin" else peak * 1024)
+
+
+class _Highest:
+    """The peak before the system's own mark of it was last set back."""
+
+    bytes = 0
+
+
+_highest = _Highest()
 
 
 def memory_above(call: Callable[[], Any]) -> int | None:
     """Highest resident memory during a call, above that before it, bytes; None where Linux's
     counters are not there.
-
-    The high-water mark of a process includes compilation, so it is set back first (writing 5 to
-    clear_refs), after the allocator has given back what earlier calls left free; otherwise the
-    call would find its memory already counted.
     """
-    gc.collect()
-    try:
-        ctypes.CDLL("libc.so.6").malloc_trim(0)
-        Path("/proc/self/clear_refs").write_text("5")
-        before = _status("VmRSS")
-        call()
-        return _status("VmHWM") - before
-    except (OSError, AttributeError, StopIteration):
-        return None
+    footprint = Footprint()
+    footprint.enter("call")
+    call()
+    footprint.enter(None)
+    return footprint.above.get("call")
+
+
+class Footprint:
+    """Highest resident memory by phase, above what the process held when this was made.
+
+    The high-water mark of a process includes imports and compilation, so it is set back for each
+    phase (writing 5 to clear_refs), after the allocator has given back what was left free: else
+    that would count in the phase that follows. Where Linux's counters are not there, no phase has
+    a number.
+    """
+
+    def __init__(self) -> None:
+        self.above: dict[str, int] = {}
+        """Bytes by phase; a phase that is entered again has its highest."""
+        self._phase: str | None = None
+        self._before: int | None = None
+        gc.collect()
+        with suppress(OSError, AttributeError, StopIteration):
+            _trim()
+            self._before = _status("VmRSS")
+
+    def enter(self, phase: str | None) -> None:
+        """Ends the phase that goes on, and begins another; None begins none."""
+        try:
+            if self._phase is not None and self._before is not None:
+                reached = max(0, _status("VmHWM") - self._before)
+                self.above[self._phase] = max(self.above.get(self._phase, 0), reached)
+            _highest.bytes = peak_host_bytes()
+            _trim()
+            Path("/proc/self/clear_refs").write_text("5")
+            self._phase = phase
+        except (OSError, AttributeError, StopIteration):
+            self._before, self._phase = None, None
+
+
+def _trim() -> None:
+    """Gives freed memory back to the system."""
+    ctypes.CDLL("libc.so.6").malloc_trim(0)
 
 
 def _status(key: str) -> int:

@@ -1,7 +1,8 @@
 """Run roots of several machines become one: records and trained models, each once.
 
-What both have with the same numbers is one record and a note of the other; what they have with
-different numbers is a conflict, of which the first is kept and both are named.
+What both have with the same numbers, but for the rounding of two machines, is one record and a
+note of the other; what they have with different numbers is a conflict, of which the first is kept
+and both are named.
 """
 
 from __future__ import annotations
@@ -14,16 +15,24 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from harness.errors import InputError, Problem
+from harness.records.arrays import unpack
 from harness.records.files import commit, dumps, replace, storing, sync_folder
 from harness.records.folder import Damaged, TrialFolder, ids_under, trial_ids
 from harness.records.readers import SCHEMA_VERSION, read_object
 from harness.records.trained import TrainedFolder
+from harness.records.verified import PARITY_BAR
 
 __all__ = ["NOTES", "Merged", "merge", "notes_of"]
 
 NOTES = "merged.json"
 """File of a trial that names attempts of other machines with the same numbers."""
+
+_WEIGHTS = 100.0
+"""Weights whose metrics agree within the tolerance may differ by so many times that: log p is flat
+along some of their directions."""
 
 
 @dataclass
@@ -32,7 +41,7 @@ class Merged:
 
     Arguments:
         taken: Trials that came in.
-        same: Trials that were there with the same numbers.
+        same: Trials that were there with the same numbers, or within the tolerance of their type.
         conflicts: A sentence for each trial or trained model with other numbers.
     """
 
@@ -105,11 +114,17 @@ def _merge_trial(source: TrialFolder, root: Path, merged: Merged) -> None:
     target.read_spec()
     ours = target.read_result()
     if ours is not None and theirs is not None:
-        difference = _difference(ours, theirs)
+        bar = PARITY_BAR[trial.dtype]
+        difference = _difference(ours, theirs, bar)
         if difference is not None:
+            if _rounds_otherwise(ours, theirs):
+                difference += (
+                    "; the two rounded differently, and `harness compare` of the two roots says "
+                    "whether that is all"
+                )
             merged.conflicts.append(f"trial {source.trial_id} of {source.root}: {difference}")
             return
-        _note(target, ours, theirs)
+        _note(target, ours, theirs, _largest(ours, theirs))
         merged.same.append(source.trial_id)
     elif theirs is not None:
         # What was begun here is kept beside; the record goes with its own attempts and choices.
@@ -149,22 +164,41 @@ def _merge_trained(source: TrainedFolder, root: Path, merged: Merged) -> None:
         if not copy.exists():
             _copy(model.parent, copy)
         commit(target.record, source.record.read_bytes())
-    elif target.model(ours.attempt_id).read_bytes() != model.read_bytes():
+    elif not _same_weights(target.model(ours.attempt_id), model):
         merged.conflicts.append(
             f"trained model {source.training_id} of {source.root}: other weights than those that "
             f"are there, of attempt {ours.attempt_id}"
         )
 
 
-def _difference(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> str | None:
-    """How two results differ in what does not depend on where they were computed."""
+def _same_weights(ours: Path, theirs: Path) -> bool:
+    """Whether two machines have trained the same weights, but for rounding."""
+    if ours.read_bytes() == theirs.read_bytes():
+        return True
+    mine, other = unpack(ours), unpack(theirs)
+    if mine.keys() != other.keys():
+        return False
+    for name, array in mine.items():
+        if array.shape != other[name].shape or array.dtype != other[name].dtype:
+            return False
+        if array.dtype.kind != "f":
+            if not np.array_equal(array, other[name]):
+                return False
+            continue
+        bar = _WEIGHTS * PARITY_BAR[str(array.dtype)]
+        # A weight that is no number is within no tolerance.
+        if not (np.abs(array - other[name]) <= bar * np.maximum(1.0, np.abs(array))).all():
+            return False
+    return True
+
+
+def _difference(ours: Mapping[str, Any], theirs: Mapping[str, Any], bar: float) -> str | None:
+    """How two results differ beyond rounding in what does not depend on where it was computed."""
     if ours["status"] != theirs["status"]:
         return f"status {ours['status']} here, {theirs['status']} there"
-    pairs = {
-        name: (_value(ours, name), _value(theirs, name))
-        for name in sorted({*(ours.get("metrics") or {}), *(theirs.get("metrics") or {})})
+    different = {
+        name: pair for name, pair in _pairs(ours, theirs).items() if not _agree(*pair, bar)
     }
-    different = {name: pair for name, pair in pairs.items() if pair[0] != pair[1]}
     if not different:
         return None
     # What is trained for goes before what follows from it.
@@ -173,19 +207,52 @@ def _difference(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> str | Non
     return f"{name} {different[name][0]!r} here, {different[name][1]!r} there{more}"
 
 
+def _pairs(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> dict[str, tuple[object, object]]:
+    names = sorted({*(ours.get("metrics") or {}), *(theirs.get("metrics") or {})})
+    return {name: (_value(ours, name), _value(theirs, name)) for name in names}
+
+
+def _agree(ours: object, theirs: object, bar: float) -> bool:
+    if not (isinstance(ours, int | float) and isinstance(theirs, int | float)):
+        return ours == theirs
+    return ours == theirs or abs(ours - theirs) <= bar * max(1.0, abs(ours))
+
+
+def _largest(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> float:
+    """The largest difference of a metric, relative where it is above 1."""
+    return max(
+        (
+            abs(mine - other) / max(1.0, abs(mine))
+            for mine, other in _pairs(ours, theirs).values()
+            if isinstance(mine, int | float) and isinstance(other, int | float) and mine != other
+        ),
+        default=0.0,
+    )
+
+
+def _rounds_otherwise(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> bool:
+    prints = [
+        (each.get("environment") or {}).get("numerics_fingerprint") for each in (ours, theirs)
+    ]
+    return None not in prints and prints[0] != prints[1]
+
+
 def _value(result: Mapping[str, Any], name: str) -> object:
     metric = (result.get("metrics") or {}).get(name)
     return None if metric is None else metric.get("value")
 
 
-def _note(target: TrialFolder, ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> None:
+def _note(
+    target: TrialFolder, ours: Mapping[str, Any], theirs: Mapping[str, Any], largest: float
+) -> None:
     """Notes an attempt with the same numbers; a copy of the record itself is none."""
     notes = notes_of(target)
     known = {ours["attempt_id"], *(note.get("attempt_id") for note in notes)}
     if theirs["attempt_id"] in known:
         return
     kept = ("attempt_id", "finished_ms", "timing", "environment")
-    notes = [*notes, {name: theirs.get(name) for name in kept}]
+    rounding = {"largest_difference": largest} if largest else {}
+    notes = [*notes, {**{name: theirs.get(name) for name in kept}, **rounding}]
     replace(target.path / NOTES, dumps({"schema_version": SCHEMA_VERSION, "same": notes}, 1))
 
 

@@ -186,7 +186,7 @@ def read_trained(path: Path, training_id: str) -> dict[str, Any] | None:
             _required(path, values, name, kind, remedy)
     for name in ("peak_host_bytes", "stale"):
         _optional(path, values, name, int)
-    for name in ("timing", "nfe", "val_nll"):
+    for name in ("timing", "nfe", "val_nll", "phase_bytes"):
         _require_numbers(path, name, values.get(name))
     return values
 

@@ -27,7 +27,9 @@ class Result:
         timing: Seconds by name, single or as quartiles; what others took of the `machine` while
             it trained; and the mode, `exclusive` or `shared`.
         nfe: Evaluations of the dynamics in training, test and sampling.
-        memory: Largest number of bytes, of the host and of the device.
+        memory: Largest number of bytes, of the host and of the device (its allocator's); and
+            `above`, of the host by phase, above what the process held before training or
+            measuring began.
         environment: Where the attempt ran (`harness.process.environment`).
     """
 

@@ -35,6 +35,8 @@ class TrainedRecord:
         timing: Entries of a result's `timing` that are about training.
         nfe: Entries of its `nfe`.
         peak_host_bytes: Largest resident size until training ended.
+        phase_bytes: Largest host memory by phase above what was held before training; None of
+            a version that did not measure it.
         shared: Another trial ran on the machine at some time, or other processes disturbed it.
         steps: Optimiser steps taken.
         stale: Validations without gain after which patience ended it; None if it did not.
@@ -53,6 +55,7 @@ class TrainedRecord:
     stale: int | None
     val_nll: float | None
     val_rows: int
+    phase_bytes: Mapping[str, int] | None = None
 
 
 _FIELDS = fields(TrainedRecord)

@@ -21,7 +21,17 @@ from harness.records.folder import ids_under
 from harness.records.readers import SCHEMA_VERSION, read_object
 from harness.specs.bounds import STRICT
 
-__all__ = ["Parting", "Verdict", "Verification", "read_verifications", "write_verification"]
+__all__ = [
+    "PARITY_BAR",
+    "Parting",
+    "Verdict",
+    "Verification",
+    "read_verifications",
+    "write_verification",
+]
+
+PARITY_BAR = {"float32": 1e-5, "float64": 1e-10}
+"""Bar of the parity of log p (docs/numerics.md, section 11), of max(1, |value|), by dtype."""
 
 Verdict = Literal[
     "bitwise", "within_tolerance", "statistically", "undecided", "not_same", "not_run"

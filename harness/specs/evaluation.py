@@ -6,10 +6,11 @@ from dataclasses import dataclass, field
 from typing import Annotated
 
 from harness.specs.bounds import LATER, STRICT, Bound, Count
-from harness.specs.solver import SolverSpec
+from harness.specs.solver import EngineName, SolverSpec
 from harness.specs.training import TraceName
 
 __all__ = [
+    "Accuracy",
     "DatasetRef",
     "Evaluation",
     "SampleMetrics",
@@ -44,6 +45,22 @@ class SampleMetrics:
 
 
 @dataclass(frozen=True)
+class Accuracy:
+    """Errors of the solver on the first test rows, against the same weights in float64 under
+    dopri5 at 1e-10; and what a solve of the batch takes.
+
+    Arguments:
+        gradient: The error of the gradient of the training loss, too.
+        repeats: Solves of the first batch of the test that are timed.
+    """
+
+    __pydantic_config__ = STRICT
+
+    gradient: bool = False
+    repeats: Count = 5
+
+
+@dataclass(frozen=True)
 class Evaluation:
     """How a trial is evaluated.
 
@@ -59,6 +76,8 @@ class Evaluation:
         importance_samples: Draws of the posterior for an autoencoder's importance-weighted NLL;
             0: none.
         probes: Probes of a solve, over which an estimated trace is averaged.
+        engine: Who takes the steps of the test; null means who takes those of the training.
+        accuracy: Errors of log p against a reference, and the time of a solve; null: none.
     """
 
     __pydantic_config__ = STRICT
@@ -72,3 +91,5 @@ class Evaluation:
     image_metrics: bool = False
     importance_samples: Annotated[int, Bound(at_least=0)] = 0
     probes: Count = field(default=1, metadata=LATER)
+    engine: EngineName | None = field(default=None, metadata=LATER)
+    accuracy: Accuracy | None = field(default=None, metadata=LATER)

@@ -182,6 +182,17 @@ def _evaluation_probes(evaluation: Evaluation) -> Iterator[Complaint]:
         )
 
 
+def _gradient_error(evaluation: Evaluation, objective: ObjectiveSpec) -> Iterator[Complaint]:
+    wanted = evaluation.accuracy
+    if wanted is not None and wanted.gradient and isinstance(objective, FlowMatching):
+        yield Complaint(
+            ("evaluation", "accuracy", "gradient"),
+            "a training step of flow matching solves nothing, so its gradient has no error of a "
+            "solver",
+            "remove it, or write 'objective: likelihood'",
+        )
+
+
 def _warm(solver: SolverSpec, regularizer: Mapping[str, float]) -> Iterator[Complaint]:
     if isinstance(solver, AdaptiveSolver) and solver.first_step == "warm" and "tpr" in regularizer:
         yield Complaint(
@@ -294,6 +305,7 @@ SPEC_RULES: tuple[Rule, ...] = (
     (("training", "regularizer"), _bottleneck_probe),
     (("training", "regularizer"), _probes),
     (("evaluation",), _evaluation_probes),
+    (("evaluation", "objective"), _gradient_error),
     (("solver", "regularizer"), _warm),
     (("model", "regularizer"), _steer),
     (("precision", "resources"), _tf32),

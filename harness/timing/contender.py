@@ -15,9 +15,9 @@ from harness.architecture.noise import draw, noise_slots
 from harness.datasets.base import Dataset
 from harness.interface import Arrays, Batch, Control, EvaluationReport, Model, Nfe
 from harness.measuring.evaluator import NoiseKey, SolveFailed, evaluation_call
+from harness.measuring.reference import evaluated_rows, log_prob, quantity_of
 from harness.process.memory import memory_above
 from harness.records.timings import ACTIVITIES, Activity
-from harness.timing.reference import evaluated_rows, log_prob, quantity_of
 from harness.training.batches import training_batch
 from harness.training.schedule import kl_weight
 from harness.trial import Trial

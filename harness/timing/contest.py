@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from harness.errors import RecordError
+from harness.measuring.reference import REFERENCE
 from harness.planning.settings import Setting
 from harness.process.machine import Meter, Usage
 from harness.records.timings import (
@@ -31,7 +32,6 @@ from harness.records.timings import (
 from harness.records.trained import TrainedFolder
 from harness.suites.limits import LEAST_ROUNDS
 from harness.timing.link import Failed, Link
-from harness.timing.reference import REFERENCE
 from harness.trial import Trial
 
 __all__ = ["Terms", "contest"]

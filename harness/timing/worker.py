@@ -92,8 +92,8 @@ def _opened(
     """Opens a model as its trial did; and says where it runs and what was chosen."""
     from harness.backends import get_backend
     from harness.datasets import registry as datasets
+    from harness.measuring.reference import reference_of
     from harness.process.environment import describe, with_choices
-    from harness.timing.reference import reference_of
 
     trial, choices = _settled(TrialFolder(root, trial_id))
     spec = reference_of(trial) if reference else trial
@@ -171,14 +171,14 @@ class _Reference:
     """What computes the reference may be asked."""
 
     def __init__(self, trial: Trial, dataset: Dataset, model: Model) -> None:
-        from harness.timing.reference import evaluated_rows
+        from harness.measuring.reference import evaluated_rows
 
         self._trial, self._model = trial, model
         self._x = evaluated_rows(trial, dataset.rows("test", trial.evaluation.rows).x)
 
     def log_prob(self, path: str) -> _Answer:
         """The reference for the arrays of a file."""
-        from harness.timing.reference import log_prob
+        from harness.measuring.reference import log_prob
 
         arrays = _arrays(path)
         self._model.load_arrays({name: _double(array) for name, array in arrays.items()})

@@ -16,9 +16,11 @@ from harness.datasets import registry as datasets
 from harness.datasets.base import Dataset
 from harness.errors import HarnessError, StorageError
 from harness.interface import Backend, Model
+from harness.measuring.accuracy import Reference
 from harness.measuring.evaluator import Evaluator, SolveFailed
 from harness.measuring.measure import Trained, measure
 from harness.measuring.measurements import Measurements
+from harness.measuring.reference import reference_of
 from harness.measuring.requirements import require_measurable, require_representable
 from harness.process.cores import Lease
 from harness.process.environment import describe, with_choices
@@ -121,10 +123,12 @@ class _Findings:
         }
         nfe = dict(self.measured.nfe)
         host_bytes, shared, environment = None, True, self.environment
+        phases: dict[str, int] = {}
         if self.trained is not None:
             timing |= self.trained.timing
             nfe |= self.trained.nfe
             host_bytes = max(self.trained.peak_host_bytes or 0, peak_host_bytes())
+            phases |= self.trained.phase_bytes or {}
             shared = self.trained.shared or self.shared or attempt.shares()
             environment = self._of_both(attempt, self.trained)
         elif self.loop is not None:
@@ -132,6 +136,7 @@ class _Findings:
             timing |= self.loop.timing()
             nfe |= totals.evaluations()
             host_bytes = totals.peak_host_bytes
+            phases |= totals.phase_bytes
             shared = totals.shared or attempt.resources.gpus % 1 > 0
         return Result(
             status,
@@ -139,7 +144,11 @@ class _Findings:
             metrics=self.measured.metrics,
             timing={**timing, "mode": "shared" if shared else "exclusive"},
             nfe=nfe,
-            memory={"peak_host_bytes": host_bytes, "peak_device_bytes": self.device_bytes},
+            memory={
+                "peak_host_bytes": host_bytes,
+                "peak_device_bytes": self.device_bytes,
+                "above": {**phases, **self.measured.phase_bytes},
+            },
             environment=environment,
         )
 
@@ -202,7 +211,7 @@ def _work(attempt: Attempt, findings: _Findings) -> str | None:
     trial, model, resumed = _opened(attempt, findings, backend, dataset)
     try:
         evaluator = Evaluator(trial, model, dataset, watch.check)
-        return _use(attempt, findings, evaluator, resumed)
+        return _use(attempt, findings, evaluator, _Doubles(attempt, backend, evaluator), resumed)
     finally:
         findings.device_bytes = model.peak_device_bytes()
         model.close()
@@ -246,15 +255,51 @@ def _taken_up(attempt: Attempt) -> Checkpoint | None:
     return checkpoint
 
 
+@dataclass(frozen=True)
+class _Doubles:
+    """Opens the model of an attempt in float64, for a reference."""
+
+    attempt: Attempt
+    backend: Backend
+    evaluator: Evaluator
+
+    @contextmanager
+    def opened(self) -> Iterator[Model]:
+        """The model while the context lasts; precision is a setting of the process."""
+        trial, cores = self.evaluator.trial, self.attempt.cores
+        spec = reference_of(trial)
+        self.backend.prepare(spec, cores)
+        try:
+            model = self.backend.open(spec, self.evaluator.dataset.info, self.attempt.device)
+            try:
+                yield model
+            finally:
+                model.close()
+        finally:
+            self.backend.prepare(trial, cores)
+
+    def reference(self, folder: TrainedFolder) -> Reference:
+        """That of the trained model in a folder."""
+        record = folder.read()
+        assert record is not None  # noqa: S101  (it was committed before)
+        return Reference(folder.model(record.attempt_id).parent, self.opened)
+
+
 def _use(
-    attempt: Attempt, findings: _Findings, evaluator: Evaluator, resumed: Checkpoint | None
+    attempt: Attempt,
+    findings: _Findings,
+    evaluator: Evaluator,
+    doubles: _Doubles,
+    resumed: Checkpoint | None,
 ) -> str | None:
     folder = TrainedFolder(attempt.folder.root, attempt.trial.training_id)
     findings.trained = folder.read()
     if findings.trained is not None:
         findings.shared = attempt.shares()
         trained = _taken_over(attempt, folder, findings.trained, evaluator)
-        findings.measured = measure(trained, attempt.path, attempt.earlier)
+        findings.measured = measure(
+            trained, attempt.path, attempt.earlier, doubles.reference(folder)
+        )
         return findings.measured.message
     surroundings = Surroundings(
         attempt.path,
@@ -270,7 +315,9 @@ def _use(
         trained = loop.trained()
         # From here on nobody has to train it again, whatever becomes of the measurements.
         _commit(attempt, folder, loop, trained)
-        findings.measured = measure(trained, attempt.path, attempt.earlier)
+        findings.measured = measure(
+            trained, attempt.path, attempt.earlier, doubles.reference(folder)
+        )
     return findings.measured.message
 
 
@@ -284,6 +331,7 @@ def _commit(attempt: Attempt, folder: TrainedFolder, loop: TrainingLoop, trained
         timing=loop.timing(),
         nfe=totals.evaluations(),
         peak_host_bytes=totals.peak_host_bytes,
+        phase_bytes=dict(totals.phase_bytes),
         shared=totals.shared or attempt.resources.gpus % 1 > 0,
         steps=trained.steps,
         stale=trained.stale,

@@ -15,7 +15,7 @@ from harness.interface import Batch, Control, Model, Pending, StepReport
 from harness.measuring.evaluator import Evaluator, SolveFailed
 from harness.measuring.measure import Trained
 from harness.process.machine import LEAST_S, Meter, Usage
-from harness.process.memory import peak_host_bytes
+from harness.process.memory import Footprint, peak_host_bytes
 from harness.process.watch import Interrupted, TimedOut, Watch
 from harness.training.batches import training_batch
 from harness.training.checkpoint import Checkpoint
@@ -88,6 +88,7 @@ class TrainingLoop:
         self.machine: Usage | None = None
         """What others took of the machine since the training of this attempt began."""
         self._meter: Meter | None = None
+        self._footprint: Footprint | None = None
         self._bitwise = resumed is None or resumed.goes_on_bitwise(surroundings.fingerprint)
         self._before_s = self.totals.elapsed_s
         self._validation = Validation(evaluator, self.totals, resumed.best if resumed else {})
@@ -110,6 +111,7 @@ class TrainingLoop:
 
     def __exit__(self, *_: object) -> None:
         self._update_totals()
+        self._enter(None)
         self._lines.close()
 
     @property
@@ -166,7 +168,8 @@ class TrainingLoop:
         watch, cadence = self.surroundings.watch, self.surroundings.cadence
         watch.report(phase="compiling", step=totals.step, iterations=settings.iterations)
         self._compile()
-        self._meter = Meter()
+        self._meter, self._footprint = Meter(), Footprint()
+        self._footprint.enter("training")
         watch.report(phase="training")
         try:
             while True:
@@ -183,6 +186,7 @@ class TrainingLoop:
         except (Interrupted, TimedOut):
             self._save()
             raise
+        self._enter(None)
         self._save()
 
     def _batch(self) -> tuple[Batch, float]:
@@ -276,9 +280,19 @@ class TrainingLoop:
 
     def _validate(self) -> None:
         self._fetch()
+        self._enter("validation")
         with self._lines.paused():
             self._append(self._validation.run())
         self._save()
+        self._enter("training")
+
+    def _enter(self, phase: str | None) -> None:
+        """Begins a phase whose memory counts apart."""
+        if self._footprint is not None:
+            self._footprint.enter(phase)
+            for name, above in self._footprint.above.items():
+                known = self.totals.phase_bytes.get(name, 0)
+                self.totals.phase_bytes[name] = max(known, above)
 
     def _save(self) -> None:
         """Writes a checkpoint."""

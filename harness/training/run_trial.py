@@ -15,7 +15,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from harness.process.claim import claimed
 from harness.process.cores import lease, pin
+from harness.process.machine import counting_stops
 from harness.process.output import captured
 from harness.process.watch import Interrupted, Progress, Watch
 from harness.records.folder import TrialFolder
@@ -71,7 +73,8 @@ def run_trial(
 ) -> Status:
     """Runs a trial in this process, which is pinned to the trial's cores for good.
 
-    A trial with a committed result is left alone. One with a checkpoint goes on from it.
+    A trial with a committed result is left alone. One with a checkpoint goes on from it. While
+    another run works at it, this one waits for its result.
 
     Arguments:
         trial: The trial.
@@ -87,25 +90,27 @@ def run_trial(
     """
     options = options or RunOptions()
     folder = TrialFolder(root, trial.id)
-    committed = folder.read_result()
-    if committed is not None:
-        return Status(committed["status"])
-    earlier = tuple(folder.attempts())
     attempt_id = options.attempt_id or new_attempt_id()
-    path = folder.begin(attempt_id)
-    if not folder.spec.exists():
-        folder.write_spec(trial, resources)
-    watch = Watch(path, resources.timeout_minutes * 60, options.progress, options.parent)
-    with captured(path / "log.txt" if options.capture else None):
-        try:
-            # First: a request to stop may come while the trial waits for cores, or imports.
-            with watch.signals():
+    limit_s = resources.timeout_minutes * 60
+    watch = Watch(folder.attempt(attempt_id), limit_s, options.progress, options.parent)
+    try:
+        # First: a request to stop may come while the trial waits for another run, for cores, or
+        # imports.
+        with watch.signals(), counting_stops(), claimed(folder.path, watch.check_asked):
+            committed = folder.read_result()
+            if committed is not None:
+                return Status(committed["status"])
+            earlier = tuple(folder.attempts())
+            path = folder.begin(attempt_id)
+            if not folder.spec.exists():
+                folder.write_spec(trial, resources)
+            with captured(path / "log.txt" if options.capture else None):
                 result = _result(trial, folder, path, earlier, resources, watch, options)
-        except Interrupted:
-            raise KeyboardInterrupt from None
-        if result.status is Status.OUT_OF_MEMORY and options.may_retry:
-            return result.status
-        result.commit(folder, attempt_id)
+            if result.status is Status.OUT_OF_MEMORY and options.may_retry:
+                return result.status
+            result.commit(folder, attempt_id)
+    except Interrupted:
+        raise KeyboardInterrupt from None
     # Another attempt at the same trial may have been first.
     stored = folder.read_result()
     return Status(stored["status"]) if stored else result.status

@@ -36,6 +36,7 @@ class Totals:
         elapsed_s: Seconds this state took to reach, redone work excluded.
         shared: Another trial ran on the machine at some time, or other processes disturbed it.
         peak_host_bytes: Largest resident size of a process of this trial.
+        phase_bytes: Largest host memory by phase, above what was held before training.
         val_nll: Of the last validation (`harness.measuring.evaluator.Score.nll`).
         val_step: Its step; -1 before the first.
         best_val_nll: Of the best validation.
@@ -56,6 +57,7 @@ class Totals:
     elapsed_s: float = 0.0
     shared: bool = False
     peak_host_bytes: int = 0
+    phase_bytes: dict[str, int] = field(default_factory=dict)
     val_nll: float | None = None
     val_step: int = -1
     best_val_nll: float | None = None

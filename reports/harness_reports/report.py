@@ -33,6 +33,7 @@ from harness_reports.sections.results import results_blocks
 from harness_reports.sections.side_by_side import side_by_side
 from harness_reports.sections.speed import speed_blocks
 from harness_reports.sections.verification import verification
+from harness_reports.sections.work_precision import work_precision_blocks
 from harness_reports.summary import Summary, summarize
 from harness_reports.trials.entries import Entry
 from harness_reports.trials.speed import speed_sentences, timings_of
@@ -111,6 +112,7 @@ def page_of(
         ),
         Section("backends", "Backends compared", tuple(_backends(summary))),
         Section("efficiency", "Evaluations against likelihood", tuple(efficiency_charts(entries))),
+        Section("work-precision", "Work and precision", tuple(work_precision_blocks(entries))),
         side_by_side(entries, timings, planned=plan.timing is not None),
         reach(entries, history),
         Section("curves", "Learning curves", tuple(curve_blocks(entries, history))),

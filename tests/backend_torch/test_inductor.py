@@ -50,17 +50,24 @@ def compiled(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return found
 
 
-def test_what_is_kept_is_found_again_without_tracing(shelf: Path, compiled: list[str]) -> None:
+def test_what_is_kept_is_found_again_without_tracing(
+    shelf: Path, compiled: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     def twice(compiler: inductor.Compile) -> list[inductor.Program]:
         return [*_double(compiler), *_double(compiler)]
 
     def never(compiler: inductor.Compile) -> list[inductor.Program]:
         raise AssertionError("traced again")
 
+    monkeypatch.setattr(inductor, "_asked_for", {})
     made = inductor.programs("a", twice, CPU)
     assert len(compiled) == 2
+    assert inductor.compiled_anew() == 1
     for programs in (made, inductor.programs("a", never, CPU)):
         assert [program()[0].item() for program in programs] == [1, 2]
+    monkeypatch.setattr(inductor, "_asked_for", {})
+    inductor.programs("a", never, CPU)
+    assert inductor.compiled_anew() == 0
     folders = [path for path in shelf.iterdir() if path.is_dir()]
     assert sorted(path.name for path in folders[0].iterdir()) == ["0.so", "1.so"]
     assert len(folders) == 1
@@ -129,10 +136,12 @@ def test_a_damaged_cache_of_inductor_costs_one_more_try(
 def test_without_a_cache_folder_programs_serve_one_process(
     compiled: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(inductor, "_asked_for", {})
     monkeypatch.setattr(inductor, "made_cache", lambda name: None)
     for count in (1, 2):
         assert len(inductor.programs("a", _double, CPU)) == 1
         assert len(compiled) == count
+    assert inductor.compiled_anew() is None
 
 
 def test_a_device_other_than_a_processor_keeps_nothing(

@@ -14,6 +14,8 @@ from harness.metrics.gaussian import gaussian_nll
 
 # A change of any of these is another dataset: raise LOADER_VERSION with it.
 GOLDEN = {
+    "standin-6d": "4ec9e44b0473c985",
+    "standin-43d": "421d33e6161d2cb6",
     "standin-8d": "95974b78e9c422e2",
     "standin-21d": "500a849850c06a6e",
     "standin-binary28": "c25a880668e16eff",
@@ -34,7 +36,10 @@ def test_a_stand_in_says_so(name: str) -> None:
     assert "never for tables" in summary
 
 
-@pytest.mark.parametrize(("name", "dimension"), [("standin-8d", 8), ("standin-21d", 21)])
+@pytest.mark.parametrize(
+    ("name", "dimension"),
+    [("standin-6d", 6), ("standin-8d", 8), ("standin-21d", 21), ("standin-43d", 43)],
+)
 def test_tables_follow_their_density_which_no_gaussian_has(name: str, dimension: int) -> None:
     dataset = load(name)
     x = dataset.rows("train").x

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from harness.process.environment import describe, with_choices
+from harness.process.environment import describe, hardware_fingerprint, with_choices
 from harness.records.files import scrub
 
 
@@ -43,6 +43,53 @@ def test_numerics_fingerprint_follows_what_changes_numbers(
     assert _describe()["numerics_fingerprint"] != first["numerics_fingerprint"]
     other = describe("float64", ("numpy",), {"threads": 1}, 1, "cpu")
     assert other["numerics_fingerprint"] != first["numerics_fingerprint"]
+
+
+TUNED = {
+    "EQX_ON_ERROR": "raise",
+    "ONEDNN_DEFAULT_FPMATH_MODE": "BF16",
+    "DNNL_MAX_CPU_ISA": "AVX2",
+    "TORCH_ALLOW_TF32_CUBLAS_OVERRIDE": "1",
+    "PYTORCH_CUDA_ALLOC_CONF": "expandable_segments:True",
+    "KMP_AFFINITY": "disabled",
+    "NVIDIA_TF32_OVERRIDE": "1",
+    "RAY_worker_niceness": "15",
+    "XLA_FLAGS": "--xla_foo=1",
+}
+
+
+@pytest.mark.parametrize("name", TUNED)
+def test_what_tunes_a_process_is_recorded_and_part_of_both_fingerprints(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for other in TUNED:
+        monkeypatch.delenv(other, raising=False)
+    before = _describe()
+    monkeypatch.setenv(name, TUNED[name])
+    after = _describe()
+    assert after["variables"][name] == TUNED[name]
+    for kind in ("hardware_fingerprint", "numerics_fingerprint"):
+        assert after[kind] != before[kind]
+    # Whoever asks before there is a framework gets the same answer.
+    assert hardware_fingerprint(1, None) == after["hardware_fingerprint"]
+
+
+def test_what_a_trial_sets_itself_leaves_timings_comparable(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.delenv("XLA_FLAGS", raising=False)
+    before = _describe()["hardware_fingerprint"]
+    monkeypatch.setenv("EQX_ON_ERROR", "nan")
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    monkeypatch.setenv("JAX_PLATFORMS", "cpu")
+    monkeypatch.setenv("XLA_FLAGS", "--xla_gpu_deterministic_ops=true")
+    monkeypatch.setenv("RAY_JOB_ID", "0100")
+    monkeypatch.setenv("RAY_ADDRESS", "10.0.0.7:6379")
+    found = _describe()
+    assert found["hardware_fingerprint"] == before
+    assert "10.0.0.7" not in json.dumps(found)
+    assert "RAY_JOB_ID" not in found["variables"]
 
 
 def test_choices_are_part_of_the_numerics_fingerprint_and_of_nothing_else() -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from harness.process import cores
 from harness.process.cores import pin, private_folder
 from harness.process.home import settle_home
 from harness.records.files import scrub
@@ -17,6 +18,7 @@ from harness.records.files import scrub
 @pytest.fixture
 def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setattr(cores, "_SYSTEM", ())
     return tmp_path
 
 
@@ -58,6 +60,22 @@ def test_a_taken_name_of_the_lock_folder_gives_way(temporary: Path) -> None:
     found = private_folder()
     assert found == temporary / f"{name}-3"
     assert private_folder() == found
+
+
+def test_jobs_with_temporary_folders_of_their_own_share_the_lock_folder(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    system = tmp_path / "system"
+    found = []
+    monkeypatch.setattr(cores, "_SYSTEM", (tmp_path / "absent", system))
+    for job in ("one", "two"):
+        (tmp_path / job).mkdir()
+        monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / job))
+        found.append(private_folder())
+        system.mkdir(exist_ok=True)
+    # Without a folder of the system that can be written, TMPDIR counts.
+    assert found == [tmp_path / "one" / found[0].name, system / found[0].name]
+    assert private_folder() == found[1]
 
 
 def test_switches_of_jax_do_not_reach_a_trial(monkeypatch: pytest.MonkeyPatch) -> None:

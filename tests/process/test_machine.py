@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
-from harness.process.machine import Meter, Usage
+from harness.process import machine
+from harness.process.machine import Meter, Usage, counting_stops
 
 linux = pytest.mark.skipif(sys.platform != "linux", reason="counters of Linux")
 
@@ -47,6 +50,55 @@ def test_other_processes_disturb_from_other_cores() -> None:
 
 def test_the_hypervisor_disturbs() -> None:
     assert usage(stolen_s=1.2).disturbance(1) == "the hypervisor took 0.12 cores"
+
+
+def test_a_quota_that_stops_the_process_disturbs() -> None:
+    found = usage(throttled=255, throttled_s=4.5)
+    assert found.disturbance(1) == (
+        "the CPU quota of its control group stopped it in 255 periods, for 4.5 s"
+    )
+    assert found.summary()["throttled"] == 255
+    assert usage(throttled=2, throttled_s=0.1).disturbance(1) is None
+
+
+@pytest.mark.parametrize(
+    ("kinds", "said"),
+    [
+        ("", "nr_periods 317\nnr_throttled {}\nthrottled_usec {}000000\n"),
+        ("cpu", "nr_periods 317\nnr_throttled {}\nthrottled_time {}000000000\n"),
+        ("cpu,cpuacct", "nr_periods 317\nnr_throttled {}\nthrottled_time {}000000000\n"),
+    ],
+)
+def test_the_quota_may_be_that_of_a_group_above(
+    kinds: str, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read = Path.read_text
+    (tmp_path / kinds / "batch" / "job").mkdir(parents=True)
+    monkeypatch.setattr(machine, "_CGROUP", tmp_path)
+
+    def shown(self: Path, *rest: str, **named: str) -> str:
+        asked = self == Path("/proc/self/cgroup")
+        return f"7:{kinds}:/batch/job\n3:memory:/x\n" if asked else read(self, *rest, **named)
+
+    monkeypatch.setattr(Path, "read_text", shown)
+    (tmp_path / kinds / "batch" / "job" / "cpu.stat").write_text(said.format(0, 0))
+    (tmp_path / kinds / "batch" / "cpu.stat").write_text(said.format(40, 3))
+    meter = Meter()
+    (tmp_path / kinds / "batch" / "cpu.stat").write_text(said.format(295, 20))
+    found = meter.read()
+    assert (found.throttled, found.throttled_s) == (255, 17.0)
+    assert "stopped it in 255 periods" in str(found.disturbance(1))
+
+
+def test_a_stop_is_seen() -> None:
+    with counting_stops():
+        meter = Meter()
+        assert meter.read().stops == 0
+        # What follows a stop; the stop itself would hang the tests.
+        os.kill(os.getpid(), signal.SIGCONT)
+        found = meter.read()
+    assert found.stops == 1
+    assert found.disturbance(1) == "it was stopped and went on, 1 x"
 
 
 def test_what_the_system_does_not_say_is_no_disturbance() -> None:

@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from fakes import fake_trial, result_of, run_fake, write_spec
 
@@ -17,6 +18,7 @@ from harness.commands.show import show
 from harness.commands.views import show_text
 from harness.errors import InputError, RecordError
 from harness.process.watch import Interrupted
+from harness.records.arrays import seal, unpack
 from harness.records.folder import TrialFolder, trial_ids
 from harness.records.merge import merge, notes_of
 from harness.records.trained import TrainedFolder
@@ -91,6 +93,33 @@ def test_other_numbers_are_a_conflict_that_is_named(tmp_path: Path) -> None:
     assert sentence == f"trial {TRIAL.id} of {b}: test_nll {kept!r} here, {kept + 1!r} there"
     assert result_of(tmp_path / "c", TRIAL)["metrics"]["test_nll"]["value"] == kept
     assert sentence in merged_text(found)
+
+
+def test_machines_that_round_differently_have_one_record_and_a_note(tmp_path: Path) -> None:
+    a, b = tmp_path / "a", tmp_path / "b"
+    _run(a)
+    _run(b)
+    kept = result_of(a, TRIAL)["metrics"]["test_nll"]["value"]
+    _changed(b, TRIAL, kept * (1 + 4e-6))
+    trained = TrainedFolder(b, TRIAL.training_id)
+    record = trained.read()
+    assert record is not None
+    path = trained.model(record.attempt_id)
+    path.write_bytes(seal({k: v * np.float32(1 + 1e-5) for k, v in unpack(path).items()}, {}))
+    found = merge([b], a)
+    assert (found.same, found.conflicts) == ([TRIAL.id], [])
+    (note,) = notes_of(TrialFolder(a, TRIAL.id))
+    assert note["largest_difference"] == pytest.approx(4e-6, rel=1e-2)
+    # Beyond the tolerance they are a conflict, and which machines it is of is said.
+    _changed(b, TRIAL, kept * 1.001)
+    result = TrialFolder(b, TRIAL.id).result
+    values = json.loads(result.read_text())
+    values["environment"]["numerics_fingerprint"] = "another"
+    result.write_text(json.dumps(values))
+    path.write_bytes(seal({k: v * np.float32(1.01) for k, v in unpack(path).items()}, {}))
+    weights, numbers = merge([b], a).conflicts
+    assert "other weights" in weights
+    assert "the two rounded differently" in numbers
 
 
 def test_another_status_and_other_weights_are_conflicts(tmp_path: Path) -> None:

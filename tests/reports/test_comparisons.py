@@ -15,9 +15,9 @@ from harness_reports.summary import results_text, summarize
 from harness_reports.trials.comparisons import Comparison, compare, outcomes
 from harness_reports.trials.entries import Entry, entries_of
 
-from harness.comparison.margin import PARITY_BAR
 from harness.planning.plan import Plan, PlannedTrial, Resources
 from harness.records.columns import row
+from harness.records.verified import PARITY_BAR
 from harness.trial import DatasetRef, FixedSolver, Trial
 
 BASE = Trial(DatasetRef("moons", "d"), "torch", FixedSolver("rk4_38", 8))

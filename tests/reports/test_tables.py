@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import pandas as pd
 import pytest
-from harness_reports.page.elements import Chart, Table
+from harness_reports.page.elements import Chart, Paragraph, Table
 from harness_reports.sections.comparison import comparison_blocks
 from harness_reports.sections.cost import cost_blocks
 from harness_reports.sections.curve_data import curve_table, nats_to_unit
@@ -16,7 +16,7 @@ from harness_reports.sections.curves import curve_blocks
 from harness_reports.sections.details import trials
 from harness_reports.sections.failures import failures
 from harness_reports.sections.gates import gate_results, gates
-from harness_reports.sections.results import results_table
+from harness_reports.sections.results import results_blocks, results_table
 from harness_reports.sections.speed import speed_blocks, step_time_sentences
 from harness_reports.trials.comparisons import compare
 from harness_reports.trials.entries import Entry, entries_of, settings_note
@@ -73,6 +73,25 @@ def test_one_seed_has_no_spread(entries: tuple[Entry, ...]) -> None:
     row = line(results(entries), "digits", "dopri5", "none", "torch")
     assert "±" not in row[1]
     assert row[-1] == "n = 1 of 2:"
+
+
+def test_a_mean_over_versions_is_marked(entries: tuple[Entry, ...]) -> None:
+    def under(entry: Entry) -> Entry:
+        other = entry.labels["backend"] == "jax" and entry.seed == 1
+        changed = {"environment.jax": "0.4.30"} if other else {}
+        return replace(entry, record={**entry.record, **changed})
+
+    assert not any("mixed" in text for row in texts(results(entries)) for text in row)
+    mixed = tuple(map(under, entries))
+    row = line(results(mixed), "digits", "rk4_38", "none", "jax")
+    assert row[-1] == "n = 2, mixed versions:"
+    assert "mixed" not in line(results(mixed), "digits", "dopri5", "none", "torch")[-1]
+    (warning,) = [
+        block.text
+        for block in results_blocks(mixed, compare(mixed))
+        if isinstance(block, Paragraph) and block.tone == "bad"
+    ]
+    assert "jax 0.10.2, 0.4.30" in warning
 
 
 def test_failed_settings_say_so_and_nothing_is_blank(entries: tuple[Entry, ...]) -> None:

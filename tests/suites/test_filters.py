@@ -16,6 +16,7 @@ from harness.labels import label
 from harness.suites.filters import FIELDS, MAX_DEPTH, Filter, fields_of, parse_filter
 from harness.trial import (
     AXES,
+    Accuracy,
     AdaptiveSolver,
     BatchNorm,
     DatasetRef,
@@ -253,6 +254,8 @@ def test_every_field_of_a_trial_shows_in_its_labels() -> None:
 
 
 _OTHERS: dict[str, Any] = {
+    "accuracy": Accuracy(),
+    "engine": "library",
     "batch_norm": BatchNorm(),
     "posterior": Posterior(),
     "sample_metrics": SampleMetrics(),

@@ -16,7 +16,8 @@ HEAVY = {"jax", "mlflow", "numpy", "pandas", "pydantic", "ray", "safetensors", "
 ALLOWED = {
     *("harness.errors", "harness.solvers", "harness.trial"),
     *("harness.process.cores", "harness.process.home", "harness.process.output"),
-    *("harness.process.watch", "harness.records.files", "harness.records.folder"),
+    *("harness.process.claim", "harness.process.machine", "harness.process.watch"),
+    *("harness.records.files", "harness.records.folder"),
     *("harness.records.readers", "harness.records.status", "harness.records.version"),
     *("harness.process.orphan", "harness.training.run_trial"),
 }

@@ -32,8 +32,9 @@ class JaxBackend(Backend):
         reason = unmatched(trial)
         if reason is not None:
             return Unsupported(reason)
-        for solver in (trial.solver, trial.evaluation_solver):
-            reason = unsupported_solver(solver, trial.engine)
+        evaluation = trial.evaluation_solver, trial.evaluation.engine or trial.engine
+        for solver, engine in ((trial.solver, trial.engine), evaluation):
+            reason = unsupported_solver(solver, engine)
             if reason is not None:
                 return Unsupported(reason)
         if trial.shards != 1:
@@ -49,6 +50,10 @@ class JaxBackend(Backend):
         flags = os.environ.get("XLA_FLAGS", "").split()
         if not any(flag.startswith(_DETERMINISTIC) for flag in flags):
             os.environ["XLA_FLAGS"] = " ".join([*flags, f"{_DETERMINISTIC}=true"])
+        if "library" in (trial.engine, trial.evaluation.engine):
+            # Read when equinox is imported: its checks of errors, where they may raise, cost more
+            # than a small solve (diffrax's advice on benchmarks).
+            os.environ.setdefault("EQX_ON_ERROR", "nan")
         import jax
 
         settings: Any = jax.config

@@ -167,13 +167,22 @@ class JaxModel(Model):
         """Programs that the compilation cache did not have; None without a cache."""
         return compiled_anew()
 
+    def peak_device_bytes(self) -> int | None:
+        """Largest memory that arrays had on the GPU, as the allocator counts."""
+        device = self._stack.device
+        if device.platform == "cpu":
+            return None
+        found: int | None = (device.memory_stats() or {}).get("peak_bytes_in_use")
+        return found
+
     def close(self) -> None:
         """Forgets arrays and programs."""
         self._programs.clear()
         self._arrays, self._moments = {}, Moments(self._moments.steps, {}, {})
 
     def _how(self, control: Control, *, training: bool = False) -> How:
-        return How(self._engine, control.solver, control.gradient if training else None)
+        engine = get_engine(control.engine) if control.engine else self._engine
+        return How(engine, control.solver, control.gradient if training else None)
 
     def _train_inputs(self, batch: Batch, control: Control) -> Inputs:
         if self._matching:
@@ -193,7 +202,7 @@ class JaxModel(Model):
 
     def _train_program(self, control: Control, inputs: Inputs) -> Program:
         shapes = tuple((v.shape, str(v.dtype)) for v in jax.tree.leaves(inputs))
-        key = (control.solver, control.trace, control.gradient, shapes)
+        key = (control.solver, control.trace, control.gradient, control.engine, shapes)
         if key not in self._programs:
             step = train_program(
                 self._objective,

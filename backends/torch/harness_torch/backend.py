@@ -37,8 +37,9 @@ class TorchBackend(Backend):
         reason = unmatched(trial)
         if reason is not None:
             return Unsupported(reason)
-        for solver in (trial.solver, trial.evaluation_solver):
-            reason = unsupported_solver(solver, trial.engine)
+        evaluation = trial.evaluation_solver, trial.evaluation.engine or trial.engine
+        for solver, engine in ((trial.solver, trial.engine), evaluation):
+            reason = unsupported_solver(solver, engine)
             if reason is not None:
                 return Unsupported(reason)
         if trial.gradient == "checkpoint" and (

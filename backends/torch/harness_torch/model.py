@@ -33,7 +33,7 @@ from harness_torch.objective import Density, Elbo, Objective, Options
 from harness_torch.optimizers import Adam
 from harness_torch.precision import PrecisionCheck
 from harness_torch.reports import PendingStep, evaluation_report, to_numpy
-from harness_torch.solve.engines import Engine, How
+from harness_torch.solve.engines import Engine, How, get_engine
 from harness_torch.solve.native_engine import Native
 from harness_torch.warm import WarmSteps
 
@@ -151,7 +151,7 @@ class TorchModel(Model):
         return PendingStep(values, names, counts, control.gradient)
 
     def _loss(self, batch: Batch, control: Control) -> _Loss:
-        how, first = How(self._engine, control.solver, control.gradient), self._warm.steps()
+        how, first = self._how(control, training=True), self._warm.steps()
         options = Options(
             control.trace,
             how,
@@ -173,7 +173,7 @@ class TorchModel(Model):
         self, batch: Batch, control: Control, quantities: Sequence[Quantity]
     ) -> EvaluationReport:
         """Per-example quantities; what needs no density is integrated without it."""
-        how, regularize = How(self._engine, control.solver), "regularizers" in quantities
+        how, regularize = self._how(control), "regularizers" in quantities
         volume = self._log_volume(batch)
         options = Options(control.trace, how, regularize=regularize, log_volume=volume)
         values, terms = self._objective.values(*self._inputs(batch, control), options, quantities)
@@ -186,7 +186,7 @@ class TorchModel(Model):
         """Maps `batch.noise['base']` to data."""
         base = self._tensor(batch.noise["base"]).flatten(1)
         trace = control.trace if density else None
-        options = Options(trace, How(self._engine, control.solver))
+        options = Options(trace, self._how(control))
         values, counts = self._objective.sample(base, self._inputs(batch, control)[1], options)
         self._precision.of_state(values["sample"])
         return evaluation_report(values, counts)
@@ -197,12 +197,20 @@ class TorchModel(Model):
             torch.cuda.synchronize(self._device)
 
     def compiled_anew(self) -> int | None:
-        """Graphs that the compilation cache did not have; None if nothing was compiled."""
-        # Importing it takes a second, and only what compiles has done so.
-        counters = getattr(sys.modules.get("torch._dynamo.utils"), "counters", None)
-        found = {} if counters is None else counters["inductor"]
-        asked = any(name.startswith("fxgraph_cache") for name in found)
-        return int(found.get("fxgraph_cache_miss", 0)) if asked else None
+        """Programs that were not kept from an earlier process; None where none are kept."""
+        # Only what compiles has imported it.
+        inductor = sys.modules.get("harness_torch.solve.inductor")
+        return None if inductor is None else inductor.compiled_anew()
+
+    def peak_device_bytes(self) -> int | None:
+        """Largest memory that tensors had on the GPU, as the allocator counts."""
+        if self._device.type != "cuda":
+            return None
+        return int(torch.cuda.max_memory_allocated(self._device))
+
+    def _how(self, control: Control, *, training: bool = False) -> How:
+        engine = get_engine(control.engine) if control.engine else self._engine
+        return How(engine, control.solver, control.gradient if training else None)
 
     def _inputs(self, batch: Batch, control: Control) -> tuple[Tensor, Noise]:
         noise = noise_of(batch, self._flow.shape, self._tensor, control.probes)

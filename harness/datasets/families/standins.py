@@ -128,8 +128,10 @@ def _table(name: str, stands_for: str, dimension: int) -> StandIn:
 LOADERS: Mapping[str, Loader] = {
     stand_in.name: stand_in
     for stand_in in (
+        _table("standin-6d", "POWER", 6),
         _table("standin-8d", "GAS", 8),
         _table("standin-21d", "HEPMASS", 21),
+        _table("standin-43d", "MINIBOONE", 43),
         StandIn(
             "standin-binary28",
             "the statically binarised MNIST",

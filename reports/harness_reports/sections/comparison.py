@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from harness.comparison.margin import PARITY_BAR, SEED_SHARE
+from harness.comparison.margin import SEED_SHARE
+from harness.records.verified import PARITY_BAR
 from harness.statistics import mean_interval
 from harness_reports.page.elements import Block, Cell, Column, Row, Table, Tone
 from harness_reports.page.numbers import Scale, short, with_width

@@ -20,6 +20,7 @@ _NOTE = (
     "program was not in the compilation cache, warm where all were, over the seeds of each kind; "
     "eager where nothing is compiled or no cache is kept. Step: the median training "
     "step, averaged over seeds, in brackets its quartiles within a trial. "
+    "Training memory is the host's, above what the process held before the first step. "
     "Timings of mode shared were taken while other trials used the machine: they say what this "
     "run took, not how fast a backend is."
 )
@@ -42,6 +43,7 @@ def cost_blocks(entries: Sequence[Entry]) -> list[Block]:
         Column("first step", "s", numeric=True),
         Column("training", "s", numeric=True),
         Column("host memory", "MiB, peak", numeric=True),
+        Column("training memory", "MiB, above", numeric=True),
         Column("device memory", "MiB, peak", numeric=True),
         Column("timing", narrow=True),
         Column("seeds", narrow=True),
@@ -57,6 +59,7 @@ def cost_blocks(entries: Sequence[Entry]) -> list[Block]:
             _time(line, "timing.first_step_s"),
             _time(line, "timing.train_s"),
             _memory(line, "memory.peak_host_bytes", "not run"),
+            _memory(line, "memory.above.training", "not measured"),
             _memory(line, "memory.peak_device_bytes", "no device"),
             Cell(modes.pop() if len(modes) == 1 else "mixed"),
             trial_links(line.groups),

@@ -13,6 +13,7 @@ from harness_reports.trials.entries import Entry, anchor
 from harness_reports.trials.groups import Group, setting_names
 from harness_reports.trials.lines import Line, best_lines, lines_of
 from harness_reports.trials.quantities import NLL
+from harness_reports.trials.versions import mixed_versions
 
 __all__ = ["RESULTS_NOTE", "line_rows", "results_blocks", "results_table", "trial_links"]
 
@@ -24,6 +25,11 @@ RESULTS_NOTE = (
     "Gaussian: with the training rows’ mean and full covariance, on the same test rows. NFE: "
     "evaluations of the dynamics in a solve, summed over blocks; backward counts the adjoint ODE "
     "only. Seeds link to their trials; failed trials do not count."
+)
+
+_MIXED = (
+    "Mixed versions: some means are over trials that ran under different versions ({}), and their "
+    "rows say so. Run the suite again with --rerun under one version before comparing."
 )
 
 _NFE = (
@@ -41,6 +47,9 @@ def results_blocks(entries: Sequence[Entry], comparisons: Sequence[Comparison]) 
         blocks += [results_table(entries, comparisons), Paragraph(RESULTS_NOTE, "muted")]
     if text := _probe_words(entries):
         blocks.append(Paragraph(text, "muted"))
+    every = [group for members in lines.values() for line in members for group in line.groups]
+    if text := mixed_versions(every):
+        blocks.append(Paragraph(_MIXED.format(text), "bad"))
     if text := _waiting_words(lines):
         blocks.append(Paragraph(text, "muted"))
     return blocks
@@ -128,6 +137,7 @@ def trial_links(groups: Iterable[Group]) -> Cell:
     n = len({entry.seed for entry in ok})
     planned = len({entry.seed for group in members for entry in group.entries})
     words = f"n = {n}" if n == planned else f"n = {n} of {planned}"
+    words += ", mixed versions" if mixed_versions(members) else ""
     return Cell(f"{words}:" if links else words, links=links, value=n)
 
 

@@ -102,9 +102,9 @@ def findings_of(library: Library, folder: Path) -> tuple[Findings, str]:
     """The findings by what was checked, and the summary.
 
     Raises:
-        RuntimeError: The kit refused its input.
+        RuntimeError: The kit refused its input, or could not run.
     """
-    file = folder / "findings.json"
+    file = folder / f"{library.name}.json"
     command = [sys.executable, "-m", "harness.certify", library.build]
     command += ["--framework", library.framework, "--estimated", library.estimated]
     done = subprocess.run(
@@ -115,7 +115,7 @@ def findings_of(library: Library, folder: Path) -> tuple[Findings, str]:
         check=False,
     )
     print(done.stdout or done.stderr, flush=True)
-    if done.returncode == 2:
+    if not file.exists():
         raise RuntimeError(f"{library.name}: {done.stderr.strip()}")
     certificate: Mapping[str, Any] = json.loads(file.read_text())
     return {row["what"]: row for row in certificate["findings"]}, certificate["summary"]

@@ -24,7 +24,7 @@ from torch.fx import GraphModule
 from harness.caches import made_cache
 from harness.process.environment import processor
 
-__all__ = ["Compile", "Program", "programs"]
+__all__ = ["Compile", "Program", "compiled_anew", "programs"]
 
 Program = Callable[..., Sequence[Tensor]]
 Compile = Callable[[GraphModule, Sequence[Tensor]], Program]
@@ -33,6 +33,9 @@ _Made = TypeVar("_Made")
 
 _CACHE = "TORCHINDUCTOR_CACHE_DIR"
 _PACKAGE = Path(__file__).parents[1]
+
+_asked_for: dict[str, bool] = {}
+"""By digest, what this process took from the shelf: whether it was compiled for it."""
 
 
 def programs(
@@ -53,9 +56,17 @@ def programs(
         folder = Path(parent) / _digest(source)
         # Trials that start together compile once what they share.
         with FileLock(folder.with_suffix(".lock")):
-            if not folder.exists():
+            missing = not folder.exists()
+            if missing:
                 _mended(lambda: _fill(folder, compile_all))
+            if shelf:
+                _asked_for.setdefault(folder.name, missing)
         return [_loaded(path) for path in sorted(folder.glob("*.so"))]
+
+
+def compiled_anew() -> int | None:
+    """How many fields this process compiled that no earlier one had; None if none are kept."""
+    return sum(_asked_for.values()) if _asked_for else None
 
 
 def _fill(folder: Path, compile_all: Callable[[Compile], Sequence[Program]]) -> None:
