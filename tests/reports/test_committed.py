@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import re
 from pathlib import Path
 from types import ModuleType
 
@@ -63,6 +64,13 @@ def test_pages_of_all_suites_are_current(make: ModuleType, tmp_path: Path) -> No
         (place / "summary.json").write_bytes((PUBLISHED / name / "summary.json").read_bytes())
     index = write_index(tmp_path).read_text(encoding="utf-8")
     assert (PUBLISHED / "index.html").read_text(encoding="utf-8") == index, FIX
+
+
+def test_findings_name_what_is_there() -> None:
+    text = Path("docs/findings.md").read_text(encoding="utf-8")
+    named = re.findall(r"\]\(\.\./(reports/published/[^)]+)\)", text)
+    assert len(named) > 5
+    assert [path for path in named if not Path(path).is_file()] == []
 
 
 def test_what_is_published_is_small_and_holds_no_data() -> None:
