@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,10 +11,11 @@ from harness.planning.plan import Plan
 from harness.text import counted
 from harness_reports.page.elements import Cell, Column, Row, Table
 from harness_reports.page.markdown import render_table, render_text
-from harness_reports.page.numbers import fixed
+from harness_reports.page.numbers import fixed, spread, table_digits
 from harness_reports.sections.answers import agreement_sentences
 from harness_reports.sections.results import results_table
 from harness_reports.summary import Summary, summarize
+from harness_reports.trials.lines import lines_of
 from harness_reports.trials.quantities import likelihood_of
 
 if TYPE_CHECKING:
@@ -50,7 +51,10 @@ def render_overview(suites: Sequence[Recorded]) -> str:
     Arguments:
         suites: The suites, in order.
     """
-    lines = ["| suite | trials ended | do the backends agree? |", "|---|---|---|"]
+    lines = [
+        "| suite | trials ended | lowest and highest mean of its settings | do the backends agree? |",
+        "|---|---|---|---|",
+    ]
     for suite in suites:
         summary = suite.summary()
         ended = sum(bool(entry.record) for entry in summary.entries)
@@ -60,7 +64,8 @@ def render_overview(suites: Sequence[Recorded]) -> str:
             words += f", {len(begun)} begun"
         said = " ".join(agreement_sentences(summary.comparisons)) if ended else "not run"
         link = f"[{suite.plan.suite}]({suite.folder.as_posix()}/report.md)"
-        lines.append(f"| {link} | {words} | {render_text(said)} |")
+        results = "; ".join(_results(summary)) or "none"
+        lines.append(f"| {link} | {words} | {render_text(results)} | {render_text(said)} |")
     return "\n".join(lines) + "\n"
 
 
@@ -87,6 +92,20 @@ def render_suites(suites: Sequence[Recorded], place: Path) -> str:
             columns = tuple(Column(name, numeric=name != "begun") for name in names)
             parts.append(render_table(Table("begun", "Begun", columns, tuple(rows))))
     return "\n\n".join(parts) + "\n"
+
+
+def _results(summary: Summary) -> Iterator[str]:
+    """For each dataset the lowest and the highest mean of a setting, with spread and n."""
+    for dataset, lines in lines_of(summary.entries, summary.comparisons).items():
+        found = [s for line in lines if (s := line.summary(line.quantity.column)) is not None]
+        if not found:
+            continue
+        found.sort(key=lambda one: one.mean)
+        digits = table_digits(found)
+        texts = " to ".join(
+            dict.fromkeys(f"{spread(one, digits)} (n = {one.n})" for one in (found[0], found[-1]))
+        )
+        yield f"{dataset} {texts} {lines[0].quantity.unit}"
 
 
 def _begun(suite: Recorded, summary: Summary) -> list[Row]:
