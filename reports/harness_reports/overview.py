@@ -52,7 +52,7 @@ def render_overview(suites: Sequence[Recorded]) -> str:
         suites: The suites, in order.
     """
     lines = [
-        "| suite | trials ended | lowest and highest mean of its settings | do the backends agree? |",
+        "| suite | trials ended | means, lowest to highest | do the backends agree? |",
         "|---|---|---|---|",
     ]
     for suite in suites:
