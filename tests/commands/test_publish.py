@@ -7,11 +7,12 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from fakes import fake_trial, result_of, run_fake, write_spec
+from fakes import fake_trial, result_json, result_of, run_fake, write_spec
 
 from harness.commands import publication
 from harness.commands.publication import copy_records, thinned
-from harness.planning.plan import PlannedTrial
+from harness.commands.publish import publish, write_published
+from harness.planning.plan import PlannedTrial, plan_suite
 from harness.records.folder import TrialFolder
 from harness.records.merge import merge
 from harness.records.readers import read_lines
@@ -130,3 +131,36 @@ def test_a_thinned_curve_has_its_ends_and_all_validations() -> None:
     assert len(kept) == 12
     assert thinned(lines[:7], 10) == lines[:7]
     assert thinned([]) == []
+
+
+SUITE = """
+name: tiny
+description: One trial.
+defaults: {backend: torch, dataset: moons, solver: dopri5}
+trials:
+  - model: {hidden: [4]}
+    training: {iterations: 10}
+    seed: [0, 1]
+"""
+
+
+def test_a_suite_is_published_with_its_report(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("tiny.yaml").write_text(SUITE)
+    first = plan_suite("tiny.yaml", tmp_path / "runs").trials[0].trial
+    folder = TrialFolder(tmp_path / "runs", first.id)
+    folder.write_spec(first, Resources(), "tiny")
+    nll = {"value": 3.5, "unit": "nats", "n": 10}
+    folder.commit_result(result_json(first.id, metrics={"test_nll": nll}))
+    made = publish("tiny.yaml", tmp_path / "runs", Path("published"))
+    assert made.ended == [first.id]
+    text = Path("published/report.md").read_text()
+    assert "2 trials: 1 ok, 1 not run" in text, text[:900]
+    assert f"published/trials/{first.id}/result.json" in text
+    assert "- Written: 1970-01-01 00:00 UTC" in text
+    assert first.id in Path("published/export/trials.csv").read_text()
+    before = _files(Path("published"))
+    write_published("tiny.yaml", Path("published"))
+    assert _files(Path("published")) == before
