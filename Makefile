@@ -21,7 +21,7 @@ OTHERS := tests/backend_torch tests/backend_jax tests/parity tests/original test
 TESTS := test-kit-jax-1 test-kit-jax-2 test-original-jax test-jax test-parity test-torch test-run \
     test-original-torch test-core test-kit-torch
 
-.PHONY: quickstart smoke setup check test $(TESTS) original-table fix bench bench-compare bench-warm certify docs clean
+.PHONY: quickstart smoke setup check test $(TESTS) original-table fix bench bench-compare bench-warm certify docs published clean
 
 quickstart: setup
 	$(BIN)/harness run suites/quickstart.yaml
@@ -121,6 +121,11 @@ certify: setup
 	    > "$$($(CERTIFY)/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/venv.pth"
 	$(QUICK_XLA) PYTHONPATH='$(CURDIR)' $(CERTIFY)/bin/python tests/certify/libraries/library_table.py docs/certify.md
 	PYTHONPATH='$(CURDIR)' $(CERTIFY)/bin/python -m pytest --quiet tests/certify/libraries
+
+# Reports, index and README's table from the records under reports/published; what is committed stays
+# as it is.
+published: setup
+	$(BIN)/python reports/published/make.py
 
 clean:
 	rm -rf $(VENV) build dist

@@ -13,6 +13,7 @@ from harness.commands.terminal import (
     Executor,
     Json,
     Root,
+    Suite,
     Where,
     as_json_text,
     not_with_json,
@@ -156,10 +157,27 @@ def export_records(
     say(f"{counted(len(files), 'file')} written to {to}")
 
 
+def publish_suite(
+    suite: Suite,
+    to: Annotated[Path, typer.Option(help="The folder, beside the code perhaps.")],
+    root: Root = DEFAULT_ROOT,
+) -> None:
+    """Copy the records of a suite to a folder that is kept with the code, with a report.
+
+    Specs, results, thinned curves, and of trials that have begun the checkpoint up to 1 MB; then
+    the report and tables (CSV, LaTeX). The folder is a run root: after harness merge FOLDER --into
+    ROOT, harness run goes on from its checkpoints.
+    """
+    from harness.commands.publish import publication_text, publish
+
+    say(publication_text(publish(suite, root, to), to))
+
+
 ON_RECORDS: Mapping[str, Callable[..., None]] = {
     "evaluate": evaluate_trials,
     "verify": verify_records,
     "compare": compare_roots,
     "export": export_records,
+    "publish": publish_suite,
 }
 """By name of the command."""

@@ -14,10 +14,11 @@ from harness.records.arrays import DAMAGE, seal, unseal
 from harness.records.files import dumps, replace, storing
 from harness.training.totals import Totals
 
-__all__ = ["Checkpoint", "newest"]
+__all__ = ["NAME", "Checkpoint", "newest"]
 
 VERSION = 2
-_NAME = "checkpoint/checkpoint.safetensors"
+NAME = "checkpoint/checkpoint.safetensors"
+"""Where it lies in the folder of an attempt."""
 
 
 @dataclass
@@ -46,7 +47,7 @@ class Checkpoint:
 
     def write(self, attempt: Path) -> None:
         """Writes the checkpoint of an attempt over its previous one."""
-        path = attempt / _NAME
+        path = attempt / NAME
         with storing(path):
             path.parent.mkdir(exist_ok=True)
         groups = {"arrays": self.arrays, "state": self.state, "best": self.best}
@@ -65,7 +66,7 @@ class Checkpoint:
         """Reads the checkpoint of an attempt; None if it has no valid one."""
         groups: dict[str, Arrays] = {"arrays": {}, "state": {}, "best": {}, "trainer": {}}
         try:
-            tensors, metadata = unseal(attempt / _NAME)
+            tensors, metadata = unseal(attempt / NAME)
             trainer = json.loads(metadata["trainer"])
             for key, array in tensors.items():
                 group, _, name = key.partition("/")

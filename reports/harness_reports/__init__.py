@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-__all__ = ["results_text", "write_index", "write_report"]
+__all__ = ["results_text", "write_index", "write_page", "write_report"]
 
 if TYPE_CHECKING:
     from harness_reports.index import write_index
-    from harness_reports.report import write_report
+    from harness_reports.report import write_page, write_report
     from harness_reports.summary import results_text
 
 
@@ -18,10 +18,10 @@ def __getattr__(name: str) -> object:
         from harness_reports.index import write_index
 
         return write_index
-    if name == "write_report":
-        from harness_reports.report import write_report
+    if name in ("write_page", "write_report"):
+        from harness_reports import report
 
-        return write_report
+        return getattr(report, name)
     if name == "results_text":
         from harness_reports.summary import results_text
 

@@ -38,7 +38,7 @@ from harness_reports.summary import Summary, summarize
 from harness_reports.trials.entries import Entry
 from harness_reports.trials.speed import speed_sentences, timings_of
 
-__all__ = ["page_of", "write_report"]
+__all__ = ["page_of", "write_page", "write_report"]
 
 
 _VERSIONS = ("harness", "python", "torch", "torchdiffeq", "jax", "diffrax", "equinox")
@@ -70,6 +70,19 @@ def write_report(
         Path of `index.html`.
     """
     page = page_of(plan, frame, root=root, history=history, command=command, made_by=made_by)
+    return write_page(page, out)
+
+
+def write_page(page: Page, out: Path) -> Path:
+    """Writes a report into a folder: `index.html`, `report.md`, `summary.json` and `figures/`.
+
+    Arguments:
+        page: What `page_of` made.
+        out: The folder; it is made if it does not exist.
+
+    Returns:
+        Path of `index.html`.
+    """
     drawings = draw(page)
     figures = out / "figures"
     figures.mkdir(parents=True, exist_ok=True)
@@ -95,8 +108,12 @@ def page_of(
     history: pd.DataFrame,
     command: str | None = None,
     made_by: str | None = None,
+    written: datetime.datetime | None = None,
 ) -> Page:
-    """Builds the report as values, before any of it is rendered."""
+    """Builds the report as values, before any of it is rendered; arguments as of `write_report`.
+
+    `written` is the time that the report gives as its own; None: now.
+    """
     command = str(scrub(command or f"harness run {plan.source or plan.suite}"))
     timings = timings_of(plan, root)
     summary = summarize(plan, frame, command, speed_sentences(timings))
@@ -129,7 +146,12 @@ def page_of(
         title=plan.suite,
         lead=plan.description,
         answers=summary.answers,
-        facts=_facts(entries, kept, str(scrub(made_by or command))),
+        facts=_facts(
+            entries,
+            kept,
+            str(scrub(made_by or command)),
+            written or datetime.datetime.now(datetime.UTC),
+        ),
         sections=tuple(section for section in sections if section.blocks),
     )
 
@@ -146,16 +168,20 @@ def _summary(page: Page) -> str:
     return json.dumps(parts, indent=1, ensure_ascii=False)
 
 
-def _facts(entries: Sequence[Entry], kept: Sequence[GateResult], made_by: str) -> Facts:
+def _facts(
+    entries: Sequence[Entry],
+    kept: Sequence[GateResult],
+    made_by: str,
+    written: datetime.datetime,
+) -> Facts:
     bounds = collections.Counter(result.verdict for result in kept)
-    now = datetime.datetime.now(datetime.UTC)
     return Facts(
         (
             ("Gates", ", ".join(f"{n} {word}" for word, n in bounds.items()) or "none stated"),
             ("Hardware", _hardware(entries)),
             ("Versions", _versions(entries)),
             ("Made by", made_by),
-            ("Written", now.strftime("%Y-%m-%d %H:%M UTC")),
+            ("Written", written.strftime("%Y-%m-%d %H:%M UTC")),
         )
     )
 

@@ -31,7 +31,7 @@ from harness.trial import (
 COMMANDS = (
     *("plan", "run", "report", "status", "show", "list", "data", "doctor", "sync", "schema"),
     *("archive", "density", "merge", "sample", "script"),
-    *("verify", "compare", "export"),
+    *("verify", "compare", "export", "publish"),
 )
 
 

@@ -11,11 +11,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 from data_files import at
-from image_data import Bytes, cifar10, idx, pixels, small, write_mnist
+from image_data import Bytes, cifar10, idx, pixels, small, write_batches, write_mnist
 
 from harness.datasets.base import Batching, Dataset, Split
 from harness.datasets.encodings import Logit
 from harness.datasets.families.density_images import CIFAR10, LOADERS, MNIST
+from harness.datasets.folders import sha256
 from harness.datasets.registry import declare, load, names
 from harness.datasets.sources.public import PublicDataset
 from harness.errors import DataError
@@ -61,6 +62,33 @@ def test_cifar10(data: Path) -> None:
     np.testing.assert_array_equal(levels(photos, "train"), PHOTOS)
     np.testing.assert_array_equal(levels(photos, "val"), PHOTOS[45:])
     np.testing.assert_array_equal(levels(photos, "test"), MORE)
+
+
+def test_cifar10_from_what_its_archive_unpacks_to(data: Path) -> None:
+    """The same dataset under the same digest, whichever form is there; the archive goes first."""
+    paths = write_batches(data, PHOTOS, MORE)
+    digests = tuple(f"sha256:{sha256(path)}" for path in paths)
+    archive, batches = CIFAR10.sources
+    assert declare("cifar10").available
+    digest = declare("cifar10").digest
+    with pytest.raises(DataError, match=r"data_batch_1\.bin has SHA-256 .* fetch it again"):
+        replace(CIFAR10, rows={"train": 50, "test": 10}).load()
+    dataset = replace(
+        CIFAR10,
+        sources=(archive, replace(batches, checksums=digests)),
+        rows={"train": 50, "test": 10},
+    )
+    photos = dataset.load()
+    np.testing.assert_array_equal(levels(photos, "train"), PHOTOS)
+    np.testing.assert_array_equal(levels(photos, "test"), MORE)
+    cut(paths[-1], 0.95)
+    with pytest.raises(DataError, match=r"has 9 rows of 'test', expected 10;"):
+        dataset.load()
+    write_cifar10(data)
+    assert declare("cifar10").digest == digest
+    found = CIFAR10.find()
+    assert found is not None
+    assert found[0] is archive
 
 
 def test_only_cifar10_is_mirrored(data: Path) -> None:

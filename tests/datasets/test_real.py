@@ -136,6 +136,16 @@ def test_images_that_may_be_here(name: str) -> None:
     assert load(name).training_batch(0, 0, Batching(100)).x.shape[0] == 100
 
 
+def test_cifar10_is_the_published_one() -> None:
+    """Means of the channels that are widely published."""
+    if not declare("cifar10").available:
+        pytest.skip("the data folder has no files of cifar10")
+    photos = load("cifar10")
+    assert dict(photos.sizes()) == {"train": 50_000, "val": 5_000, "test": 10_000}
+    some = np.floor(photos.to_data(photos.rows("train", 10_000).x)) / 255
+    assert some.mean(axis=(0, 2, 3)) == pytest.approx((0.4914, 0.4822, 0.4465), abs=5e-3)
+
+
 def test_mnist_is_the_published_one() -> None:
     """Means and deviations that are widely published."""
     mnist = load("mnist")

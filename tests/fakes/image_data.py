@@ -63,6 +63,19 @@ def cifar10(train: Bytes, test: Bytes) -> bytes:
     return file.getvalue()
 
 
+def write_batches(data: Path, train: Bytes, test: Bytes) -> list[Path]:
+    """The files that the archive unpacks to."""
+    folder = data / "cifar-10-batches-bin"
+    batches = {f"data_batch_{i + 1}": part for i, part in enumerate(np.array_split(train, 5))}
+    paths = []
+    for name, images in {**batches, "test_batch": test}.items():
+        labels = np.full((len(images), 1), 9, np.uint8)
+        path = at(folder / f"{name}.bin")
+        path.write_bytes(np.hstack([labels, images.reshape(len(images), -1)]).tobytes())
+        paths.append(path)
+    return paths
+
+
 def amat(images: Bytes) -> str:
     lines = (" ".join(map(str, image)) for image in images.reshape(len(images), -1).tolist())
     return "".join(f"{line}\n" for line in lines)

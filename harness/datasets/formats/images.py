@@ -22,7 +22,7 @@ from harness.datasets.formats.pickle import read_pickle
 from harness.datasets.formats.text_tables import reading
 from harness.errors import DataError
 
-__all__ = ["amat", "caltech", "cifar10", "freyfaces", "idx", "omniglot"]
+__all__ = ["amat", "caltech", "cifar10", "cifar10_batches", "freyfaces", "idx", "omniglot"]
 
 Array = npt.NDArray[Any]
 Bytes = npt.NDArray[np.uint8]
@@ -48,14 +48,10 @@ def idx(dataset: str, paths: Sequence[Path], rows: Mapping[str, int]) -> Parts:
 
 
 def cifar10(dataset: str, paths: Sequence[Path], rows: Mapping[str, int]) -> Parts:
-    """`cifar-10-binary.tar.gz`: the parts `train`, five batches in their order, and `test`.
-
-    A record is a label and the red, green and blue plane of an image, 1 + 3072 bytes.
-    """
+    """`cifar-10-binary.tar.gz`: the parts `train`, five batches in their order, and `test`."""
     (path,) = paths
-    record = 1 + 3 * 32 * 32
     with reading(dataset, path, "the archive of CIFAR-10"):
-        raw = _gunzipped(path, sum(rows.values()) * record + (1 << 20))
+        raw = _gunzipped(path, sum(rows.values()) * _RECORD + (1 << 20))
         pixels: dict[str, Bytes] = {}
         # Python's tarfile skips from header to header; an archive that is cut short ends there.
         with suppress(tarfile.TarError), tarfile.open(fileobj=io.BytesIO(raw), mode="r:") as tar:
@@ -63,20 +59,41 @@ def cifar10(dataset: str, paths: Sequence[Path], rows: Mapping[str, int]) -> Par
                 if member.isreg() and member.name.startswith("cifar-10-batches-bin/"):
                     end = member.offset_data + member.size
                     flat = np.frombuffer(raw, np.uint8)[member.offset_data : end]
-                    count = len(flat) // record
-                    images = flat[: count * record].reshape(count, record)[:, 1:]
-                    pixels[member.name.rpartition("/")[2]] = images.reshape(count, 3, 32, 32)
+                    pixels[member.name.rpartition("/")[2]] = _photographs(flat)
         if not pixels:
             raise ValueError("it has no cifar-10-batches-bin")
-        batches = {
-            "train": [f"data_batch_{number}.bin" for number in range(1, 6)],
-            "test": ["test_batch.bin"],
-        }
         none = np.empty((0, 3, 32, 32), np.uint8)
         return {
-            part: np.concatenate([pixels.get(name, none) for name in batches[part]])
+            part: np.concatenate([pixels.get(name, none) for name in _BATCHES[part]])
             for part in rows
         }
+
+
+def cifar10_batches(dataset: str, paths: Sequence[Path], rows: Mapping[str, int]) -> Parts:
+    """The six files that the archive unpacks to, `data_batch_1.bin` to `test_batch.bin`."""
+    by_name = {path.name: path for path in paths}
+    parts = {}
+    for part in rows:
+        images = []
+        for name in _BATCHES[part]:
+            with reading(dataset, by_name[name], "a batch of CIFAR-10"):
+                images.append(_photographs(np.fromfile(by_name[name], np.uint8)))
+        parts[part] = np.concatenate(images)
+    return parts
+
+
+_BATCHES: Mapping[str, Sequence[str]] = {
+    "train": [f"data_batch_{number}.bin" for number in range(1, 6)],
+    "test": ["test_batch.bin"],
+}
+_RECORD = 1 + 3 * 32 * 32
+
+
+def _photographs(flat: Bytes) -> Bytes:
+    """Images of records: a label, then the red, green and blue plane."""
+    count = len(flat) // _RECORD
+    records = flat[: count * _RECORD].reshape(count, _RECORD)
+    return records[:, 1:].reshape(count, 3, 32, 32)
 
 
 def amat(dataset: str, paths: Sequence[Path], rows: Mapping[str, int]) -> Parts:

@@ -17,18 +17,20 @@ from harness_reports.page.elements import (
     Table,
 )
 
-__all__ = ["render_markdown"]
+__all__ = ["render_markdown", "render_table", "render_text"]
 
 _SPECIAL = re.compile(r"([\\`*_{}\[\]<>|#~])")
 
 
 def render_markdown(page: Page) -> str:
     """Renders the page; what the HTML file folds stands at the end of both."""
-    parts = [f"# {_text(page.title)}", _text(page.lead)]
-    parts += [f"**{_text(a.question)}** {_text(' '.join(a.sentences))}" for a in page.answers]
+    parts = [f"# {render_text(page.title)}", render_text(page.lead)]
+    parts += [
+        f"**{render_text(a.question)}** {render_text(' '.join(a.sentences))}" for a in page.answers
+    ]
     parts.append(_facts(page.facts))
     for section in page.sections:
-        parts.append(f"## {_text(section.title)}")
+        parts.append(f"## {render_text(section.title)}")
         parts.extend(text for block in section.blocks for text in _block(block))
     return "\n\n".join(part for part in parts if part) + "\n"
 
@@ -36,32 +38,33 @@ def render_markdown(page: Page) -> str:
 def _block(block: Block) -> Iterator[str]:
     match block:
         case Table():
-            yield f"### {_text(block.caption)}"
-            yield _table(block)
+            yield f"### {render_text(block.caption)}"
+            yield render_table(block)
             if block.note:
-                yield _text(block.note)
+                yield render_text(block.note)
         case Paragraph():
-            yield _text(block.text)
+            yield render_text(block.text)
         case Facts():
             yield _facts(block)
         case Chart():
-            yield f"### {_text(block.title)}"
-            yield f"![{_text(block.title)}](figures/{block.id}.svg)"
-            yield _text(block.caption)
+            yield f"### {render_text(block.title)}"
+            yield f"![{render_text(block.title)}](figures/{block.id}.svg)"
+            yield render_text(block.caption)
         case Pictures():
-            yield f"### {_text(block.title)}"
+            yield f"### {render_text(block.title)}"
             yield "\n".join(
-                f"![{_text(panel.label)}](figures/{panel.id}.png)" for panel in block.panels
+                f"![{render_text(panel.label)}](figures/{panel.id}.png)" for panel in block.panels
             )
             scale = f" Colour scale from {block.ramp[0]} to {block.ramp[1]}." if block.ramp else ""
-            yield _text(block.caption + scale)
+            yield render_text(block.caption + scale)
 
 
 def _facts(facts: Facts) -> str:
-    return "\n".join(f"- {_text(term)}: {_text(text)}" for term, text in facts.items)
+    return "\n".join(f"- {render_text(term)}: {render_text(text)}" for term, text in facts.items)
 
 
-def _table(table: Table) -> str:
+def render_table(table: Table) -> str:
+    """Renders a table without its caption."""
     lines = [
         _line(_head(column) for column in table.columns),
         _line("---:" if column.numeric else "---" for column in table.columns),
@@ -75,7 +78,7 @@ def _line(cells: Iterable[str]) -> str:
 
 
 def _head(column: Column) -> str:
-    return _text(f"{column.name} ({column.unit})" if column.unit else column.name)
+    return render_text(f"{column.name} ({column.unit})" if column.unit else column.name)
 
 
 def _cell(cell: Cell) -> str:
@@ -85,9 +88,10 @@ def _cell(cell: Cell) -> str:
     # Links alone are statements; after a text they are a list of its parts.
     between = " " if cell.text else "; "
     words = [cell.text, between.join(link.text for link in cell.links)]
-    text = _text(" ".join(word for word in words if word))
+    text = render_text(" ".join(word for word in words if word))
     return f"**★ {text}**" if cell.best else text
 
 
-def _text(text: str) -> str:
+def render_text(text: str) -> str:
+    """Renders plain text, which keeps no line breaks."""
     return _SPECIAL.sub(r"\\\1", " ".join(text.split()))
