@@ -121,14 +121,14 @@ def _training(training: Training) -> str:
     parts += [f"patience_{part}" for part in patience]
     parts.append(training.trace)
     names = ("probe", "validate_every", "validation_rows", "validation_trace", "keep")
-    more = ("validation_batch", "last_batch", "stratified", "protocol", "probes")
+    more = ("validation_batch", "last_batch", "stratified", "protocol", "probes", "draws")
     parts += _changed(training, Training(), *names, *more)
     return " ".join(parts)
 
 
 def _evaluation(evaluation: Evaluation) -> str:
     parts = [evaluation.trace, f"batch={evaluation.batch}"]
-    names = ("probes", "rows", "samples", "image_metrics", "importance_samples")
+    names = ("probes", "draws", "rows", "samples", "image_metrics", "importance_samples")
     parts += _changed(evaluation, Evaluation(), *names)
     if evaluation.sample_metrics is not None:
         wanted = evaluation.sample_metrics

@@ -245,9 +245,7 @@ class Trained:
 
     def _evaluated(self, chunk: int, rows: Rows, quantity: Quantity) -> EvaluationReport:
         trial = self._opened.trial
-        control = Control(
-            trial.evaluation_solver, trial.evaluation.trace, probes=trial.evaluation.probes
-        )
+        control = self._control()
         batch = Batch(rows.x.astype(trial.dtype))
         report = self._opened.model.evaluate(batch, control, (quantity,))
         if report.failure:
@@ -255,12 +253,14 @@ class Trained:
         self._forward.append(sum(report.nfe.forward))
         return report
 
+    def _control(self) -> Control:
+        trial, said = self._opened.trial, self._opened.trial.evaluation
+        return Control(trial.evaluation_solver, said.trace, probes=said.probes, draws=said.draws)
+
     def _from_base(self, base: Array, density: bool = True) -> Samples:
         trial, model = self._opened.trial, self._opened.model
         density = density and not self._is_autoencoder
-        control = Control(
-            trial.evaluation_solver, trial.evaluation.trace, probes=trial.evaluation.probes
-        )
+        control = self._control()
         x = [np.empty((0, *self.event_shape))]
         log_prob = [np.empty(0)]
         self._begin()

@@ -58,7 +58,8 @@ class Evaluation:
             its prior samples, against the same test rows as the ELBO.
         importance_samples: Draws of the posterior for an autoencoder's importance-weighted NLL;
             0: none.
-        probes: Probes of a solve, over which an estimated trace is averaged.
+        probes: Probes of an estimated trace, as in training.
+        draws: Times of a solve at which there are other probes: 1 fixes them in it.
     """
 
     __pydantic_config__ = STRICT
@@ -72,3 +73,4 @@ class Evaluation:
     image_metrics: bool = False
     importance_samples: Annotated[int, Bound(at_least=0)] = 0
     probes: Count = field(default=1, metadata=LATER)
+    draws: Count = field(default=1, metadata=LATER)

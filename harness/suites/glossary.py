@@ -50,7 +50,9 @@ _NONLINEARITIES: Mapping[str, str] = {
 _TRACES: Mapping[str, str] = {
     "bottleneck": "Hutchinson's estimator in the narrowest hidden layer (FFJORD, 3.1.1)",
     "exact": "one product with the Jacobian a dimension",
-    "hutchinson": "eps^T J eps, the mean over `probes` eps that are drawn once a solve",
+    "hutch++": "exact in the space of J S, Hutchinson's estimator beside it, `probes` products in "
+    "all (Meyer et al. 2021)",
+    "hutchinson": "eps^T J eps, the mean over `probes` eps that are drawn `draws` times a solve",
 }
 _OBJECTIVES: Mapping[str, str] = {
     "flow_matching": "squared distance of the velocity from that of paths to base samples; no "

@@ -104,7 +104,8 @@ def test_the_cases_have_everything_that_is_shared() -> None:
     assert names == set(get_args(RegularizerName))
     training = [trial.training for trial in TRIALS.values()]
     assert {t.trace for t in training} == set(get_args(TraceName))
-    assert {t.probes for t in training} == {1, 2, 3}
+    assert {t.probes for t in training} == {1, 2, 3, 6}
+    assert {t.draws for t in training} == {1, 10}
     assert {t.optimizer.name for t in training} == {"adam", "adam_eps_hat", "adamax", "adamw"}
     solvers = [t.solver for t in TRIALS.values() if isinstance(t.solver, AdaptiveSolver)]
     assert {s.first_step for s in solvers} == {"heuristic", "warm", "whole"}

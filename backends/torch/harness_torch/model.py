@@ -155,6 +155,7 @@ class TorchModel(Model):
             control.trace,
             how,
             first,
+            control.draws,
             training=True,
             regularize=True,
             log_volume=self._log_volume(batch),
@@ -174,7 +175,9 @@ class TorchModel(Model):
         """Per-example quantities; what needs no density is integrated without it."""
         how, regularize = How(self._engine, control.solver), "regularizers" in quantities
         volume = self._log_volume(batch)
-        options = Options(control.trace, how, regularize=regularize, log_volume=volume)
+        options = Options(
+            control.trace, how, (), control.draws, regularize=regularize, log_volume=volume
+        )
         values, terms = self._objective.values(*self._inputs(batch, control), options, quantities)
         self._precision.of_state(terms.z)
         values |= {f"regularizers/{name}": row for name, row in terms.penalties.items()}
@@ -185,7 +188,7 @@ class TorchModel(Model):
         """Maps `batch.noise['base']` to data."""
         base = self._tensor(batch.noise["base"]).flatten(1)
         trace = control.trace if density else None
-        options = Options(trace, How(self._engine, control.solver))
+        options = Options(trace, How(self._engine, control.solver), draws=control.draws)
         values, counts = self._objective.sample(base, self._inputs(batch, control)[1], options)
         self._precision.of_state(values["sample"])
         return evaluation_report(values, counts)
@@ -196,7 +199,7 @@ class TorchModel(Model):
             torch.cuda.synchronize(self._device)
 
     def _inputs(self, batch: Batch, control: Control) -> tuple[Tensor, Noise]:
-        noise = noise_of(batch, self._flow.shape, self._tensor, control.probes)
+        noise = noise_of(batch, self._flow.shape, self._tensor, control)
         return self._tensor(batch.x), noise
 
     def _log_volume(self, batch: Batch) -> Tensor | None:

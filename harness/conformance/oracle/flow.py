@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -53,6 +53,7 @@ class Run:
         picture: Of an autoencoder, what it makes of its z.
         solves: In the order of the blocks, three a block for `tpr`.
         buffers: Buffers after a training step.
+        bases: Of the trace `hutch++`, a basis for each evaluation.
     """
 
     log_prob: Float = field(default_factory=lambda: np.zeros(0))
@@ -63,6 +64,7 @@ class Run:
     picture: Float = field(default_factory=lambda: np.zeros(0))
     solves: list[Solution] = field(default_factory=list)
     buffers: dict[str, Array] = field(default_factory=dict)
+    bases: list[Float] = field(default_factory=list)
 
 
 class _Start(NamedTuple):
@@ -100,6 +102,7 @@ class Oracle:
         train: bool = False,
         warm: Sequence[float] = (),
         like: Run | None = None,
+        fixed: Sequence[Float] = (),
     ) -> Run:
         """Computes a training step's loss, or an evaluation.
 
@@ -110,8 +113,9 @@ class Oracle:
             train: Whether regularizers, batch statistics and new spectral vectors take part.
             warm: First step of each block's solve; 0 for the heuristic.
             like: A run whose steps and spectral vectors are taken again.
+            fixed: Bases of the trace `hutch++` that are taken again, too.
         """
-        run = Run()
+        run = Run(bases=list(fixed))
         weights: dict[str, float] = dict(self.trial.regularizer.items()) if train else {}
         totals: dict[str, Float] = {
             name: np.zeros(batch.size) for name in weights if name != "steer"
@@ -132,6 +136,7 @@ class Oracle:
                 index = transform.index
                 first = warm[index] if warm else 0.0
                 f = self._field(transform, arrays, batch, control, start.changes.get(index))
+                f = replace(f, bases=run.bases, given=bool(fixed))
                 z, a = self._block(f, batch, control, (z, a), totals, run, first or None, like)
             elif isinstance(transform, Norm):
                 z, gained = self._norm(transform, arrays, z, train=train, run=run)
@@ -162,11 +167,13 @@ class Oracle:
     ) -> float:
         """Derivative of the training loss along a direction in the arrays, at a run of them."""
         ends = []
+        # The gradient holds them fixed.
+        bases = self.run(arrays, batch, control, train=True, like=at).bases if at.bases else []
         for sign in (1, -1):
             moved = dict(arrays)
             for name, along in direction.items():
                 moved[name] = np.asarray(arrays[name] + sign * h * along)
-            ends.append(self.run(moved, batch, control, train=True, like=at).loss)
+            ends.append(self.run(moved, batch, control, train=True, like=at, fixed=bases).loss)
         return (ends[0] - ends[1]) / (2 * h)
 
     @property
@@ -217,7 +224,7 @@ class Oracle:
         if "swish_beta" in arrays:
             own["swish_beta"] = arrays["swish_beta"]
         probe = batch.noise.get(f"probe/{block.index}")
-        return Field(self.trial.model, block, own, control.trace, probe, change)
+        return Field(self.trial.model, block, own, control.trace, probe, change, control.draws)
 
     def _block(
         self,
@@ -235,6 +242,7 @@ class Oracle:
         steer = f"end_time/{f.block.index}"
         if steer in batch.noise:
             end_time += self.trial.regularizer["steer"] * (2 * float(batch.noise[steer]) - 1)
+        f = replace(f, end=end_time)
         names = [name for name in totals if name != "tpr"]
         times = np.array([0.0, 1.0])
         if "tpr" in totals:
