@@ -74,6 +74,10 @@ _GRADIENTS: Mapping[str, str] = {
     "auto": "direct if what it keeps fits the memory at hand, otherwise checkpoint; decided once",
     "checkpoint": "as direct; keeps the state at each accepted step and computes the step again",
     "direct": "backpropagation through the accepted steps",
+    "reversible": "training solves by pairs of states that can be followed back; keeps the last "
+    "pair (McCallum and Foster 2024)",
+    "symplectic": "as checkpoint; computes and differentiates one evaluation at a time again "
+    "(Matsubara et al. 2021)",
 }
 _ENGINES: Mapping[str, str] = {
     "library": "torchdiffeq or diffrax take the steps, from the same tableaux",

@@ -169,6 +169,22 @@ TRIALS: dict[str, Trial] = {
         probes=6,
         draws=10,
     ),
+    "symplectic": _trial(
+        _table("concatsquash", "softplus", blocks=2, end_time=TRAINED),
+        _adaptive(first_step="warm"),
+        "symplectic",
+    ),
+    "reversible": _trial(
+        _table("concatsquash", "tanh", end_time=TRAINED),
+        FixedSolver("rk4_38", 4),
+        "reversible",
+        regularizer={"rnode.kinetic": 0.01},
+    ),
+    "seminorm": _trial(
+        _table("concatsquash", "tanh", end_time=TRAINED),
+        _adaptive(adjoint_norm="seminorm"),
+        "adjoint",
+    ),
     "ffjord": _trial(
         _table("concatsquash", "tanh"),
         FixedSolver("rk4_classic", 3),

@@ -25,6 +25,7 @@ from harness.trial import (
     AdaptiveSolver,
     CouplingName,
     FlowMatching,
+    GradientName,
     LayerName,
     NonlinearityName,
     PathName,
@@ -113,7 +114,9 @@ def test_the_cases_have_everything_that_is_shared() -> None:
     assert {s.regularizers_in_norm for s in solvers} == {True, False}
     assert {s.end for s in solvers} == {"interpolate", "stop"}
     assert {s.log_volume_in_state for s in solvers} == {True, False}
-    assert {trial.gradient for trial in TRIALS.values()} == {"adjoint", "checkpoint", "direct"}
+    gradients = {trial.gradient for trial in TRIALS.values()}
+    assert gradients == set(get_args(GradientName)) - {"auto"}
+    assert {s.adjoint_norm for s in solvers} == {"full", "seminorm"}
     amortizations = {model.posterior.amortization for model in models if model.posterior}
     assert amortizations == {"bias", "hyper", "low_rank", "plain"}
     objectives = [trial.objective for trial in TRIALS.values()]

@@ -27,9 +27,9 @@ from harness.conformance.oracle.autoencoder import Nets, log_normal
 from harness.conformance.oracle.field import Change, Field, Float
 from harness.conformance.oracle.matching import matching_loss
 from harness.conformance.oracle.regularizers import integrand
-from harness.conformance.oracle.solve import Solution, State, solve
+from harness.conformance.oracle.solve import Solution, State, solve, solve_pairs
 from harness.interface import Array, Batch, Control, DataInfo
-from harness.trial import FlowMatching, Trial
+from harness.trial import FixedSolver, FlowMatching, Trial
 
 __all__ = ["Oracle", "Run", "log_standard_normal"]
 
@@ -116,6 +116,8 @@ class Oracle:
             fixed: Bases of the trace `hutch++` that are taken again, too.
         """
         run = Run(bases=list(fixed))
+        # A training solve alone is by pairs of states.
+        control = control if train else replace(control, gradient="direct")
         weights: dict[str, float] = dict(self.trial.regularizer.items()) if train else {}
         totals: dict[str, Float] = {
             name: np.zeros(batch.size) for name in weights if name != "steer"
@@ -261,9 +263,12 @@ class Oracle:
                 return scale * f.f(t, at[0]).real, scale * np.stack(rows)
 
             repeat = like.solves[len(run.solves)] if like else None
-            solved = solve(
-                rate, y, control.solver, first=first, length=end_time * span, repeat=repeat
-            )
+            if control.gradient == "reversible" and isinstance(control.solver, FixedSolver):
+                solved = solve_pairs(rate, y, control.solver)
+            else:
+                solved = solve(
+                    rate, y, control.solver, first=first, length=end_time * span, repeat=repeat
+                )
             run.solves.append(solved)
             y = solved.end
             path.append(y[0])
