@@ -70,7 +70,8 @@ def solver_label(solver: SolverSpec) -> str:
     else:
         pair = AdaptiveSolver(solver.name)
         names = ("first_step", "backward_first_step", "norm", "max_steps", "end")
-        changed = _changed(solver, pair, *names, "regularizers_in_norm", "log_volume_in_state")
+        more = ("regularizers_in_norm", "log_volume_in_state", "adjoint_norm")
+        changed = _changed(solver, pair, *names, *more)
         parts = [solver.name, *tolerances, *changed]
     return " ".join(parts)
 

@@ -9,13 +9,15 @@ https://arxiv.org/abs/1806.07366, algorithm 1) at constant memory.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+
 import jax
 
 from harness_jax.solve.adjoint import solve_adjoint
 from harness_jax.solve.backprop import solve_symplectic
 from harness_jax.solve.counts import Stats
 from harness_jax.solve.engines import FirstSteps, How
-from harness_jax.solve.problem import InitialValue
+from harness_jax.solve.problem import InitialValue, Tree
 from harness_jax.solve.reversible import solve_reversible
 
 __all__ = ["solve_block"]
@@ -39,7 +41,7 @@ def solve_block(
     if how.mode == "adjoint":
         (z, q), stats = solve_adjoint(engine, problem, how.solver, first)
     else:
-        solves = {
+        solves: Mapping[str, Callable[..., tuple[Tree, Stats]]] = {
             "checkpoint": engine.solve_checkpoint,
             "direct": engine.solve_direct,
             "reversible": solve_reversible,

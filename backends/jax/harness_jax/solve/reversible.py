@@ -135,8 +135,8 @@ def _backward(
         y, w, (y_bar, w_bar), (qy_bar, qw_bar), inputs_bar = carry
         i = solver.steps - 1 - r
         s, end = (index.astype(h.dtype) / solver.steps for index in (i, i + 1))
-        minus = jax.tree.map(jnp.negative, (w_bar, qw_bar))
-        back, share, inputs_bar = increment(end, -h, y, *minus, inputs_bar)
+        minus_z, minus_q = jax.tree.map(jnp.negative, (w_bar, qw_bar))
+        back, share, inputs_bar = increment(end, -h, y, minus_z, minus_q, inputs_bar)
         w, y_bar = jax.tree.map(jnp.add, (w, y_bar), (back, share))
         on, share, inputs_bar = increment(s, h, w, y_bar, qy_bar, inputs_bar)
         y = jax.tree.map(lambda y, w, on: (y - (1 - C) * w - on) / C, y, w, on)
