@@ -1,14 +1,15 @@
-"""What a compiled training step has room for in each gradient mode, against the number of steps."""
+"""What a compiled training step has room for in a gradient mode, against its number of steps."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 
+from harness_jax.model import JaxModel
+
 from harness.backends import get_backend
 from harness.conformance.cases import Case, data_of, make_trial
 from harness.conformance.inputs import inputs
 from harness.trial import FixedSolver, GradientName
-from harness_jax.model import JaxModel
 
 ROWS, DIMENSIONS = 100, 3
 STATE = 8 * ROWS * DIMENSIONS

@@ -32,7 +32,8 @@ def _peak(mode: GradientName, steps: int) -> int:
     gc.collect()
     with LivePeak() as live:
         model.train_step(batch, control)
-    return live.peak
+    peak: int = live.peak
+    return peak
 
 
 def test_reversible_keeps_nothing_of_a_step() -> None:

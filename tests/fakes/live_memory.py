@@ -11,15 +11,15 @@ from torch.utils._pytree import tree_leaves
 __all__ = ["LivePeak"]
 
 
-class LivePeak(TorchDispatchMode):
+class LivePeak(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Within it `peak` becomes the most bytes that tensors made within it had at a time."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.live = self.peak = 0
         self._known: weakref.WeakSet[torch.UntypedStorage] = weakref.WeakSet()
 
-    def __torch_dispatch__(self, func, types, args=(), kwargs=None):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN204, ARG002
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN204
         made = func(*args, **(kwargs or {}))
         for tensor in tree_leaves(made):
             if isinstance(tensor, torch.Tensor):
