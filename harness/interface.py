@@ -107,13 +107,14 @@ class Control:
 
     Arguments:
         solver: Solver of this call; training and evaluation may differ.
-        trace: `exact`, `hutchinson` or `bottleneck`.
+        trace: `exact`, `hutchinson`, `hutch++` or `bottleneck`.
         gradient: Gradient mode, never `auto`; read by `train_step` only.
         step: 0-based number of the optimiser step.
         lr: Learning rate of this step.
         kl_weight: Weight of the KL term of an autoencoder.
-        probes: Probes over which an estimated trace is averaged; where there are several, their
-            slots are [size, probes, ...].
+        probes: Probes over which an estimated trace is averaged.
+        draws: Times of a solve at which there are other probes (docs/numerics.md, 4); slots are
+            then [size, draws, probes, ...], without an axis that has the length 1.
         engine: Who takes the steps of this call; None means the engine of the trial.
     """
 
@@ -124,6 +125,7 @@ class Control:
     lr: float = 0.0
     kl_weight: float = 1.0
     probes: int = 1
+    draws: int = 1
     engine: EngineName | None = None
 
 

@@ -71,7 +71,8 @@ def solver_label(solver: SolverSpec) -> str:
     else:
         pair = AdaptiveSolver(solver.name)
         names = ("first_step", "backward_first_step", "norm", "max_steps", "end")
-        changed = _changed(solver, pair, *names, "regularizers_in_norm", "log_volume_in_state")
+        more = ("regularizers_in_norm", "log_volume_in_state", "adjoint_norm")
+        changed = _changed(solver, pair, *names, *more)
         parts = [solver.name, *tolerances, *changed]
     return " ".join(parts)
 
@@ -122,14 +123,14 @@ def _training(training: Training) -> str:
     parts += [f"patience_{part}" for part in patience]
     parts.append(training.trace)
     names = ("probe", "validate_every", "validation_rows", "validation_trace", "keep")
-    more = ("validation_batch", "last_batch", "stratified", "protocol", "probes")
+    more = ("validation_batch", "last_batch", "stratified", "protocol", "probes", "draws")
     parts += _changed(training, Training(), *names, *more)
     return " ".join(parts)
 
 
 def _evaluation(evaluation: Evaluation) -> str:
     parts = [evaluation.trace, f"batch={evaluation.batch}"]
-    names = ("probes", "rows", "samples", "image_metrics", "importance_samples", "engine")
+    names = ("probes", "draws", "rows", "samples", "image_metrics", "importance_samples", "engine")
     parts += _changed(evaluation, Evaluation(), *names)
     if evaluation.sample_metrics is not None:
         wanted = evaluation.sample_metrics

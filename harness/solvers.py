@@ -14,9 +14,15 @@ __all__ = [
     "LIBRARY_ADAPTIVE",
     "LIBRARY_FIXED",
     "LIBRARY_SOLVERS",
+    "REVERSIBLE_COUPLING",
     "TABLEAUX",
     "Tableau",
 ]
+
+REVERSIBLE_COUPLING = 0.999
+"""How far the two states of a reversible pair stay apart (docs/numerics.md, 6): lambda of S.
+McCallum and J. Foster, Efficient, accurate and stable gradients for neural ODEs, 2024,
+https://arxiv.org/abs/2410.11648. A solve backwards multiplies rounding by 1 / lambda a step."""
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ from harness.trial import FlowMatching, TraceName, Trial
 
 __all__ = [
     "BASE",
+    "DRAW_PHASE",
     "PATH_TIME",
     "POSTERIOR",
     "TPR_TIMES",
@@ -23,6 +24,7 @@ __all__ = [
     "draw",
     "needs_probe",
     "noise_slots",
+    "probe_axes",
 ]
 
 BASE = "base"
@@ -31,6 +33,12 @@ that rows are joined with."""
 
 PATH_TIME = "path_time"
 """Slots, by block, of the times of flow matching, [batch]."""
+
+DRAW_PHASE = (5**0.5 - 1) / 2
+"""With several draws of the probes the ones at s in [0, 1] of a block have the index
+floor(s (draws - 1) + DRAW_PHASE): about the nearest of `draws` equally spaced times. The golden
+ratio, which no fraction is near, keeps the stages of equal steps away from the jumps, where
+rounding would decide."""
 
 POSTERIOR = "posterior"
 """Slot of the noise that draws the z0 of an autoencoder, [batch, latent]."""
@@ -52,6 +60,18 @@ def needs_probe(trace: TraceName, regularizer: Collection[str]) -> bool:
     return trace != "exact" or not {"rnode.jacobian", "jacobian_sum"}.isdisjoint(regularizer)
 
 
+def probe_axes(trace: TraceName, probes: int, draws: int) -> Shape:
+    """Lengths of the axes that the slot of a probe has between its rows and its shape: the draws
+    and the vectors of each, without axes of the length 1.
+
+    `hutch++` takes a third of its products with vectors that span a space, a third with an
+    orthonormal basis of what they become and a third with the vectors for the rest: of the vectors
+    that are drawn those of the space come first.
+    """
+    vectors = 2 * probes // 3 if trace == "hutch++" else probes
+    return tuple(length for length in (draws, vectors) if length > 1)
+
+
 def noise_slots(
     trial: Trial,
     event_shape: Shape,
@@ -59,13 +79,14 @@ def noise_slots(
     size: int,
     trace: TraceName | None = None,
     probes: int | None = None,
+    draws: int | None = None,
 ) -> dict[str, NoiseSlot]:
-    """Returns the slots a call on `size` examples must find in `Batch.noise`; `trace` and `probes`
-    stand in place of those of the trial's evaluation.
+    """Returns the slots a call on `size` examples must find in `Batch.noise`; `trace`, `probes`
+    and `draws` stand in place of those of the trial's evaluation.
 
     `probe/<block>` has one probe per example, drawn anew for each solve and fixed within it, in
     the shape of the block's state, or of its bottleneck for the trace of that name, or several of
-    them, [size, probes, ...];
+    them (`probe_axes`);
     `end_time/<block>` and `tpr_times/<block>` are one number, and `TPR_TIMES` of them, for the
     whole batch; `posterior` draws the z0 of an autoencoder; `base` is the base sample that
     `Model.sample` maps to data, for an autoencoder its z. Flow matching trains on `base` samples
@@ -83,10 +104,10 @@ def noise_slots(
         }
         return {BASE: NoiseSlot((size, *event_shape), "gaussian"), **times}
     if purpose == "train":
-        trace, probes = trial.training.trace, trial.training.probes
+        said = trial.training
+        trace, probes, draws = said.trace, said.probes, said.draws
     trace = trace or trial.evaluation.trace
-    probes = probes or trial.evaluation.probes
-    several = () if probes == 1 else (probes,)
+    several = probe_axes(trace, probes or trial.evaluation.probes, draws or trial.evaluation.draws)
     # Regularizers are integrated in training only, unless an evaluation asks for them.
     regularizer = tuple(trial.regularizer) if purpose == "train" else ()
     slots = {}

@@ -168,14 +168,15 @@ def make_trial(
         **MODELS[case.form],
         **model,
     }
+    probes = 3 if case.trace == "hutch++" else 1
     return Trial(
         dataset=DatasetRef("conformance", "none"),
         backend=backend,
         solver=solver_spec(case),
         model=ModelSpec(**spec),
         regularizer=regularizer or {},
-        training=Training(trace=case.trace, batch=SIZE),
-        evaluation=Evaluation(trace=case.trace, batch=SIZE),
+        training=Training(trace=case.trace, batch=SIZE, probes=probes),
+        evaluation=Evaluation(trace=case.trace, batch=SIZE, probes=probes),
         gradient=case.gradient,
         precision="float64",
     )

@@ -74,6 +74,7 @@ def inputs(
         lr=1e-3,
         kl_weight=0.7,
         probes=said.probes,
+        draws=said.draws,
     )
     batch = Batch(x, noise)
     if purpose == "train":

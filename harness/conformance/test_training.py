@@ -24,7 +24,15 @@ from harness.conformance.oracle.flow import Oracle
 from harness.conformance.plugin import OpenModel
 from harness.interface import Backend, Control
 from harness.solvers import TABLEAUX
-from harness.trial import AdaptiveSolver, BatchNorm, GradientName, Optimizer, Trial
+from harness.trial import (
+    AdaptiveSolver,
+    BatchNorm,
+    FixedSolver,
+    GradientName,
+    Optimizer,
+    SolverSpec,
+    Trial,
+)
 
 EULER = Case("concatsquash", "tanh", "hutchinson", "euler", "direct", "linear")
 SMOOTH = Case("concatsquash", "tanh", "hutchinson", "dopri5", "direct", "linear")
@@ -37,16 +45,40 @@ def _trial(backend: Backend, mode: GradientName, **solver: Any) -> Trial:  # noq
 
 
 def test_gradient_modes_agree(backend: Backend, open_model: OpenModel) -> None:
-    """Checkpoint is direct to rounding, the adjoint to the tolerance."""
-    gradients = {}
-    for mode in ("direct", "checkpoint", "adjoint"):
-        trial = _trial(backend, mode, rtol=1e-8, atol=1e-8)
+    """Checkpoint and symplectic are direct to rounding, the adjoint to the tolerance; under the
+    seminorm it takes no more evaluations.
+    """
+    modes: dict[str, tuple[GradientName, dict[str, Any]]] = {
+        mode: (mode, {}) for mode in ("direct", "checkpoint", "symplectic", "adjoint")
+    }
+    modes["seminorm"] = ("adjoint", {"adjoint_norm": "seminorm"})
+    gradients, backward = {}, {}
+    for name, (mode, solver) in modes.items():
+        trial = _trial(backend, mode, rtol=1e-8, atol=1e-8, **solver)
         model = open_model(trial)
-        take_step(model, *inputs(trial))
-        gradients[mode] = gradient_of(model.state())
-    for name, value in gradients["direct"].items():
-        agree(gradients["checkpoint"][name], value, 1e-12, name)
-        agree(gradients["adjoint"][name], value, 1e-6, name)
+        backward[name] = sum(take_step(model, *inputs(trial)).nfe.backward)
+        gradients[name] = gradient_of(model.state())
+    for array, value in gradients["direct"].items():
+        agree(gradients["checkpoint"][array], value, 1e-12, array)
+        agree(gradients["symplectic"][array], value, 1e-12, array)
+        agree(gradients["adjoint"][array], value, 1e-6, array)
+        agree(gradients["seminorm"][array], value, 1e-6, array)
+    assert 0 < backward["seminorm"] <= backward["adjoint"]
+
+
+def test_pairs_of_states_are_followed_back(backend: Backend, open_model: OpenModel) -> None:
+    """The gradient of 100 steps by 100 steps back, against that of the oracle, and its counts."""
+    case = replace(EULER, gradient="reversible", solver="rk4_38")
+    trial = replace(make_trial(case, backend.name, blocks=2), solver=FixedSolver("rk4_38", 100))
+    model = open_model(trial)
+    batch, control = inputs(trial)
+    arrays, oracle = model.arrays(), Oracle(trial, data_of(trial))
+    report = take_step(model, batch, control)
+    run = oracle.run(arrays, batch, control, train=True)
+    agree(report.loss, run.loss, 1e-12, "loss")
+    check_gradient(gradient_of(model.state()), oracle, arrays, (batch, control), run, 1e-7)
+    assert report.nfe.forward == report.nfe.vjp == (800, 800)
+    assert report.nfe.accepted == (100, 100)
 
 
 @pytest.mark.parametrize(
@@ -56,6 +88,7 @@ def test_gradient_modes_agree(backend: Backend, open_model: OpenModel) -> None:
         ("dopri5", "adjoint"),
         ("dopri5", "checkpoint"),
         ("dopri5", "direct"),
+        ("dopri5", "symplectic"),
         ("dopri8", "checkpoint"),
     ],
 )
@@ -80,7 +113,10 @@ def test_interpolated_ends(
     # The last stage has a weight in the last step alone.
     needed = tuple(tableau.evaluations_per_step * len(solve.steps) + 1 for solve in run.solves)
     assert report.nfe.vjp == (() if mode == "adjoint" else needed)
-    assert sum(report.nfe.recompute) == (sum(needed) if mode == "checkpoint" else 0)
+    if mode == "symplectic":
+        assert sum(report.nfe.recompute) > sum(needed)
+    else:
+        assert sum(report.nfe.recompute) == (sum(needed) if mode == "checkpoint" else 0)
 
 
 def test_log_volume_in_the_state(backend: Backend, open_model: OpenModel) -> None:
@@ -193,22 +229,25 @@ def test_warm_first_steps(mode: GradientName, backend: Backend, open_model: Open
     np.testing.assert_array_equal(nfe.forward, 6 * attempts + 2)  # evaluations never start warm
 
 
-RESUMED: list[tuple[GradientName, dict[str, Any]]] = [
-    ("adjoint", {"first_step": "warm"}),
-    ("checkpoint", {}),
-    ("direct", {"first_step": "warm", "name": "bosh3"}),
+RESUMED: list[tuple[GradientName, SolverSpec]] = [
+    ("adjoint", AdaptiveSolver("dopri5", rtol=1e-3, first_step="warm")),
+    ("checkpoint", AdaptiveSolver("dopri5", rtol=1e-3)),
+    ("direct", AdaptiveSolver("bosh3", rtol=1e-3, first_step="warm")),
+    ("reversible", FixedSolver("midpoint", 4)),
+    ("symplectic", AdaptiveSolver("dopri5", rtol=1e-3, first_step="warm")),
 ]
 
 
 @pytest.mark.parametrize(("mode", "solver"), RESUMED, ids=[mode for mode, _ in RESUMED])
 def test_resume_is_bitwise(
-    mode: GradientName, solver: dict[str, Any], backend: Backend, open_model: OpenModel
+    mode: GradientName, solver: SolverSpec, backend: Backend, open_model: OpenModel
 ) -> None:
     """With all that a state can hold: moments, warm steps, statistics, spectral vectors."""
     fields: dict[str, Any] = {"batch_norm": BatchNorm(lag=0.5), "spectral_norm": True}
-    settings: dict[str, Any] = {"name": "dopri5", "rtol": 1e-3, **solver}
     trial = make_trial(replace(SMOOTH, gradient=mode), backend.name, blocks=2, **fields)
-    trial = replace(trial, solver=AdaptiveSolver(**settings))
+    # The trace is estimated by probes that change within the solve.
+    training = replace(trial.training, trace="hutch++", probes=3, draws=4)
+    trial = replace(trial, solver=solver, training=training)
     straight = open_model(trial)
     take_step(straight, *inputs(trial, step=0))
     arrays, state = straight.arrays(), straight.state()

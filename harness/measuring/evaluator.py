@@ -83,6 +83,7 @@ class Scoring(NamedTuple):
         trace: How the divergence is computed.
         batch: Rows of one solve.
         probes: Over which an estimated trace is averaged.
+        draws: Of the probes in a solve.
         engine: Who takes the steps; None: who takes those of the training.
     """
 
@@ -90,6 +91,7 @@ class Scoring(NamedTuple):
     trace: TraceName
     batch: int
     probes: int = 1
+    draws: int = 1
     engine: EngineName | None = None
 
     @staticmethod
@@ -98,15 +100,20 @@ class Scoring(NamedTuple):
         training, evaluation = trial.training, trial.evaluation
         if split == "val":
             trace = training.validation_trace or training.trace
-            return Scoring(trial.solver, trace, training.validation_batch, training.probes)
+            batch = training.validation_batch
+            return Scoring(trial.solver, trace, batch, training.probes, training.draws)
         solver, batch = trial.evaluation_solver, evaluation.batch
         engine = trial.evaluation_engine
-        return Scoring(solver, evaluation.trace, batch, evaluation.probes, engine)
+        return Scoring(
+            solver, evaluation.trace, batch, evaluation.probes, evaluation.draws, engine
+        )
 
     @property
     def control(self) -> Control:
         """What a model is called with."""
-        return Control(self.solver, self.trace, probes=self.probes, engine=self.engine)
+        return Control(
+            self.solver, self.trace, probes=self.probes, draws=self.draws, engine=self.engine
+        )
 
 
 def evaluation_call(
@@ -126,7 +133,8 @@ def evaluation_call(
         log_volume: Of the rows, [n], for a solver that carries it; None if there is none.
     """
     scoring = scoring or Scoring.of(trial, "test")
-    slots = noise_slots(trial, x.shape[1:], "evaluate", len(x), scoring.trace, scoring.probes)
+    estimate = scoring.trace, scoring.probes, scoring.draws
+    slots = noise_slots(trial, x.shape[1:], "evaluate", len(x), *estimate)
     noise = draw(slots, trial.seed, key.draw, trial.dtype, f"{key.name}/", key.row)
     carried = log_volume if carries_log_volume(scoring.solver) else None
     return Batch(x.astype(trial.dtype), noise, carried), scoring.control
@@ -211,11 +219,9 @@ class Evaluator:
         sem = float(np.std(values, ddof=1)) / math.sqrt(n) if n > 1 else None
         return Score(nll, sem, n, tuple(forward))
 
-    def probe_sem(self, name: str, chunks: Sequence[Rows]) -> float | None:
-        """Standard error, over the probes of an estimated trace, of the score of a split.
-
-        Two draws of the probe for the rows of the first batch give the variance of one, which
-        stands for that of all rows; None where there is no probe.
+    def probe_variance(self, name: str, rows: Rows) -> float | None:
+        """Variance of log p of a row over the probes of an estimated trace, nats^2: the mean over
+        the rows, from two draws of the probe for each; None where there is no probe.
 
         Raises:
             SolveFailed: A solve did not finish.
@@ -223,13 +229,11 @@ class Evaluator:
         scoring = Scoring.of(self.trial, name)
         if scoring.trace == "exact" or self.trial.model.posterior is not None:
             return None
-        x, log_volume = chunks[0].x, chunks[0].log_volume
         first, second = (
-            self.log_likelihood(x, NoiseKey(name, draw=draw), scoring, log_volume)[0]
+            self.log_likelihood(rows.x, NoiseKey(name, draw=draw), scoring, rows.log_volume)[0]
             for draw in (0, 1)
         )
-        n = sum(len(rows.x) for rows in chunks)
-        return math.sqrt(float(np.mean((first - second) ** 2)) / 2 / n)
+        return float(np.mean((first - second) ** 2)) / 2
 
     def sample(self, count: int) -> tuple[Float, tuple[int, ...]]:
         """Draws from the model with the base sample that all trials share.

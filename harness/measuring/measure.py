@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Sequence
 from contextlib import suppress
@@ -107,16 +108,16 @@ def _test(measured: Measurements, trained: Trained, test: Sequence[Rows]) -> Non
     measured.nfe["test"] = {"forward": Tally.of(score.forward).summary()}
     train = evaluator.score("train", evaluator.chunks("train", score.n))
     quantity = evaluator.quantity
+    variance = _probe_variance(evaluator, test[0])
+    of_probes = {} if variance is None else {"probe_sem": math.sqrt(variance / score.n)}
     metrics: Metrics = {
-        f"test_{quantity}": {
-            **_nats(score.nll, score.n),
-            "sem": score.sem,
-            **_probes(evaluator, test),
-        },
+        f"test_{quantity}": {**_nats(score.nll, score.n), "sem": score.sem, **of_probes},
         f"train_{quantity}": _nats(train.nll, train.n),
     }
     if trained.val_nll is not None:
         metrics[f"val_{quantity}"] = _nats(trained.val_nll, trained.val_rows)
+    if variance is not None:
+        metrics["probe_variance"] = {"value": variance, "unit": "nats²", "n": len(test[0].x)}
     _baseline(metrics, evaluator, score)
     if dataset.bits_per_dim:
         _add_bits(metrics, dataset.info.event_shape)
@@ -130,13 +131,11 @@ def _test(measured: Measurements, trained: Trained, test: Sequence[Rows]) -> Non
         )
 
 
-def _probes(evaluator: Evaluator, test: Sequence[Rows]) -> dict[str, float]:
-    """What an estimated trace adds to the uncertainty of the test; nothing to an exact one."""
+def _probe_variance(evaluator: Evaluator, rows: Rows) -> float | None:
+    """Of the test with an estimated trace, by one batch that stands for all."""
     with suppress(SolveFailed):  # the test itself did finish
-        sem = evaluator.probe_sem("test", test)
-        if sem is not None:
-            return {"probe_sem": sem}
-    return {}
+        return evaluator.probe_variance("test", rows)
+    return None
 
 
 def _nats(value: float, n: int) -> dict[str, Any]:

@@ -68,6 +68,9 @@ _ALL = (
     Definition(
         "test_iw_nll", "nats", "lower", "importance-weighted estimate of the NLL per test example"
     ),
+    Definition(
+        "probe_variance", "nats²", "lower", "variance of log p of a test row over trace probes"
+    ),
     Definition("cd", "distance²", "lower", "Chamfer distance, mean over samplings"),
     Definition("min_cd", "distance²", "lower", "Chamfer distance, least of all samplings"),
     Definition("emd", "distance", "lower", "exact earth mover's distance in D dimensions"),

@@ -75,7 +75,8 @@ class Evaluation:
             its prior samples, against the same test rows as the ELBO.
         importance_samples: Draws of the posterior for an autoencoder's importance-weighted NLL;
             0: none.
-        probes: Probes of a solve, over which an estimated trace is averaged.
+        probes: Probes of an estimated trace, as in training.
+        draws: Times of a solve at which there are other probes: 1 fixes them in it.
         engine: Who takes the steps of the test; null means who takes those of the training.
         accuracy: Errors of log p against a reference, and the time of a solve; null: none.
     """
@@ -91,5 +92,6 @@ class Evaluation:
     image_metrics: bool = False
     importance_samples: Annotated[int, Bound(at_least=0)] = 0
     probes: Count = field(default=1, metadata=LATER)
+    draws: Count = field(default=1, metadata=LATER)
     engine: EngineName | None = field(default=None, metadata=LATER)
     accuracy: Accuracy | None = field(default=None, metadata=LATER)

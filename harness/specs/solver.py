@@ -17,9 +17,10 @@ __all__ = [
     "PrecisionName",
     "SolverSpec",
     "carries_log_volume",
+    "impossible_gradient",
 ]
 
-GradientName = Literal["adjoint", "auto", "checkpoint", "direct"]
+GradientName = Literal["adjoint", "auto", "checkpoint", "direct", "reversible", "symplectic"]
 EngineName = Literal["library", "native"]
 PrecisionName = Literal["float32", "float64", "tf32"]
 
@@ -37,6 +38,8 @@ class AdaptiveSolver:
         backward_first_step: Of an adjoint solve: the first step of the `forward` solve, or the
             `heuristic` anew, as in FFJORD's released code.
         norm: `mixed` or `rms_all`.
+        adjoint_norm: Of an adjoint solve: over all of its state, or the `seminorm`, which leaves
+            out the adjoints of what is trained (Kidger et al. 2021).
         regularizers_in_norm: The error norm of a forward solve sees the batch mean of each
             regularizer's integral, too, as in FFJORD's released code.
         max_steps: Attempts after which a solve has failed.
@@ -60,6 +63,7 @@ class AdaptiveSolver:
     max_steps: Count = 1000
     end: Literal["interpolate", "stop"] = "stop"
     log_volume_in_state: bool = field(default=False, metadata=LATER)
+    adjoint_norm: Literal["full", "seminorm"] = field(default="full", metadata=LATER)
 
 
 @dataclass(frozen=True)
@@ -104,3 +108,15 @@ SolverSpec = AdaptiveSolver | FixedSolver | LibrarySolver
 def carries_log_volume(solver: SolverSpec) -> bool:
     """Whether a solve starts at the log-volume of the data's preprocessing."""
     return isinstance(solver, AdaptiveSolver) and solver.log_volume_in_state
+
+
+def impossible_gradient(
+    gradient: GradientName, solver: SolverSpec, engine: EngineName
+) -> str | None:
+    """Why no backend can go back through a solver in a gradient mode; None if one might."""
+    library = engine == "library" or isinstance(solver, LibrarySolver)
+    if gradient in ("reversible", "symplectic") and library:
+        return f"gradient '{gradient}' is of the native engine: a library takes steps of its own"
+    if gradient == "reversible" and not isinstance(solver, FixedSolver):
+        return "gradient 'reversible' is of solvers with equal steps, by which it goes back"
+    return None

@@ -38,7 +38,7 @@ RegularizerName = Literal[
     "taylor_4",
     "tpr",
 ]
-TraceName = Literal["bottleneck", "exact", "hutchinson"]
+TraceName = Literal["bottleneck", "exact", "hutch++", "hutchinson"]
 
 
 @dataclass(frozen=True)
@@ -128,7 +128,9 @@ class Training:
             solver; null means as in training.
         validation_batch: Examples that are validated in one solve; they share its steps.
         protocol: Name of the preset that supplied the defaults.
-        probes: Probes of a solve, over which an estimated trace is averaged; of validation, too.
+        probes: Probes of an estimated trace, over which it is averaged; of validation, too. For
+            `hutch++` products with the Jacobian an evaluation, a multiple of 3.
+        draws: Times of a solve at which there are other probes: 1 fixes them in it.
     """
 
     __pydantic_config__ = STRICT
@@ -149,3 +151,4 @@ class Training:
     validation_batch: Count = 1000
     protocol: Literal["paper", "released-code"] | None = None
     probes: Count = field(default=1, metadata=LATER)
+    draws: Count = field(default=1, metadata=LATER)

@@ -50,7 +50,9 @@ _NONLINEARITIES: Mapping[str, str] = {
 _TRACES: Mapping[str, str] = {
     "bottleneck": "Hutchinson's estimator in the narrowest hidden layer (FFJORD, 3.1.1)",
     "exact": "one product with the Jacobian a dimension",
-    "hutchinson": "eps^T J eps, the mean over `probes` eps that are drawn once a solve",
+    "hutch++": "exact in the space of J S, Hutchinson's estimator beside it, `probes` products in "
+    "all (Meyer et al. 2021)",
+    "hutchinson": "eps^T J eps, the mean over `probes` eps that are drawn `draws` times a solve",
 }
 _OBJECTIVES: Mapping[str, str] = {
     "flow_matching": "squared distance of the velocity from that of paths to base samples; no "
@@ -72,6 +74,10 @@ _GRADIENTS: Mapping[str, str] = {
     "auto": "direct if what it keeps fits the memory at hand, otherwise checkpoint; decided once",
     "checkpoint": "as direct; keeps the state at each accepted step and computes the step again",
     "direct": "backpropagation through the accepted steps",
+    "reversible": "training solves by pairs of states that can be followed back; keeps the last "
+    "pair (McCallum and Foster 2024)",
+    "symplectic": "as checkpoint; computes and differentiates one evaluation at a time again "
+    "(Matsubara et al. 2021)",
 }
 _ENGINES: Mapping[str, str] = {
     "library": "torchdiffeq or diffrax take the steps, from the same tableaux",

@@ -6,6 +6,7 @@ A rule looks at the values of some axes of a trial and yields its complaints.
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -20,6 +21,7 @@ from harness.trial import (
     ModelSpec,
     ObjectiveSpec,
     SolverSpec,
+    TraceName,
     Training,
     encode,
 )
@@ -139,7 +141,7 @@ def _bottleneck(
                 (axis, "trace"),
                 "a net without hidden layers has no bottleneck",
                 "choose another trace, or name hidden layers",
-                ("exact", "hutchinson"),
+                ("exact", "hutch++", "hutchinson"),
             )
 
 
@@ -155,14 +157,9 @@ def _bottleneck_probe(training: Training, regularizer: Mapping[str, float]) -> I
 
 
 def _probes(training: Training, regularizer: Mapping[str, float]) -> Iterator[Complaint]:
+    yield from _estimates("training", training, training.trace, training.validation_trace)
     if training.probes == 1:
         return
-    if training.trace == "exact" and training.validation_trace in (None, "exact"):
-        yield Complaint(
-            ("training", "probes"),
-            "the exact trace has no probes",
-            "remove it, or choose another trace",
-        )
     for name in ("rnode.jacobian", "jacobian_sum"):
         if name in regularizer:
             yield Complaint(
@@ -174,11 +171,26 @@ def _probes(training: Training, regularizer: Mapping[str, float]) -> Iterator[Co
 
 
 def _evaluation_probes(evaluation: Evaluation) -> Iterator[Complaint]:
-    if evaluation.probes > 1 and evaluation.trace == "exact":
+    yield from _estimates("evaluation", evaluation, evaluation.trace)
+
+
+def _estimates(
+    axis: str, said: Training | Evaluation, *traces: TraceName | None
+) -> Iterator[Complaint]:
+    """What is wrong with the probes of an axis, for the traces that it names."""
+    for name in ("probes", "draws"):
+        if getattr(said, name) > 1 and set(traces) <= {None, "exact"}:
+            yield Complaint(
+                (axis, name),
+                "the exact trace has no probes",
+                "remove it, or choose another trace",
+            )
+    if "hutch++" in traces and said.probes % 3:
         yield Complaint(
-            ("evaluation", "probes"),
-            "the exact trace has no probes",
-            "remove it, or choose another trace",
+            (axis, "probes"),
+            "'hutch++' takes three products for each vector of its space, and "
+            f"{said.probes} is no multiple of 3",
+            f"write probes: {3 * math.ceil(said.probes / 3)}",
         )
 
 

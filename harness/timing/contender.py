@@ -118,7 +118,14 @@ class Contender:
         trial, step = self._trial, self._number
         training, weight = trial.training, kl_weight(trial.training, step)
         return Control(
-            trial.solver, training.trace, trial.gradient, step, 0.0, weight, training.probes
+            trial.solver,
+            training.trace,
+            trial.gradient,
+            step,
+            0.0,
+            weight,
+            training.probes,
+            training.draws,
         )
 
     def _train_step(self) -> Nfe:

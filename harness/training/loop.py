@@ -203,6 +203,7 @@ class TrainingLoop:
             learning_rate(training, step, self.totals.lr_drops),
             kl_weight(training, step),
             training.probes,
+            training.draws,
         )
 
     def _compile(self) -> None:

@@ -342,8 +342,9 @@ def test_an_estimate_does_not_depend_on_the_batches_and_says_what_its_probes_lea
         assert other.score("test", chunks).nll == pytest.approx(score.nll, rel=1e-12)
     # Validation is a part of the training, and keeps the noise that it had.
     assert other.score("val", chunks).nll != evaluator.score("val", whole).nll
-    sem = evaluator.probe_sem("test", whole)
-    assert sem is not None
+    variance = evaluator.probe_variance("test", whole[0])
+    assert variance is not None
+    sem = np.sqrt(variance / 100)
     draws = [
         -float(np.mean(evaluator.log_likelihood(whole[0].x, NoiseKey("test", draw=k))[0]))
         for k in range(60)
@@ -356,8 +357,11 @@ def test_an_estimate_does_not_depend_on_the_batches_and_says_what_its_probes_lea
 def test_an_exact_trace_has_no_probes(tmp_path: Path) -> None:
     trial = _evaluated(fake_trial(iterations=5), trace="exact")
     assert run_fake(tmp_path, trial) is Status.OK
-    assert "probe_sem" not in result_of(tmp_path, trial)["metrics"]["test_nll"]
+    exact = result_of(tmp_path, trial)["metrics"]
+    assert "probe_sem" not in exact["test_nll"]
+    assert "probe_variance" not in exact
     estimated = _evaluated(trial, trace="hutchinson")
     assert run_fake(tmp_path, estimated) is Status.OK
     # The fake has no trace: both draws are the same.
-    assert result_of(tmp_path, estimated)["metrics"]["test_nll"]["probe_sem"] == 0.0
+    metrics = result_of(tmp_path, estimated)["metrics"]
+    assert metrics["test_nll"]["probe_sem"] == metrics["probe_variance"]["value"] == 0.0

@@ -65,7 +65,7 @@ def _posterior(amortization: Any, layer: Any = "concatsquash", **fields: Any) ->
 def _trial(model: ModelSpec, solver: Any, gradient: Any, **fields: Any) -> Trial:  # noqa: ANN401
     training = {
         name: fields.pop(name)
-        for name in ("trace", "probe", "probes", "optimizer")
+        for name in ("trace", "probe", "probes", "draws", "optimizer")
         if name in fields
     }
     return Trial(
@@ -160,6 +160,30 @@ TRIALS: dict[str, Trial] = {
         _adaptive(first_step="warm"),
         "adjoint",
         trace="bottleneck",
+    ),
+    "hutch++-draws": _trial(
+        _table("concatsquash", "tanh", residual=True, end_time=TRAINED),
+        FixedSolver("rk4_38", 3),
+        "direct",
+        trace="hutch++",
+        probes=6,
+        draws=10,
+    ),
+    "symplectic": _trial(
+        _table("concatsquash", "softplus", blocks=2, end_time=TRAINED),
+        _adaptive(first_step="warm"),
+        "symplectic",
+    ),
+    "reversible": _trial(
+        _table("concatsquash", "tanh", end_time=TRAINED),
+        FixedSolver("rk4_38", 4),
+        "reversible",
+        regularizer={"rnode.kinetic": 0.01},
+    ),
+    "seminorm": _trial(
+        _table("concatsquash", "tanh", end_time=TRAINED),
+        _adaptive(adjoint_norm="seminorm"),
+        "adjoint",
     ),
     "ffjord": _trial(
         _table("concatsquash", "tanh"),

@@ -57,7 +57,8 @@ def _train(model: Model, case: Case) -> Out:
     losses, forward, backward = [], [], []
     for step in range(STEPS):
         said = trial.training
-        control = Control(trial.solver, said.trace, trial.gradient, step, 1e-2, 0.7, said.probes)
+        estimate = said.probes, said.draws
+        control = Control(trial.solver, said.trace, trial.gradient, step, 1e-2, 0.7, *estimate)
         report = model.train_step(_batch(case, step), control).fetch()
         assert report.failure is None, report.failure
         losses.append(report.loss)

@@ -25,6 +25,7 @@ from harness.trial import (
     AdaptiveSolver,
     CouplingName,
     FlowMatching,
+    GradientName,
     LayerName,
     NonlinearityName,
     PathName,
@@ -104,7 +105,8 @@ def test_the_cases_have_everything_that_is_shared() -> None:
     assert names == set(get_args(RegularizerName))
     training = [trial.training for trial in TRIALS.values()]
     assert {t.trace for t in training} == set(get_args(TraceName))
-    assert {t.probes for t in training} == {1, 2, 3}
+    assert {t.probes for t in training} == {1, 2, 3, 6}
+    assert {t.draws for t in training} == {1, 10}
     assert {t.optimizer.name for t in training} == {"adam", "adam_eps_hat", "adamax", "adamw"}
     solvers = [t.solver for t in TRIALS.values() if isinstance(t.solver, AdaptiveSolver)]
     assert {s.first_step for s in solvers} == {"heuristic", "warm", "whole"}
@@ -112,7 +114,9 @@ def test_the_cases_have_everything_that_is_shared() -> None:
     assert {s.regularizers_in_norm for s in solvers} == {True, False}
     assert {s.end for s in solvers} == {"interpolate", "stop"}
     assert {s.log_volume_in_state for s in solvers} == {True, False}
-    assert {trial.gradient for trial in TRIALS.values()} == {"adjoint", "checkpoint", "direct"}
+    gradients = {trial.gradient for trial in TRIALS.values()}
+    assert gradients == set(get_args(GradientName)) - {"auto"}
+    assert {s.adjoint_norm for s in solvers} == {"full", "seminorm"}
     amortizations = {model.posterior.amortization for model in models if model.posterior}
     assert amortizations == {"bias", "hyper", "low_rank", "plain"}
     objectives = [trial.objective for trial in TRIALS.values()]

@@ -140,6 +140,10 @@ CASES: Mapping[str, str | bytes] = {
         "training: {probes: 2}\n    regularizer: {rnode.jacobian: 0.1}"
     ),
     "no probes": block("training: {probes: 0}"),
+    "draws of an exact trace": block("evaluation: {trace: exact, draws: 5}"),
+    "hutch++ with a third of a vector": block(
+        "training: {trace: hutch++}\n    evaluation: {trace: hutch++, probes: 4}"
+    ),
     "steer beyond the start": block(
         "model: {end_time: {value: 0.5}}\n    regularizer: {steer: 0.5}"
     ),

@@ -11,6 +11,7 @@ from harness.architecture.matching import unmatched
 from harness.caches import made_cache
 from harness.errors import BackendError
 from harness.interface import Backend, DataInfo, Model, Unsupported
+from harness.specs.solver import impossible_gradient
 from harness.trial import Trial
 from harness_jax.libraries import unsupported_solver
 
@@ -37,6 +38,9 @@ class JaxBackend(Backend):
             reason = unsupported_solver(solver, engine)
             if reason is not None:
                 return Unsupported(reason)
+        reason = impossible_gradient(trial.gradient, trial.solver, trial.engine)
+        if reason is not None:
+            return Unsupported(reason)
         if trial.shards != 1:
             return Unsupported(f"the jax backend runs on one device, not on {trial.shards} shards")
         return None

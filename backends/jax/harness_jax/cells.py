@@ -81,6 +81,7 @@ class Cells:
         how: How blocks are solved.
         trace: How the trace is computed; None for z alone.
         integrals: Regularizers that are integrated.
+        draws: Times of a solve at which there are other probes.
         training: Norms use the batch, the power iterations turn.
         steer: By how much end times move, or None.
         tpr: Solve in pieces and measure how straight the trajectories are.
@@ -90,6 +91,7 @@ class Cells:
     how: How
     trace: TraceName | None = None
     integrals: tuple[RegularizerName, ...] = ()
+    draws: int = 1
     training: bool = False
     steer: float | None = None
     tpr: bool = False
@@ -130,7 +132,7 @@ class Cells:
     def _field(self, block: Block) -> Field:
         if self.trace is None:
             return Velocity(self.model, block)
-        return Augmented(self.model, block, self.trace, self.integrals)
+        return Augmented(self.model, block, self.trace, self.integrals, self.draws)
 
     def rate(
         self, block: Block, own: CellInputs, s: jax.Array, y: jax.Array

@@ -11,7 +11,9 @@ from dataclasses import dataclass
 
 import jax
 import jax.numpy as jnp
+from jax import lax
 
+from harness.architecture.noise import DRAW_PHASE
 from harness.architecture.transforms import Block
 from harness.trial import ModelSpec, RegularizerName, TraceName
 from harness_jax.net.derivatives import Derivatives
@@ -50,21 +52,31 @@ class Augmented:
         block: Shapes, its index 0.
         trace: How the trace is computed.
         regularizers: Names of the integrals, in the order of the rows of q after a.
+        draws: Times of a solve at which there are other probes.
     """
 
     model: ModelSpec
     block: Block
     trace: TraceName
     regularizers: tuple[RegularizerName, ...] = ()
+    draws: int = 1
 
     def __call__(self, inputs: Inputs, s: jax.Array, z: jax.Array) -> tuple[jax.Array, jax.Array]:
         """The rates span T (f, (-Tr J, integrands...)) at t = T (start + span s)."""
         net, T, s, span = _at(self, inputs, s)
-        at = Derivatives(net, T * s, z, inputs.probe)
+        at = Derivatives(net, T * s, z, self._probe(inputs.probe, s))
         # Before the trace, which uses what they needed.
         integrands = [INTEGRANDS[name](at) for name in self.regularizers]
         rates = jnp.stack([-at.divergence(self.trace), *integrands])
         return span * T * at.f, span * T * rates
+
+    def _probe(self, probes: jax.Array | None, s: jax.Array) -> jax.Array | None:
+        """Those at s of the block."""
+        if self.draws == 1 or probes is None:
+            return probes
+        place = (s * (self.draws - 1) + DRAW_PHASE).astype(int)
+        probe: jax.Array = lax.dynamic_index_in_dim(probes, place, keepdims=False)
+        return probe
 
 
 def _at(

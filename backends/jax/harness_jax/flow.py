@@ -109,6 +109,7 @@ class Flow:
         *,
         conditions: Sequence[jax.Array | None] = (),
         first: FirstSteps | None = None,
+        draws: int = 1,
         training: bool = False,
         regularize: bool = False,
         log_volume: jax.Array | None = None,
@@ -123,6 +124,7 @@ class Flow:
             how: How each block is solved.
             conditions: What each example gives to each block's dynamics (autoencoders).
             first: First steps, [blocks] each, and ledger, [blocks, solves, 3].
+            draws: Times of a solve at which there are other probes.
             training: Norms use the batch, the power iterations turn, `steer` moves the end times.
             regularize: Carry the regularizers.
             log_volume: What the solves see of the data's preprocessing: a goes from it, negated,
@@ -131,7 +133,7 @@ class Flow:
         integrals = tuple(n for n in INTEGRANDS if regularize and n in self.regularizers)
         tpr = regularize and "tpr" in self.regularizers
         steer = self.regularizers.get("steer") if training else None
-        cells = Cells(self.model, how, trace, integrals, training, steer, tpr)
+        cells = Cells(self.model, how, trace, integrals, draws, training, steer, tpr)
         rows = 0 if trace is None else 1 + len(integrals)
         q = jnp.zeros((rows, len(x)), x.dtype)
         if rows and log_volume is not None:
@@ -197,6 +199,7 @@ class Flow:
         noise: Stacked,
         trace: TraceName | None,
         how: How,
+        draws: int = 1,
     ) -> tuple[jax.Array, jax.Array, Stats]:
         """Maps base variables [batch, D] to x [batch, *shape].
 
@@ -207,6 +210,7 @@ class Flow:
             trace: How the trace is computed; None for x alone, without the density. The error
                 norm is then over the state alone.
             how: How each block is solved.
+            draws: Times of a solve at which there are other probes.
 
         Returns:
             x; a as in `Terms`, zero without the density; entries [blocks].
@@ -221,7 +225,7 @@ class Flow:
         for part in reversed(self.parts):
             if isinstance(part, Run):
                 own = self._inputs(part, arrays, noise, FirstSteps())
-                backward = partial(Cells(self.model, how, trace).backward, part.kind)
+                backward = partial(Cells(self.model, how, trace, draws=draws).backward, part.kind)
                 (x, q), gained = lax.scan(backward, (x, q), own, reverse=True)
                 stats = ([gained] if gained is not None else []) + stats
             elif isinstance(part, Squeeze):

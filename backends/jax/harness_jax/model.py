@@ -22,7 +22,7 @@ from harness.interface import (
     Pending,
     Quantity,
 )
-from harness.trial import EngineName, FlowMatching, Trial
+from harness.trial import EngineName, FlowMatching, TraceName, Trial
 from harness_jax.arrays import Stack
 from harness_jax.autoencoder import Autoencoder
 from harness_jax.flow import Flow
@@ -114,6 +114,11 @@ class JaxModel(Model):
         """Compiles the training step for these shapes, ahead of time."""
         self._train_program(control, self._train_inputs(batch, control))
 
+    def temporary_bytes(self, batch: Batch, control: Control) -> int:
+        """Room that the compiled training step takes beside what it gets and returns."""
+        program: Any = self._train_program(control, self._train_inputs(batch, control))
+        return int(program.memory_analysis().temp_size_in_bytes)
+
     def train_step(self, batch: Batch, control: Control) -> Pending:
         """Forward, gradient, update in one program, whose buffers are those of the arrays."""
         inputs = self._train_inputs(batch, control)
@@ -132,10 +137,8 @@ class JaxModel(Model):
         """Per-example quantities; what needs no density is integrated without it."""
         regularize = "regularizers" in quantities
         trace = None if set(quantities) <= {"encode", "reconstruct"} else control.trace
-        program = self._jit(evaluate_program, self._how(control), trace, regularize)
-        noise = noise_of(
-            self._flow, batch, trace, self._dtype, regularize=regularize, probes=control.probes
-        )
+        program = self._jit(evaluate_program, self._how(control), trace, control.draws, regularize)
+        noise = self._noise(batch, trace, control, regularize=regularize)
         evaluated, terms = program(self._arrays, self._floats(batch.x), noise)
         self._precision.of_state(terms.z)
         wanted = {n: v for n, v in evaluated.items() if n.partition("/")[0] in quantities}
@@ -148,12 +151,8 @@ class JaxModel(Model):
         base = self._floats(drawn(batch, "base"))
         base = base.reshape(len(base), -1)
         trace = control.trace if density else None
-        noise = (
-            noise_of(self._flow, batch, trace, self._dtype, probes=control.probes)
-            if density
-            else {}
-        )
-        program = self._jit(sample_program, self._how(control), trace)
+        noise = self._noise(batch, trace, control) if density else {}
+        program = self._jit(sample_program, self._how(control), trace, control.draws)
         values, stats = program(self._arrays, base, noise)
         self._precision.of_state(values["sample"])
         values, stats = jax.device_get((values, stats))
@@ -188,21 +187,35 @@ class JaxModel(Model):
         if self._matching:
             noise = points_of(self._flow, batch, self._dtype)
         else:
-            noise = noise_of(
-                self._flow,
-                batch,
-                control.trace,
-                self._dtype,
-                training=True,
-                regularize=True,
-                probes=control.probes,
-            )
+            trace = control.trace
+            noise = self._noise(batch, trace, control, training=True, regularize=True)
         lr, kl_weight = (np.asarray(v, self._dtype) for v in (control.lr, control.kl_weight))
         return self._floats(batch.x), noise, lr, kl_weight
 
+    def _noise(
+        self,
+        batch: Batch,
+        trace: TraceName | None,
+        control: Control,
+        *,
+        training: bool = False,
+        regularize: bool = False,
+    ) -> Arrays:
+        return noise_of(
+            self._flow,
+            batch,
+            trace,
+            self._dtype,
+            training=training,
+            regularize=regularize,
+            probes=control.probes,
+            draws=control.draws,
+        )
+
     def _train_program(self, control: Control, inputs: Inputs) -> Program:
         shapes = tuple((v.shape, str(v.dtype)) for v in jax.tree.leaves(inputs))
-        key = (control.solver, control.trace, control.gradient, control.engine, shapes)
+        how = control.solver, control.gradient, control.engine
+        key = (*how, control.trace, control.draws, shapes)
         if key not in self._programs:
             step = train_program(
                 self._objective,
@@ -210,6 +223,7 @@ class JaxModel(Model):
                 self._optimizer,
                 self._how(control, training=True),
                 control.trace,
+                control.draws,
             )
             kept = self._arrays, self._moments, self._warm
             jitted = jax.jit(step, donate_argnums=(0, 1, 2), compiler_options=self._options)

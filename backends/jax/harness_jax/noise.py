@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from harness.architecture.noise import PATH_TIME, POSTERIOR, needs_probe
+from harness.architecture.noise import PATH_TIME, POSTERIOR, needs_probe, probe_axes
 from harness.errors import BackendError
 from harness.interface import Array, Arrays, Batch
 from harness.trial import TraceName
@@ -28,11 +28,13 @@ def noise_of(
     training: bool = False,
     regularize: bool = False,
     probes: int = 1,
+    draws: int = 1,
 ) -> Arrays:
     """What a call needs: `<run>/probe`, `<run>/end_time`, `<run>/tpr_times`, [cells, ...] each,
     and the `posterior` of an autoencoder, [batch, latent]; and the batch's `LOG_VOLUME`, if any.
 
-    Rademacher probes stay int8. Several of a solve are [cells, probes, batch, ...].
+    Rademacher probes stay int8. Several of a solve are [cells, draws, probes, batch, ...], without
+    an axis that has the length 1.
 
     Raises:
         BackendError: The batch lacks one.
@@ -58,10 +60,10 @@ def noise_of(
             value = np.stack([drawn(batch, f"{kind}/{index}") for index in run.blocks])
             if kind == "probe":
                 shape = block.bottleneck_shape if trace == "bottleneck" else block.shape
-                several = () if probes == 1 else (probes,)
+                several = probe_axes(trace or "exact", probes, draws)
                 # Of a sampling the batch has no rows, but its noise has.
                 value = value.reshape(*value.shape[:2], *several, *shape)
-                value = np.moveaxis(value, 2, 1) if several else value
+                value = np.moveaxis(value, 1, 1 + len(several))
             noise[f"{run.name}/{kind}"] = value if value.dtype == np.int8 else value.astype(dtype)
     return noise
 

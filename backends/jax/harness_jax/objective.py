@@ -33,6 +33,7 @@ class Options(NamedTuple):
     trace: TraceName | None
     how: How
     first: FirstSteps | None = None
+    draws: int = 1
     training: bool = False
     regularize: bool = False
     log_volume: jax.Array | None = None
@@ -109,7 +110,9 @@ class Density:
         self, arrays: Stacked, base: jax.Array, noise: Stacked, options: Options
     ) -> tuple[Values, Stats | None]:
         """See `Objective.sample`."""
-        x, a, stats = self.flow.inverse(arrays, base, noise, options.trace, options.how)
+        x, a, stats = self.flow.inverse(
+            arrays, base, noise, options.trace, options.how, options.draws
+        )
         values = {"sample": x.reshape(-1, *self.event_shape)}
         if options.trace is not None:
             values["log_prob"] = log_standard_normal(base) - a

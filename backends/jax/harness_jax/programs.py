@@ -91,6 +91,7 @@ def train_program(
     optimizer: Optimizer,
     how: How,
     trace: TraceName,
+    draws: int,
 ) -> Callable[..., tuple[Stacked, Moments, Steps, Outcome]]:
     """Forward, gradient and update, a function of (arrays, moments, warm, x, noise, lr,
     kl_weight).
@@ -117,6 +118,7 @@ def train_program(
                 trace,
                 how,
                 first,
+                draws,
                 training=True,
                 regularize=True,
                 log_volume=floats.get(LOG_VOLUME),
@@ -149,26 +151,28 @@ def train_program(
 
 
 def evaluate_program(
-    objective: Objective, how: How, trace: TraceName | None, regularize: bool
+    objective: Objective, how: How, trace: TraceName | None, draws: int, regularize: bool
 ) -> Callable[..., tuple[Stacked, Terms]]:
     """Per-example quantities as a function of (arrays, x, noise); see `Objective.values`."""
 
     def evaluate(arrays: Stacked, x: jax.Array, noise: Stacked) -> tuple[Stacked, Terms]:
         floats = _floating(noise, x)
         volume = floats.get(LOG_VOLUME)
-        options = Options(trace, how, regularize=regularize, log_volume=volume)
+        options = Options(trace, how, None, draws, regularize=regularize, log_volume=volume)
         return objective.values(arrays, x, floats, options)
 
     return evaluate
 
 
 def sample_program(
-    objective: Objective, how: How, trace: TraceName | None
+    objective: Objective, how: How, trace: TraceName | None, draws: int
 ) -> Callable[..., tuple[Stacked, Stats | None]]:
     """The map from base to data as a function of (arrays, base, noise); see `Objective.sample`."""
 
     def sample(arrays: Stacked, base: jax.Array, noise: Stacked) -> tuple[Stacked, Stats | None]:
-        return objective.sample(arrays, base, _floating(noise, base), Options(trace, how))
+        return objective.sample(
+            arrays, base, _floating(noise, base), Options(trace, how, draws=draws)
+        )
 
     return sample
 

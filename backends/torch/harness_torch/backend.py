@@ -12,6 +12,7 @@ from harness.architecture.matching import unmatched
 from harness.caches import made_cache
 from harness.errors import BackendError
 from harness.interface import Backend, DataInfo, Model, Unsupported
+from harness.specs.solver import impossible_gradient
 from harness.trial import LibrarySolver, Trial
 from harness_torch.allocator import keep_freed_memory
 from harness_torch.execution import choose_execution
@@ -42,6 +43,9 @@ class TorchBackend(Backend):
             reason = unsupported_solver(solver, engine)
             if reason is not None:
                 return Unsupported(reason)
+        reason = impossible_gradient(trial.gradient, trial.solver, trial.engine)
+        if reason is not None:
+            return Unsupported(reason)
         if trial.gradient == "checkpoint" and (
             trial.engine == "library" or isinstance(trial.solver, LibrarySolver)
         ):

@@ -13,6 +13,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from harness.architecture.noise import DRAW_PHASE
 from harness.architecture.transforms import Block
 from harness.trial import ModelSpec, RegularizerName, TraceName
 from harness_torch.net.derivatives import Derivatives
@@ -58,12 +59,14 @@ class Augmented(Field):
         block: Shapes; the index is 0 for every block, so that equal ones compare equal.
         trace: How the trace is computed.
         regularizers: Names of the integrals, in the order of the rows of q after a.
+        draws: Times of a solve at which there are other probes.
     """
 
     model: ModelSpec
     block: Block
     trace: TraceName
     regularizers: tuple[RegularizerName, ...] = ()
+    draws: int = 1
 
     def bind(self, inputs: Inputs) -> BoundField:
         """The rates span T (f, (-Tr J, integrands...)) at t = T (start + span s)."""
@@ -73,9 +76,16 @@ class Augmented(Field):
 
         def field(s: Tensor, z: Tensor) -> Rates:
             t = torch.addcmul(origin, scale, s)
-            at = Derivatives(net, t, z, inputs.probe, order)
+            at = Derivatives(net, t, z, self._probe(inputs, s), order)
             # Before the trace, which uses what they needed.
             rates = [INTEGRANDS[name](at) for name in self.regularizers]
             return scale * at.f, scale * torch.stack([-at.divergence(self.trace), *rates])
 
         return field
+
+    def _probe(self, inputs: Inputs, s: Tensor) -> Tensor | None:
+        """The probes at s."""
+        if self.draws == 1 or inputs.probe is None:
+            return inputs.probe
+        place = torch.addcmul(inputs.start, inputs.span, s) * (self.draws - 1) + DRAW_PHASE
+        return inputs.probe.index_select(0, place.long().reshape(1)).squeeze(0)

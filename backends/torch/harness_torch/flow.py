@@ -120,6 +120,7 @@ class Flow:
         *,
         conditions: Sequence[Tensor | None] = (),
         first: Sequence[FirstSteps] = (),
+        draws: int = 1,
         training: bool = False,
         regularize: bool = False,
         log_volume: Tensor | None = None,
@@ -133,6 +134,7 @@ class Flow:
             how: How each block is solved.
             conditions: What each example gives to each block's dynamics (autoencoders).
             first: First steps by block; the solver's rule where there are none.
+            draws: Times of a solve at which there are other probes.
             training: Norms use the batch, the power iterations turn, `steer` moves the end times.
             regularize: Carry the regularizers.
             log_volume: What the solves see of the data's preprocessing: a goes from it, negated,
@@ -158,7 +160,7 @@ class Flow:
                 times = sorted(drawn(noise.times, "tpr_times", index)) if tpr else ()
                 condition = conditions[index] if conditions else None
                 inputs = self._inputs(index, arrays, noise, condition, steer=training)
-                field = self._field(index, trace, integrals)
+                field = self._field(index, trace, integrals, draws)
                 steps = first[index] if first else FirstSteps()
                 carry = _solved(how, field, inputs, carry, steps, counts[index], times)
                 if counts[index].failure:
@@ -204,7 +206,7 @@ class Flow:
 
     @torch.no_grad()
     def inverse(
-        self, base: Tensor, noise: Noise, trace: TraceName | None, how: How
+        self, base: Tensor, noise: Noise, trace: TraceName | None, how: How, draws: int = 1
     ) -> tuple[Tensor, Tensor, list[BlockCounts]]:
         """Maps base variables [batch, D] to x [batch, *shape].
 
@@ -216,6 +218,7 @@ class Flow:
             trace: How the trace is computed; None for x alone, without the density. The error
                 norm is then over the state alone.
             how: How each block is solved.
+            draws: Times of a solve at which there are other probes.
 
         Returns:
             x; a as in `Terms`, zero without the density; one entry a block.
@@ -230,7 +233,7 @@ class Flow:
         for transform in reversed(self.transforms):
             if isinstance(transform, Block):
                 index = transform.index
-                field = Reversed(self._field(index, trace, ()))
+                field = Reversed(self._field(index, trace, (), draws))
                 inputs = self._inputs(index, arrays, noise, None, steer=False)
                 start = InitialValue(field, inputs, x, q)
                 states, q = solve_pieces(how, start, FirstSteps(), counts[index])
@@ -246,12 +249,16 @@ class Flow:
         return x, -q[0] if len(q) else base.new_zeros(len(base)), counts
 
     def _field(
-        self, index: int, trace: TraceName | None, integrals: tuple[RegularizerName, ...]
+        self,
+        index: int,
+        trace: TraceName | None,
+        integrals: tuple[RegularizerName, ...],
+        draws: int,
     ) -> Field:
         block = self._blocks[index]
         if trace is None:
             return Velocity(self._model, block)
-        return Augmented(self._model, block, trace, integrals)
+        return Augmented(self._model, block, trace, integrals, draws)
 
     def _inputs(
         self,

@@ -156,6 +156,7 @@ class TorchModel(Model):
             control.trace,
             how,
             first,
+            control.draws,
             training=True,
             regularize=True,
             log_volume=self._log_volume(batch),
@@ -175,7 +176,9 @@ class TorchModel(Model):
         """Per-example quantities; what needs no density is integrated without it."""
         how, regularize = self._how(control), "regularizers" in quantities
         volume = self._log_volume(batch)
-        options = Options(control.trace, how, regularize=regularize, log_volume=volume)
+        options = Options(
+            control.trace, how, (), control.draws, regularize=regularize, log_volume=volume
+        )
         values, terms = self._objective.values(*self._inputs(batch, control), options, quantities)
         self._precision.of_state(terms.z)
         values |= {f"regularizers/{name}": row for name, row in terms.penalties.items()}
@@ -186,7 +189,7 @@ class TorchModel(Model):
         """Maps `batch.noise['base']` to data."""
         base = self._tensor(batch.noise["base"]).flatten(1)
         trace = control.trace if density else None
-        options = Options(trace, self._how(control))
+        options = Options(trace, self._how(control), draws=control.draws)
         values, counts = self._objective.sample(base, self._inputs(batch, control)[1], options)
         self._precision.of_state(values["sample"])
         return evaluation_report(values, counts)
@@ -213,7 +216,7 @@ class TorchModel(Model):
         return How(engine, control.solver, control.gradient if training else None)
 
     def _inputs(self, batch: Batch, control: Control) -> tuple[Tensor, Noise]:
-        noise = noise_of(batch, self._flow.shape, self._tensor, control.probes)
+        noise = noise_of(batch, self._flow.shape, self._tensor, control)
         return self._tensor(batch.x), noise
 
     def _log_volume(self, batch: Batch) -> Tensor | None:

@@ -7,10 +7,10 @@ from typing import Any, NamedTuple
 
 from torch import Tensor
 
-from harness.architecture.noise import PATH_TIME, POSTERIOR
+from harness.architecture.noise import PATH_TIME, POSTERIOR, probe_axes
 from harness.architecture.transforms import Shape
 from harness.errors import BackendError
-from harness.interface import Array, Batch
+from harness.interface import Array, Batch, Control
 
 __all__ = ["Noise", "drawn", "noise_of"]
 
@@ -19,7 +19,8 @@ class Noise(NamedTuple):
     """The random numbers of a call, most of them by block.
 
     Arguments:
-        probes: Probes, [batch, ...], or several of them, [probes, batch, ...].
+        probes: Probes, [batch, ...], or several of them, [draws, probes, batch, ...], without an
+            axis that has the length 1.
         end_times: Uniform numbers that move the end times (`steer`).
         times: Times at which the trajectory is seen (`tpr`).
         posterior: Standard normal numbers that draw the z0 of an autoencoder, [batch, latent].
@@ -38,7 +39,7 @@ class Noise(NamedTuple):
 
 
 def noise_of(
-    batch: Batch, shape: Shape, tensor: Callable[[Array], Tensor], probes_each: int = 1
+    batch: Batch, shape: Shape, tensor: Callable[[Array], Tensor], control: Control
 ) -> Noise:
     """The random numbers of a batch.
 
@@ -46,9 +47,9 @@ def noise_of(
         batch: The batch; its probes may be int8.
         shape: Of the flow's state, which says whether probes are images.
         tensor: Puts an array on the device in the model's precision.
-        probes_each: Probes of a solve.
+        control: How many probes a solve has.
     """
-    several = () if probes_each == 1 else (probes_each,)
+    several = probe_axes(control.trace, control.probes, control.draws)
     probes, end_times, times, posterior = {}, {}, {}, None
     matching: dict[str, dict[int, Tensor]] = {PATH_TIME: {}, "point": {}, "rate": {}}
     for slot, value in batch.noise.items():
@@ -56,7 +57,7 @@ def noise_of(
         if kind == "probe":
             own = value.shape[1 + len(several) :] if len(shape) > 1 else (-1,)
             probe = tensor(value).view(len(value), *several, *own)
-            probes[int(block)] = probe.transpose(0, 1).contiguous() if several else probe
+            probes[int(block)] = probe.movedim(0, len(several)).contiguous()
         elif kind == "end_time":
             end_times[int(block)] = float(value)
         elif kind == "tpr_times":

@@ -32,6 +32,7 @@ class Options(NamedTuple):
     trace: TraceName | None
     how: How
     first: Sequence[FirstSteps] = ()
+    draws: int = 1
     training: bool = False
     regularize: bool = False
     log_volume: Tensor | None = None
@@ -95,7 +96,7 @@ class Density:
         self, base: Tensor, noise: Noise, options: Options
     ) -> tuple[Values, list[BlockCounts]]:
         """See `Objective.sample`."""
-        x, a, counts = self.flow.inverse(base, noise, options.trace, options.how)
+        x, a, counts = self.flow.inverse(base, noise, options.trace, options.how, options.draws)
         values: Values = {"sample": x.view(-1, *self.event_shape)}
         if options.trace is not None:
             values["log_prob"] = log_standard_normal(base) - a

@@ -71,8 +71,8 @@ def _nfe(counts: Sequence[BlockCounts], gradient: GradientName | None) -> Nfe:
         by_block("backward") if gradient == "adjoint" else (),
         by_block("accepted"),
         by_block("rejected"),
-        by_block("vjp") if gradient in ("direct", "checkpoint") else (),
-        by_block("recompute") if gradient in ("direct", "checkpoint") else (),
+        by_block("vjp") if gradient not in (None, "adjoint") else (),
+        by_block("recompute") if gradient not in (None, "adjoint") else (),
     )
 
 

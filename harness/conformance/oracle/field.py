@@ -7,8 +7,9 @@ last digit, with no cancellation and no code shared with any backend.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -158,6 +159,11 @@ class Field:
         probe: Random directions, [batch, *shape], or several, [batch, probes, *shape], over which
             an estimated trace is averaged; None if nothing needs them.
         change: What the examples of an autoencoder make of its layers.
+        draws: Times of a solve at which there are other probes; their axis follows that of the
+            batch.
+        end: The end time, in which `draws` are counted.
+        bases: Of `hutch++`, the bases of its evaluations so far or, if `given`, to come.
+        given: See `bases`.
     """
 
     model: ModelSpec
@@ -166,6 +172,10 @@ class Field:
     trace: TraceName
     probe: Float | None
     change: Change | None = None
+    draws: int = 1
+    end: float = 1.0
+    bases: list[Float] = field(default_factory=list)
+    given: bool = False
 
     def net(self, t: Any, h: Number, start: int = 0, stop: int | None = None) -> Number:  # noqa: ANN401
         """Layers start..stop of the net; the nonlinearity follows all but the last of them
@@ -223,9 +233,35 @@ class Field:
             return np.asarray(np.trace(self.jacobian(t, z), axis1=1, axis2=2))
         assert self.probe is not None
         eps = self.probe.astype(np.float64)
+        if self.draws > 1:
+            golden = (math.sqrt(5) - 1) / 2
+            eps = eps[:, math.floor(t / self.end * (self.draws - 1) + golden)]
+        if self.trace == "hutch++":
+            lost = z[0].size if self.model.residual else 0
+            return self._hutch_plus_plus(t, z, eps) - lost
         if eps.ndim == z.ndim:
             return self._estimate(t, z, eps)
         return np.asarray(np.mean([self._estimate(t, z, e) for e in np.moveaxis(eps, 1, 0)], 0))
+
+    def _hutch_plus_plus(self, t: float, z: Float, eps: Float) -> Float:
+        """The trace of the Jacobian of the net, [batch], by its columns."""
+        size, half = z[0].size, eps.shape[1] // 2
+        units = np.eye(size).reshape(size, *z.shape[1:])
+        along = [np.broadcast_to(unit, z.shape) for unit in units]
+        columns = [derivative(lambda at: self.net(t, at), z, v) for v in along]
+        J = np.stack([column.reshape(len(z), size) for column in columns], axis=-1)
+        vectors = eps.reshape(len(z), 2 * half, size)
+        if self.given:
+            basis = self.bases.pop(0)
+        else:
+            # A factorization of another kind than a backend's: the space is the same.
+            left, singular, _ = np.linalg.svd(J @ vectors[:, :half].mT, full_matrices=False)
+            basis = np.where(singular[:, None] > 1e-8 * singular[:, None, :1], left, 0.0)
+            self.bases.append(basis)
+        rest = np.eye(size) - basis @ basis.mT
+        within = np.trace(basis.mT @ J @ basis, axis1=1, axis2=2)
+        beside = np.einsum("bkd,bde,bke->b", vectors[:, half:] @ rest, J, vectors[:, half:] @ rest)
+        return np.asarray(within + beside / half)
 
     def _estimate(self, t: float, z: Float, eps: Float) -> Float:
         """The trace by one probe, [batch]."""

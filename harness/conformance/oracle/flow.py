@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -27,9 +27,9 @@ from harness.conformance.oracle.autoencoder import Nets, log_normal
 from harness.conformance.oracle.field import Change, Field, Float
 from harness.conformance.oracle.matching import matching_loss
 from harness.conformance.oracle.regularizers import integrand
-from harness.conformance.oracle.solve import Solution, State, solve
+from harness.conformance.oracle.solve import Solution, State, solve, solve_pairs
 from harness.interface import Array, Batch, Control, DataInfo
-from harness.trial import FlowMatching, Trial
+from harness.trial import FixedSolver, FlowMatching, Trial
 
 __all__ = ["Oracle", "Run", "log_standard_normal"]
 
@@ -53,6 +53,7 @@ class Run:
         picture: Of an autoencoder, what it makes of its z.
         solves: In the order of the blocks, three a block for `tpr`.
         buffers: Buffers after a training step.
+        bases: Of the trace `hutch++`, a basis for each evaluation.
     """
 
     log_prob: Float = field(default_factory=lambda: np.zeros(0))
@@ -63,6 +64,7 @@ class Run:
     picture: Float = field(default_factory=lambda: np.zeros(0))
     solves: list[Solution] = field(default_factory=list)
     buffers: dict[str, Array] = field(default_factory=dict)
+    bases: list[Float] = field(default_factory=list)
 
 
 class _Start(NamedTuple):
@@ -100,6 +102,7 @@ class Oracle:
         train: bool = False,
         warm: Sequence[float] = (),
         like: Run | None = None,
+        fixed: Sequence[Float] = (),
     ) -> Run:
         """Computes a training step's loss, or an evaluation.
 
@@ -110,8 +113,11 @@ class Oracle:
             train: Whether regularizers, batch statistics and new spectral vectors take part.
             warm: First step of each block's solve; 0 for the heuristic.
             like: A run whose steps and spectral vectors are taken again.
+            fixed: Bases of the trace `hutch++` that are taken again, too.
         """
-        run = Run()
+        run = Run(bases=list(fixed))
+        # A training solve alone is by pairs of states.
+        control = control if train else replace(control, gradient="direct")
         weights: dict[str, float] = dict(self.trial.regularizer.items()) if train else {}
         totals: dict[str, Float] = {
             name: np.zeros(batch.size) for name in weights if name != "steer"
@@ -132,6 +138,7 @@ class Oracle:
                 index = transform.index
                 first = warm[index] if warm else 0.0
                 f = self._field(transform, arrays, batch, control, start.changes.get(index))
+                f = replace(f, bases=run.bases, given=bool(fixed))
                 z, a = self._block(f, batch, control, (z, a), totals, run, first or None, like)
             elif isinstance(transform, Norm):
                 z, gained = self._norm(transform, arrays, z, train=train, run=run)
@@ -162,11 +169,13 @@ class Oracle:
     ) -> float:
         """Derivative of the training loss along a direction in the arrays, at a run of them."""
         ends = []
+        # The gradient holds them fixed.
+        bases = self.run(arrays, batch, control, train=True, like=at).bases if at.bases else []
         for sign in (1, -1):
             moved = dict(arrays)
             for name, along in direction.items():
                 moved[name] = np.asarray(arrays[name] + sign * h * along)
-            ends.append(self.run(moved, batch, control, train=True, like=at).loss)
+            ends.append(self.run(moved, batch, control, train=True, like=at, fixed=bases).loss)
         return (ends[0] - ends[1]) / (2 * h)
 
     @property
@@ -217,7 +226,7 @@ class Oracle:
         if "swish_beta" in arrays:
             own["swish_beta"] = arrays["swish_beta"]
         probe = batch.noise.get(f"probe/{block.index}")
-        return Field(self.trial.model, block, own, control.trace, probe, change)
+        return Field(self.trial.model, block, own, control.trace, probe, change, control.draws)
 
     def _block(
         self,
@@ -235,6 +244,7 @@ class Oracle:
         steer = f"end_time/{f.block.index}"
         if steer in batch.noise:
             end_time += self.trial.regularizer["steer"] * (2 * float(batch.noise[steer]) - 1)
+        f = replace(f, end=end_time)
         names = [name for name in totals if name != "tpr"]
         times = np.array([0.0, 1.0])
         if "tpr" in totals:
@@ -253,9 +263,12 @@ class Oracle:
                 return scale * f.f(t, at[0]).real, scale * np.stack(rows)
 
             repeat = like.solves[len(run.solves)] if like else None
-            solved = solve(
-                rate, y, control.solver, first=first, length=end_time * span, repeat=repeat
-            )
+            if control.gradient == "reversible" and isinstance(control.solver, FixedSolver):
+                solved = solve_pairs(rate, y, control.solver)
+            else:
+                solved = solve(
+                    rate, y, control.solver, first=first, length=end_time * span, repeat=repeat
+                )
             run.solves.append(solved)
             y = solved.end
             path.append(y[0])

@@ -12,7 +12,7 @@ from harness.conformance.oracle.field import Float
 from harness.solvers import TABLEAUX, Tableau
 from harness.trial import AdaptiveSolver, FixedSolver, SolverSpec
 
-__all__ = ["Solution", "State", "solve"]
+__all__ = ["Solution", "State", "solve", "solve_pairs"]
 
 State = tuple[Float, Float]
 """z, and the integrals [1 + regularizers, batch], of which the first is a."""
@@ -143,6 +143,19 @@ def solve(
     if first is None and solver.first_step in ("heuristic", "warm"):
         first = _heuristic(rate, solver, y, rate(0.0, y), length)
     return _adaptive(rate, y, solver, tableau, first)
+
+
+def solve_pairs(rate: Rate, y: State, solver: FixedSolver) -> Solution:
+    """The same by reversible pairs (docs/numerics.md, 6)."""
+    tableau, h, w = TABLEAUX[solver.name], 1 / solver.steps, y
+    steps = [(k / solver.steps, h) for k in range(solver.steps)]
+    zero = (np.zeros_like(y[0]), np.zeros_like(y[1]))
+    for s, _ in steps:
+        mixed = _moved(_moved(zero, 0.999, (1.0,), [y]), 0.001, (1.0,), [w])
+        y = _moved(mixed, h, tableau.b, _stages(rate, tableau, s, h, w, rate(s, w)))
+        ks = _stages(rate, tableau, s + h, -h, y, rate(s + h, y))
+        w = _moved(w, h, tableau.b, ks)
+    return Solution(y, steps)
 
 
 def _adaptive(

@@ -62,7 +62,7 @@ def _probe_words(entries: Iterable[Entry]) -> str:
     if not errors:
         return ""
     return (
-        f"Test NLL by Hutchinson’s trace in {counted(len(errors), 'trial')}: its standard error "
+        f"Test NLL by an estimated trace in {counted(len(errors), 'trial')}: its standard error "
         f"over probes is at most {max(errors):.2g} nats."
     )
 

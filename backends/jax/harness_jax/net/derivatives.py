@@ -13,6 +13,7 @@ from harness.errors import BackendError
 from harness.trial import TraceName
 from harness_jax.net.linearization import JacobianSums
 from harness_jax.net.net import Net
+from harness_jax.net.traces import hutch_plus_plus
 
 __all__ = ["Derivatives"]
 
@@ -39,12 +40,15 @@ class Derivatives:
 
         Arguments:
             trace: `exact`; `hutchinson`, eps^T J eps (M. Hutchinson, A stochastic estimator of the
-                trace of the influence matrix, 1989); or `bottleneck`.
+                trace of the influence matrix, 1989); `hutch++`; or `bottleneck`.
         """
         if trace == "exact":
             return self.jacobian.trace if "jacobian" in vars(self) else self._linear.trace()
         if trace == "bottleneck":
             return self._linear.bottleneck(self.probe, self._net.block.bottleneck)
+        if trace == "hutch++":
+            estimate = hutch_plus_plus(self._linear.net_tangent, self.probe)
+            return self._linear.whole(estimate)
         if "probe_jacobian" in vars(self):
             product = self.probe_jacobian
         else:  # forward mode is cheaper

@@ -67,8 +67,12 @@ class Linearization:
         """The product J v, [..., batch, *shape] for v of that shape; all examples share a v whose
         batch is 1.
         """
-        out = self._layers[-1].tangent(self._push(v))
+        out = self.net_tangent(v)
         return out - v if self._residual else out
+
+    def net_tangent(self, v: jax.Array) -> jax.Array:
+        """The product J v for the Jacobian of the net alone."""
+        return self._layers[-1].tangent(self._push(v))
 
     def cotangent(self, u: jax.Array) -> jax.Array:
         """The product u^T J, [batch, *shape] for u of that shape; reverse mode written out."""
@@ -91,7 +95,7 @@ class Linearization:
                 traces = jnp.sum(tangents * rows, axis=(0, 2))
             return jnp.broadcast_to(traces, (len(self.f),))
 
-        return self._whole(self._over_basis(sums))
+        return self.whole(self._over_basis(sums))
 
     def bottleneck(self, eps: jax.Array, split: int) -> jax.Array:
         """The estimate eps^T (dh/dz dg/dh) eps of Tr J, [batch], for the net g(h(z)).
@@ -105,7 +109,7 @@ class Linearization:
         """
         v = self._layers[-1].tangent(self._push(eps, first=split))
         v = self._push(v, last=split)
-        return self._whole(self.inner(eps, v))
+        return self.whole(self.inner(eps, v))
 
     def inner(self, u: jax.Array, v: jax.Array) -> jax.Array:
         """Inner products of the examples, [batch]; of [probes, batch, ...] their mean over the
@@ -113,6 +117,10 @@ class Linearization:
         """
         products = jnp.sum(self._flat(u * v), axis=-1)
         return products if products.ndim == 1 else jnp.mean(products, axis=0)
+
+    def whole(self, trace: jax.Array) -> jax.Array:
+        """The trace of J from that of the net: where f is the net less z, D less."""
+        return trace - math.prod(self._block.shape) if self._residual else trace
 
     def jacobian_sums(self) -> JacobianSums:
         """Sums over the full Jacobian, column by column."""
@@ -140,10 +148,6 @@ class Linearization:
         for layer, slope in hidden[first:last]:
             v = layer.tangent(v) * slope
         return v
-
-    def _whole(self, trace: jax.Array) -> jax.Array:
-        """The trace of J from that of the net: where f is the net less z, D less."""
-        return trace - math.prod(self._block.shape) if self._residual else trace
 
     def _flat(self, x: jax.Array) -> jax.Array:
         """[..., *shape] -> [..., D], for the shape of the state or of a hidden layer."""

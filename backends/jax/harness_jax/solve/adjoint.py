@@ -6,7 +6,10 @@ starting with the first step that the forward solve started with:
                in the place of z
     error norm over z, a, a_z, a_a, every array's adjoint and a_T: the largest RMS (`mixed`), or
                one RMS over all of their entries (`rms_all`). Regularizer integrals and their
-               adjoints (constants) are no part of it.
+               adjoints (constants) are no part of it, nor in the seminorm the adjoints of arrays
+               and T, integrals on which nothing depends (P. Kidger, R. Chen, T. Lyons, "Hey,
+               that's not an ODE": faster ODE adjoints via seminorms, 2021,
+               https://arxiv.org/abs/2009.09457).
 """
 
 from __future__ import annotations
@@ -53,6 +56,7 @@ def solve_adjoint(
     rates = problem.rates
     # Whether the backward solve applies the rule where no first step is given.
     anew = isinstance(solver, AdaptiveSolver) and solver.backward_first_step == "heuristic"
+    full = not (isinstance(solver, AdaptiveSolver) and solver.adjoint_norm == "seminorm")
 
     @jax.custom_vjp
     def run(
@@ -81,7 +85,7 @@ def solve_adjoint(
             ((z, a_z), (a, a_q[:1], means, rows)),
             inputs,
             (fixed, a_q),
-            AdjointLeaves(packing),
+            AdjointLeaves(packing, full),
             h0,
             lambda inputs, rest: problem.length(inputs, rest[0]),
         )
@@ -117,13 +121,15 @@ def _adjoint_rates(rates: Rates, packing: Packing, leaves: Leaves) -> Rates:
 @dataclass(frozen=True)
 class AdjointLeaves:
     """What the error norm of an adjoint solve sees: z, a_z, a, a_a, the means of regularizers if
-    asked for, and the adjoint of each input.
+    asked for, and, unless it is a seminorm, the adjoint of each input.
 
     Arguments:
         packing: How the adjoints of the inputs lie in rows.
+        full: It is no seminorm.
     """
 
     packing: Packing
+    full: bool = True
 
     def seen(self, y: Tree) -> Tree:
         """See `harness_jax.solve.problem.Leaves`."""
@@ -133,5 +139,7 @@ class AdjointLeaves:
         """See `harness_jax.solve.problem.Leaves`."""
         (z, a_z), (a, a_a, means, rows) = y
         leaves = [z, a_z, a, a_a, *means]
-        sums = jnp.concatenate([sums_of_squares(leaves), self.packing.squares(rows)])
-        return sums, [*(leaf.size for leaf in leaves), *self.packing.sizes]
+        sums, sizes = sums_of_squares(leaves), [leaf.size for leaf in leaves]
+        if not self.full:
+            return sums, sizes
+        return jnp.concatenate([sums, self.packing.squares(rows)]), [*sizes, *self.packing.sizes]

@@ -1,7 +1,12 @@
 """Backpropagation through the accepted steps of a solve (discretise, then optimise).
 
 `direct` keeps what each evaluation needs to be differentiated, as many as there is room for, and
-evaluates the others again. `checkpoint` keeps states alone and evaluates all of them again.
+evaluates the others again. `checkpoint` keeps states alone, those at the starts of steps and, as
+slopes, of their stages, and evaluates all of them again. `symplectic` keeps the former and
+evaluates the latter once more. That is the gradient of T. Matsubara, Y. Miyatake, T. Yaguchi,
+Symplectic adjoint method for exact gradient of neural ODE with minimal memory, 2021,
+https://arxiv.org/abs/2102.09750: their partner method with weights b_j a_ji / b_i is the recursion
+of `harness_jax.solve.step.pull_back`, which has no need to divide by weights that may be 0.
 """
 
 from __future__ import annotations
@@ -31,13 +36,13 @@ from harness_jax.solve.step import (
 )
 from harness_jax.solve.tape import Room, TapedField, empty_room
 
-__all__ = ["solve_checkpoint", "solve_direct"]
+__all__ = ["pull_back_again", "solve_checkpoint", "solve_direct", "solve_symplectic"]
 
 Tape = tuple[Record, Room]
 
 
 def solve_checkpoint(
-    problem: InitialValue, solver: NativeSolver, *, keep: bool = False
+    problem: InitialValue, solver: NativeSolver, *, keep: bool = False, slopes: bool = True
 ) -> tuple[tuple[Tree, Tree], Stats]:
     """As `solve`, differentiable in the problem's y0 and inputs.
 
@@ -45,6 +50,7 @@ def solve_checkpoint(
         problem: What is integrated.
         solver: Method and tolerances.
         keep: Keep evaluations, not only states.
+        slopes: Keep states of stages, not only of steps.
     """
 
     def at(y0: Tree, inputs: Tree, fixed: Tree, h0: Tree) -> InitialValue:
@@ -56,7 +62,7 @@ def solve_checkpoint(
 
     def forward(y0: Tree, inputs: Tree, fixed: Tree, h0: Tree) -> tuple[Tree, Tree]:
         field = TapedField(problem.rates, inputs, fixed)
-        recorder = _recorder(field, y0, solver, keep)
+        recorder = _recorder(field, y0, solver, keep, slopes)
         y, stats, tape = run(recorder, at(y0, inputs, fixed, h0), solver)
         stats = _counted(stats, solver, tape)
         return (y, stats), (tape, stats.accepted, inputs, fixed)
@@ -73,11 +79,16 @@ def solve_checkpoint(
 solve_direct = partial(solve_checkpoint, keep=True)
 """As `solve_checkpoint`, with evaluations kept."""
 
+solve_symplectic = partial(solve_checkpoint, slopes=False)
+"""As `solve_checkpoint`, without states of stages."""
 
-def _recorder(field: TapedField, y0: Tree, solver: NativeSolver, keep: bool) -> Recorder:
+
+def _recorder(
+    field: TapedField, y0: Tree, solver: NativeSolver, keep: bool, slopes: bool
+) -> Recorder:
     tableau, z0 = TABLEAUX[solver.name], y0[0]
     max_steps = solver.max_steps if isinstance(solver, AdaptiveSolver) else solver.steps
-    record = empty_record(z0, tableau, max_steps)
+    record = empty_record(z0, tableau, max_steps, slopes=slopes)
     needed = tableau.evaluations_per_step
     room: Room = []
     if keep:
@@ -116,20 +127,26 @@ def _back_through(
     def slope(s: jax.Array, z: Tree) -> Tree:
         return field.rates(s, z, field.inputs, field.fixed)[0]
 
+    def slopes(i: jax.Array, z: Tree) -> Tree:
+        k = jax.tree.map(lambda leaf: jnp.zeros((needed, *leaf.shape), leaf.dtype), z)
+        return stage_slopes(slope, tableau, record.starts[i], record.sizes[i], z, k)
+
     def advance(i: jax.Array, z: Tree, k: Tree) -> tuple[Tree, Tree]:
-        z = add(z, record.sizes[i], tableau.b, k)
-        return z, stage_slopes(slope, tableau, record.starts[i + 1], record.sizes[i + 1], z, k)
+        own = slopes(i, z) if k is None else k
+        z = add(z, record.sizes[i], tableau.b, own)
+        return z, None if k is None else slopes(i + 1, z)
 
     def step(i: jax.Array, bars: tuple[Tree, Tree]) -> tuple[Tree, Tree]:
         index = steps - 1 - i
         kept = (index + 1) * needed <= _slots(room)
         z, k = record.read(index, advance, needless=kept)
+        k = slopes(index, z) if k is None else k
 
         def through(
             i: jax.Array, integrated: Integrated, s: jax.Array, z: Tree, bars: Tree
         ) -> tuple[Tree, Tree]:
             if not room:
-                return _pull_back_again(field, integrated, s, z, bars)
+                return pull_back_again(field, integrated, s, z, bars)
             leaves = lax.cond(
                 kept,
                 lambda: [rows[index * needed + i] for rows in room],
@@ -146,7 +163,7 @@ def _back_through(
     return (z_bar, q_bar), inputs_bar
 
 
-def _pull_back_again(
+def pull_back_again(
     field: TapedField, integrated: Integrated, s: jax.Array, z: Tree, bars: tuple[Tree, Tree]
 ) -> tuple[Tree, Tree]:
     """Cotangents of z and of the inputs, the rates evaluated once more."""
@@ -181,6 +198,8 @@ def _counted(stats: Stats, solver: NativeSolver, tape: Tape) -> Stats:
     kept = jnp.minimum(steps, _slots(room) // needed)
     again = steps - kept + record.recomputed(steps) - record.recomputed(kept)
     vjp, recompute = needed * steps, needed * again
+    if record.kept[1] is None:
+        recompute = recompute + needed * steps
     if _interpolates(solver):
         # The last stage of a step that passes the end.
         last = part_within(record.starts[steps - 1], record.sizes[steps - 1]) < 1

@@ -1,19 +1,24 @@
 """Gradient modes of one block's solve.
 
-`direct` and `checkpoint` backpropagate through the solver (`harness_jax.solve.backprop`): the
-exact gradient of the discrete solution. `adjoint` solves the adjoint ODE backwards (FFJORD's way;
-Chen et al., Neural Ordinary Differential Equations, 2018, https://arxiv.org/abs/1806.07366,
-algorithm 1) at constant memory.
+`direct`, `checkpoint` and `symplectic` backpropagate through the solver
+(`harness_jax.solve.backprop`): the exact gradient of the discrete solution. `reversible` solves by
+pairs of states (`harness_jax.solve.reversible`) and keeps the last. `adjoint` solves the adjoint
+ODE backwards (FFJORD's way; Chen et al., Neural Ordinary Differential Equations, 2018,
+https://arxiv.org/abs/1806.07366, algorithm 1) at constant memory.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+
 import jax
 
 from harness_jax.solve.adjoint import solve_adjoint
+from harness_jax.solve.backprop import solve_symplectic
 from harness_jax.solve.counts import Stats
 from harness_jax.solve.engines import FirstSteps, How
-from harness_jax.solve.problem import InitialValue
+from harness_jax.solve.problem import InitialValue, Tree
+from harness_jax.solve.reversible import solve_reversible
 
 __all__ = ["solve_block"]
 
@@ -36,7 +41,12 @@ def solve_block(
     if how.mode == "adjoint":
         (z, q), stats = solve_adjoint(engine, problem, how.solver, first)
     else:
-        solves = {"checkpoint": engine.solve_checkpoint, "direct": engine.solve_direct}
+        solves: Mapping[str, Callable[..., tuple[Tree, Stats]]] = {
+            "checkpoint": engine.solve_checkpoint,
+            "direct": engine.solve_direct,
+            "reversible": solve_reversible,
+            "symplectic": solve_symplectic,
+        }
         solve = engine.solve if how.mode is None else solves[how.mode]
         (z, q), stats = solve(problem, how.solver)
     return z, q, stats

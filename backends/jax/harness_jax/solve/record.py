@@ -1,9 +1,10 @@
 """A record of the accepted steps of a solve, from which the backward pass differentiates them.
 
-Of each step it keeps the state z at its start and dz/ds of its stages: with these every stage can
-be evaluated again without the others. The record has a fixed number of slots. When it is full,
-every other step is dropped and from then on only every second (fourth, ...) is kept: memory stays
-bounded however many steps a solve takes, and what is dropped is recomputed from the step before.
+Of each step it keeps the state z at its start and, if asked for, dz/ds of its stages: with these
+every stage can be evaluated again without the others. The record has a fixed number of slots.
+When it is full, every other step is dropped and from then on only every second (fourth, ...) is
+kept: memory stays bounded however many steps a solve takes, and what is dropped is recomputed from
+the step before.
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ class Record(NamedTuple):
 
     Arguments:
         kept: (z, k) of every `stride`-th step, [slots + 1, ...] each; the last slot takes what is
-            not kept, which is cheaper than a branch.
+            not kept, which is cheaper than a branch. k may be None.
         starts: s at the start of each step, [max_steps].
         sizes: The size of each step, [max_steps].
         stride: Distance of kept states in steps.
@@ -61,8 +62,10 @@ class Record(NamedTuple):
         thinned = self._thin_if_full(index)
         stride = thinned.stride
         slot = jnp.where(index % stride == 0, index // stride, self.slots)
-        needed = jax.tree.leaves(self.kept[1])[0].shape[1]
-        step = z, jax.tree.map(lambda rows: rows[:needed], k)
+        room = self.kept[1]
+        step = z, room
+        if room is not None:
+            step = z, jax.tree.map(lambda own, rows: rows[: own.shape[1]], room, k)
         return Record(
             jax.tree.map(
                 lambda kept, leaf: lax.dynamic_update_index_in_dim(kept, leaf, slot, 0),
@@ -109,10 +112,10 @@ class Record(NamedTuple):
         return self._replace(kept=kept, stride=jnp.where(full, 2, 1) * self.stride)
 
 
-def empty_record(z: Tree, tableau: Tableau, max_steps: int) -> Record:
-    """A record for states like `z`."""
+def empty_record(z: Tree, tableau: Tableau, max_steps: int, *, slopes: bool) -> Record:
+    """A record for states like `z`, with dz/ds of the stages or without."""
     leaves, needed = jax.tree.leaves(z), tableau.evaluations_per_step
-    size = (1 + needed) * sum(leaf.size * leaf.dtype.itemsize for leaf in leaves)
+    size = (1 + needed * slopes) * sum(leaf.size * leaf.dtype.itemsize for leaf in leaves)
     slots = min(SLOTS, max(FEWEST, BYTES // size // 2 * 2), max_steps + max_steps % 2)
 
     def room(*inner: int) -> Tree:
@@ -121,4 +124,5 @@ def empty_record(z: Tree, tableau: Tableau, max_steps: int) -> Record:
         )
 
     times = jnp.zeros(max_steps, time_dtype(z))
-    return Record((room(), room(needed)), times, times, jnp.ones((), jnp.int32))
+    kept = room(), room(needed) if slopes else None
+    return Record(kept, times, times, jnp.ones((), jnp.int32))

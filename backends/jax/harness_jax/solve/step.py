@@ -29,6 +29,7 @@ __all__ = [
     "either",
     "part_within",
     "pull_back",
+    "pull_back_increment",
     "put",
     "rates_where",
     "stage_slopes",
@@ -161,7 +162,16 @@ def part_within(s: jax.Array, h: jax.Array) -> jax.Array:
 def pull_back(
     through: PullBack, tableau: Tableau, step: Taken, bars: tuple[Tree, Tree], q_bar: Tree
 ) -> tuple[Tree, Tree]:
-    """Cotangents of z at the start of a step, and those of the inputs with its share added.
+    """Cotangents of z at the start of a step, and those of the inputs with its share added."""
+    z_bar, _ = bars
+    share, inputs_bar = pull_back_increment(through, tableau, step, bars, q_bar)
+    return jax.tree.map(jnp.add, z_bar, share), inputs_bar
+
+
+def pull_back_increment(
+    through: PullBack, tableau: Tableau, step: Taken, bars: tuple[Tree, Tree], q_bar: Tree
+) -> tuple[Tree, Tree]:
+    """As `pull_back`, without the part that comes by z + increment from z itself.
 
     Arguments:
         through: Pull-back of one evaluation.
@@ -192,7 +202,7 @@ def pull_back(
 
     room = jax.tree.map(lambda rates: jnp.zeros((stages, *rates.shape[1:]), rates.dtype), k)
     bars, inputs_bar = lax.fori_loop(0, count, stage, (room, inputs_bar))
-    return jax.tree.map(lambda bar, room: bar + room.sum(axis=0), z_bar, bars), inputs_bar
+    return jax.tree.map(lambda room: room.sum(axis=0), bars), inputs_bar
 
 
 def add(z: Tree, h: jax.Array, weights: Weights, k: Tree) -> Tree:

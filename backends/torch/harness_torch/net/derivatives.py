@@ -13,6 +13,7 @@ from harness.errors import BackendError
 from harness.trial import TraceName
 from harness_torch.net.net import Net
 from harness_torch.net.taylor import Jet
+from harness_torch.net.traces import hutch_plus_plus
 
 __all__ = ["Derivatives"]
 
@@ -44,12 +45,15 @@ class Derivatives:
 
         Arguments:
             trace: `exact`; `hutchinson`, eps^T J eps (M. Hutchinson, A stochastic estimator of the
-                trace of the influence matrix, 1989); or `bottleneck`.
+                trace of the influence matrix, 1989); `hutch++`; or `bottleneck`.
         """
         if trace == "exact":
             return self.diagonal.sum(dim=1)
         if trace == "bottleneck":
             return self._linear.bottleneck(self.probe, self._net.block.bottleneck)
+        if trace == "hutch++":
+            estimate = hutch_plus_plus(self._linear.net_tangent, self.probe)
+            return self._linear.whole(estimate)
         if "_net_cotangent" in self._found:
             product = self._net_cotangent
         else:  # forward mode is cheaper

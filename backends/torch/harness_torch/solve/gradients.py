@@ -1,8 +1,11 @@
 """Gradient modes of one block's solve.
 
-`direct` and `checkpoint` go back through the steps of the solver (`harness_torch.solve.backprop`):
-the exact gradient of the discrete solution. `direct` keeps what every accepted evaluation needs,
-`checkpoint` only the state at the start of every accepted step.
+`direct`, `checkpoint` and `symplectic` go back through the steps of the solver
+(`harness_torch.solve.backprop`): the exact gradient of the discrete solution. `direct` keeps what
+every accepted evaluation needs, the others only the state at the start of every accepted step;
+`checkpoint` then needs room for the evaluations of a step, `symplectic` for one.
+
+`reversible` solves by pairs of states (`harness_torch.solve.reversible`) and keeps the last.
 
 `adjoint` solves the adjoint ODE backwards (`harness_torch.solve.adjoint`), at constant memory.
 """
@@ -18,13 +21,14 @@ from torch.autograd.function import once_differentiable
 
 from harness.errors import BackendError
 from harness.solvers import TABLEAUX
-from harness.trial import AdaptiveSolver, SolverSpec
+from harness.trial import AdaptiveSolver, FixedSolver, SolverSpec
 from harness_torch.solve.adjoint import AdjointField, AdjointInputs, AdjointLeaves
 from harness_torch.solve.backprop import back_through
 from harness_torch.solve.counts import Counts, Watched
 from harness_torch.solve.engines import FirstSteps, How
 from harness_torch.solve.native_engine import integrate
 from harness_torch.solve.problem import Field, InitialValue, Inputs, Leaves
+from harness_torch.solve.reversible import back_through_pairs, integrate_pairs
 from harness_torch.solve.tape import Wanted
 
 __all__ = ["solve_block"]
@@ -55,7 +59,8 @@ def solve_block(
             solution = how.stepper.solve(problem, how.solver)
         counts.add_forward(solution)
         return solution.u, solution.q
-    function = _Adjoint if how.mode == "adjoint" else _Discrete
+    functions = {"adjoint": _Adjoint, "reversible": _Reversible}
+    function = functions.get(how.mode, _Discrete)
     names = tuple(inputs.arrays)
     settings = _Settings(how, problem.field, problem.leaves, first, counts, names)
     crossing = _Crossing(inputs.probe, inputs.start, inputs.span, problem.u, problem.q, inputs.T)
@@ -143,7 +148,39 @@ class _Discrete(torch.autograd.Function):
         settings: _Settings = ctx.settings
         tableau = TABLEAUX[settings.how.solver.name]
         sums = [torch.zeros_like(x) for x in ctx.like]
-        pulled = back_through(ctx.steps, tableau, ctx.field, a_z, a_q, sums)
+        one_by_one = settings.how.mode == "symplectic"
+        steps, field = ctx.steps, ctx.field
+        pulled = back_through(steps, tableau, field, a_z, a_q, sums, one_by_one=one_by_one)
+        settings.counts.vjp = pulled.vjp
+        settings.counts.recompute = pulled.recompute
+        return settings.gradients(ctx, pulled.u, a_q, pulled.sums)
+
+
+class _Reversible(torch.autograd.Function):
+    """One solve by pairs of states, and back by the same."""
+
+    @staticmethod
+    def forward(ctx: Any, settings: _Settings, *tensors: Any) -> tuple[Tensor, Tensor]:  # noqa: ANN401
+        how, wanted = settings.how, settings.wanted(ctx)
+        if how.stepper.taped_field is None or not isinstance(how.solver, FixedSolver):
+            raise BackendError("gradient 'reversible' needs equal steps of the native engine")
+        problem = settings.problem(tensors)
+        field = how.stepper.taped_field(problem, wanted)
+        solution, w = integrate_pairs(field, problem, how.solver)
+        settings.counts.add_forward(solution)
+        ctx.settings, ctx.field = settings, field
+        ctx.like = [x.detach() for x in wanted.of(problem.inputs)]
+        ctx.save_for_backward(solution.u, w)
+        return solution.u, solution.q
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, a_z: Tensor, a_q: Tensor) -> Any:  # noqa: ANN401
+        settings: _Settings = ctx.settings
+        sums = [torch.zeros_like(x) for x in ctx.like]
+        solver, pair = settings.how.solver, ctx.saved_tensors
+        assert isinstance(solver, FixedSolver)  # noqa: S101
+        pulled = back_through_pairs(solver, ctx.field, pair, a_z, a_q, sums)
         settings.counts.vjp = pulled.vjp
         settings.counts.recompute = pulled.recompute
         return settings.gradients(ctx, pulled.u, a_q, pulled.sums)
@@ -178,7 +215,7 @@ class _Adjoint(torch.autograd.Function):
                 AdjointInputs(inputs, a_q),
                 torch.stack([z, a_z]),
                 torch.cat([a, a_q[0], means, q.new_zeros(sum(sizes[len(state) :]))]),
-                AdjointLeaves(sizes),
+                AdjointLeaves(sizes if _is_full(settings.how.solver) else state),
                 _backward_h0(settings.how.solver, ctx.first_step, first),
                 inputs.length,
             ),
@@ -190,6 +227,11 @@ class _Adjoint(torch.autograd.Function):
         parts = torch.split(solution.q, list(sizes))[len(state) :]
         cotangents = [part.view_as(x) for part, x in zip(parts, leaves, strict=True)]
         return settings.gradients(ctx, solution.u[1], a_q, cotangents)
+
+
+def _is_full(solver: SolverSpec) -> bool:
+    """Whether the error norm of an adjoint solve sees the adjoints of what is trained."""
+    return not (isinstance(solver, AdaptiveSolver) and solver.adjoint_norm == "seminorm")
 
 
 def _backward_h0(solver: SolverSpec, forward: float | None, warm: float | None) -> float | None:

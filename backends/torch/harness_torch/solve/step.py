@@ -73,10 +73,19 @@ class RungeKutta:
         """
         ha, stage = (h * self._a).to(u.dtype), u
         for i in range(1, stages or self.tableau.stages):
-            node = self.tableau.c[i]
-            stage = torch.addmv(u.view(-1), self._du[:i].t(), ha[i, :i]).view_as(u)
-            self._evaluate(i, end if node == 1 else s + node * h, stage)
+            at, stage = self._point(i, s, h, end, u, ha)
+            self._evaluate(i, at, stage)
         return stage
+
+    def points(
+        self, s: float, h: float, end: float, u: Tensor, stages: int
+    ) -> list[tuple[float, Tensor]]:
+        """Times and states of the first `stages` of a step; evaluates all but the last of them."""
+        ha, found = (h * self._a).to(u.dtype), [(s, u)]
+        for i in range(1, stages):
+            self._evaluate(i - 1, *found[-1])
+            found.append(self._point(i, s, h, end, u, ha))
+        return found
 
     def accept(self) -> None:
         """The last stage of this step becomes the first of the next."""
@@ -104,6 +113,14 @@ class RungeKutta:
         count = 1 + max(i for i, weight in enumerate(weights) if weight)
         tapes = [] if self._tapes is None else self._tapes[:count]
         return Step(s, h, end, u, weights[:count], tapes)
+
+    def _point(
+        self, i: int, s: float, h: float, end: float, u: Tensor, ha: Tensor
+    ) -> tuple[float, Tensor]:
+        """Time and state of a stage, from the rates of those before it."""
+        node = self.tableau.c[i]
+        state = torch.addmv(u.view(-1), self._du[:i].t(), ha[i, :i]).view_as(u)
+        return (end if node == 1 else s + node * h), state
 
     def _evaluate(self, i: int, s: float, u: Tensor) -> Rates:
         if self._tapes is None:
