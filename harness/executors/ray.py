@@ -1,8 +1,8 @@
 """Spreads trials over the cores and GPUs of a Ray cluster, local or joined.
 
-A trial is a task in a fresh process, and Ray retries nothing: it would rerun a process that left
-by `sys.exit`, retry memory failures for ever, and reuse a process after an exception. Ray holds no
-state that matters; records do.
+A trial is a task whose worker starts a process for it, as the inline executor does, and Ray
+retries nothing: it would retry memory failures for ever. Ray holds no state that matters; records
+do.
 
 Nodes of a joined cluster share the file system of the run root and have the harness installed.
 """
@@ -16,20 +16,20 @@ import time
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext, suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from harness.errors import HarnessError
 from harness.executors import worker
+from harness.executors.ending import Cause, Ended
+from harness.executors.inline import order_of
 from harness.executors.observer import Observer, Stop
 from harness.executors.reaper import MARK, reaped
-from harness.executors.retries import Cause, Deadline, Ended, Retries
-from harness.executors.worker import STOPPED
+from harness.executors.retries import Deadline, Retries
 from harness.planning.plan import PlannedTrial
 from harness.process.cores import usable_cores
 from harness.records.folder import TrialFolder
-from harness.records.status import Status
 from harness.records.trained import TrainedFolder
 from harness.training.run_trial import new_attempt_id
 
@@ -187,9 +187,8 @@ class _Driver:
         self._ray, self._root = ray, root
         self._observer, self._stop = observer, stop
         self._exclusive = exclusive
-        # max_calls=1: a fresh process a trial, since it pins cores and imports a framework.
         ray.cloudpickle.register_pickle_by_value(worker)
-        self._task = ray.remote(max_calls=1, max_retries=0)(worker.run_one)
+        self._task = ray.remote(max_retries=0)(worker.run_one)
         self._hidden = _hidden_folder()
         self._retries = retries
         self._node = ray._private.worker._global_node
@@ -244,8 +243,15 @@ class _Driver:
 
     def _submit(self, planned: PlannedTrial) -> None:
         attempt_id = new_attempt_id()
-        folder = TrialFolder(self._root, planned.trial.id)
-        may_retry = self._retries.has_memory_retry(planned.trial.id)
+        order = order_of(
+            planned,
+            self._root,
+            attempt_id,
+            exclusive=self._exclusive,
+            may_retry=self._retries.has_memory_retry(planned.trial.id),
+            # Ray kills a worker to have its memory or its cores at once.
+            abrupt=True,
+        )
         cpus, gpus = _need(planned)
         task = self._task.options(
             num_cpus=cpus,
@@ -253,10 +259,8 @@ class _Driver:
             scheduling_strategy="SPREAD" if self._exclusive else "DEFAULT",
             name=f"trial-{planned.trial.id}",
         )
-        reference = task.remote(
-            str(folder.spec), str(self._root), attempt_id, self._exclusive, may_retry, self._hidden
-        )
-        attempt = folder.attempt(attempt_id)
+        reference = task.remote(asdict(order), self._hidden)
+        attempt = TrialFolder(self._root, planned.trial.id).attempt(attempt_id)
         self._running[reference] = _Running(planned, attempt_id, Deadline(planned, attempt))
         self._observer.submitted(planned, attempt)
 
@@ -276,20 +280,17 @@ class _Driver:
 
     def _ended(self, reference: Any, running: _Running) -> Ended:  # noqa: ANN401
         exceptions = self._ray.exceptions
-        said, error = None, None
         try:
-            said = self._ray.get(reference)
-        except exceptions.RayError as raised:
-            error = raised
-        if said == STOPPED:
-            return Ended(Cause.ASKED, said)
-        if running.hung:
-            return Ended(Cause.HUNG, "")
-        if said == Status.OUT_OF_MEMORY.value or isinstance(error, exceptions.OutOfMemoryError):
-            return Ended(Cause.MEMORY, "")
-        if isinstance(error, exceptions.RayTaskError):
-            return Ended(Cause.RAISED, str(error).strip().splitlines()[-1])
-        return Ended(Cause.DIED, "no result" if error is None else type(error).__name__)
+            cause, detail = self._ray.get(reference)
+            return Ended(Cause[cause], detail)
+        except exceptions.RayError as error:
+            if running.hung:
+                return Ended(Cause.HUNG, "")
+            if isinstance(error, exceptions.OutOfMemoryError):
+                return Ended(Cause.MEMORY, "")
+            if isinstance(error, exceptions.RayTaskError):
+                return Ended(Cause.RAISED, str(error).strip().splitlines()[-1])
+            return Ended(Cause.DIED, type(error).__name__)
 
     def _kill_hung(self) -> None:
         for reference, running in self._running.items():
