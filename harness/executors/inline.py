@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
@@ -131,9 +131,16 @@ class _Child:
 
 
 def order_of(
-    planned: PlannedTrial, root: Path, attempt_id: str, *, exclusive: bool, **how: bool
+    planned: PlannedTrial,
+    root: Path,
+    attempt_id: str,
+    *,
+    exclusive: bool,
+    may_retry: bool,
+    abrupt: bool = False,
+    environment: Mapping[str, str] | None = None,
 ) -> Order:
-    """What is to be run for an attempt at a planned trial; `how` are fields of `Order`."""
+    """What is to be run for an attempt at a planned trial; see `Order`."""
     return Order(
         str(TrialFolder(root, planned.trial.id).spec),
         str(root),
@@ -143,5 +150,7 @@ def order_of(
         # A fork is no safe start for CUDA or on macOS, and no fair one for timings.
         fresh=exclusive or planned.resources.gpus > 0 or sys.platform != "linux",
         exclusive=exclusive,
-        **how,
+        may_retry=may_retry,
+        abrupt=abrupt,
+        environment=environment or {},
     )

@@ -15,9 +15,9 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from typing import IO, Protocol
 
@@ -38,6 +38,7 @@ class Order:
         exclusive: Run while no other trial runs on this machine.
         may_retry: Commit nothing if memory runs out.
         abrupt: The process is killed when whoever waits for it dies, and writes no checkpoint.
+        environment: Variables that it is given beside those of this process.
     """
 
     spec: str
@@ -49,6 +50,7 @@ class Order:
     exclusive: bool = False
     may_retry: bool = False
     abrupt: bool = False
+    environment: Mapping[str, str] = field(default_factory=dict)
 
     def arguments(self) -> list[str]:
         """Those of `python -m harness.training`, but for the parent."""
@@ -78,6 +80,7 @@ class Processes:
     """Starts the processes of trials, one at a time, and keeps templates for the next ones."""
 
     def __init__(self) -> None:
+        # Orders of one executor have one environment.
         self._templates: dict[tuple[str, int], _Template] = {}
 
     def start(self, order: Order, output: IO[bytes]) -> Process:
@@ -95,7 +98,7 @@ class Processes:
         if order.fresh or (template is not None and template.refuses):
             return _Spawned(order, output)
         if template is None:
-            template = self._templates[key] = _Template(*key)
+            template = self._templates[key] = _Template(*key, order.environment)
         return _Forked(template, order, output)
 
     def close(self) -> None:
@@ -133,6 +136,7 @@ class _Spawned:
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=output,
+            env={**os.environ, **order.environment},
             process_group=0,
         )
 
@@ -152,7 +156,7 @@ class _Spawned:
 class _Template:
     """This side of a process of `harness.training.template`."""
 
-    def __init__(self, backend: str, cores: int) -> None:
+    def __init__(self, backend: str, cores: int, environment: Mapping[str, str]) -> None:
         self._channel, other = socket.socketpair()
         with other:
             self._process = subprocess.Popen(
@@ -161,6 +165,7 @@ class _Template:
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
                 pass_fds=[other.fileno()],
+                env={**os.environ, **environment},
                 process_group=0,
             )
         self._heard = b""

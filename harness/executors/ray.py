@@ -24,6 +24,7 @@ from harness.errors import HarnessError
 from harness.executors import worker
 from harness.executors.ending import Cause, Ended
 from harness.executors.inline import order_of
+from harness.executors.nodes import ANSWER_S, asked_of, not_ready, proven, told
 from harness.executors.observer import Observer, Stop
 from harness.executors.reaper import MARK, reaped
 from harness.executors.retries import Deadline, Retries
@@ -78,8 +79,9 @@ def run_ray(
         exclusive: One trial at a time on each node.
 
     Raises:
-        HarnessError: Ray is not installed, the cluster does not answer, this machine can never
-            give a trial what it asks for, or its Ray node died again and again.
+        HarnessError: Ray is not installed, the cluster does not answer, a node of it lacks what
+            trials need, this machine can never give a trial what it asks for, or its Ray node
+            died again and again.
     """
     retries = Retries(root, observer, stop)
     left = list(trials)
@@ -87,9 +89,13 @@ def run_ray(
         with open_cluster(address, cpus) as ray:
             # Ray has taken SIGTERM, and would end this process with a stack of C++ frames.
             stop.take_signals()
-            driver = _Driver(ray, root, observer, stop, retries, exclusive)
+            # A local cluster has inherited what this process knows.
+            environment = {} if address is None else told()
+            driver = _Driver(ray, root, observer, stop, retries, exclusive, environment)
             if address is None:
                 require_room(ray.cluster_resources(), left)
+            else:
+                _require_ready_nodes(ray, left, root)
             left = driver.run(left)
         if not left or stop.requested:
             return
@@ -144,12 +150,8 @@ def open_cluster(address: str | None, cpus: int | None) -> Iterator[Any]:
             ray.init(**options, log_to_driver=False, logging_level=logging.ERROR)
         except Exception as error:  # Ray raises plain ones, e.g. if a node is too slow to start
             place = f"the Ray cluster at {address}" if address else "a local Ray cluster"
-            fix = (
-                ""
-                if address
-                else "; try again when the machine is less busy, or --executor inline"
-            )
-            raise HarnessError(f"{place} cannot be reached: {error}{fix}") from error
+            fix = _remedy(str(error), address)
+            raise HarnessError(f"{place} cannot be reached: {error}; {fix}") from error
         # What this process starts from here on is not the cluster's.
         os.environ.pop(MARK, None)
         # Ray prints a paragraph for every process that dies; the observer gets a line instead.
@@ -158,6 +160,24 @@ def open_cluster(address: str | None, cpus: int | None) -> Iterator[Any]:
             yield ray
         finally:
             ray.shutdown()
+
+
+def _remedy(said: str, address: str | None) -> str:
+    """What to do about an error of `ray.init`."""
+    for words, fix in _REMEDIES.items():
+        if words in said.lower():
+            return fix
+    if address is None:
+        return "try again when the machine is less busy, or --executor inline"
+    return f"'ray status --address {address}' says whether it runs and lets this machine in"
+
+
+_REMEDIES = {
+    "version mismatch": "install the cluster's versions of Ray and Python",
+    "token": "set RAY_AUTH_MODE=token and RAY_AUTH_TOKEN_PATH to the file of the cluster's token",
+    "af_unix": "set RAY_TMPDIR to a folder of a shorter path",
+    "socket path": "set RAY_TMPDIR to a folder of a shorter path",
+}
 
 
 def _short_folder() -> dict[str, str]:
@@ -174,6 +194,35 @@ def _hidden_folder() -> str:
     return "" if here in map(os.path.abspath, filter(None, sys.path)) else here
 
 
+def _require_ready_nodes(ray: Any, trials: Sequence[PlannedTrial], root: Path) -> None:  # noqa: ANN401
+    """Raises HarnessError if a node that can run trials lacks something, by node."""
+    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+    ray.cloudpickle.register_pickle_by_value(worker)
+    ask = ray.remote(num_cpus=0, max_retries=0)(worker.answer)
+    nodes = [node for node in ray.nodes() if node["Alive"] and node["Resources"].get("CPU")]
+    said: dict[str, list[str]] = {}
+    with proven(root) as proof:
+        asked = asked_of(trials, proof)
+        references = {
+            f"{node['NodeManagerHostname']} ({node['NodeID'][:6]})": ask.options(
+                scheduling_strategy=NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
+            ).remote(asked, _hidden_folder())
+            for node in nodes
+        }
+        end = time.monotonic() + ANSWER_S
+        for name, reference in references.items():
+            try:
+                said[name] = ray.get(reference, timeout=max(0.0, end - time.monotonic()))
+            except ray.exceptions.GetTimeoutError:
+                said[name] = [f"no answer within {ANSWER_S:.0f} s"]
+            except ray.exceptions.RayError as error:
+                last = str(error).strip().splitlines()[-1]
+                said[name] = [f"{last} (is this version of the harness installed there?)"]
+    if (refusal := not_ready(said)) is not None:
+        raise refusal
+
+
 class _Driver:
     def __init__(
         self,
@@ -183,10 +232,11 @@ class _Driver:
         stop: Stop,
         retries: Retries,
         exclusive: bool,
+        environment: Mapping[str, str],
     ) -> None:
         self._ray, self._root = ray, root
         self._observer, self._stop = observer, stop
-        self._exclusive = exclusive
+        self._exclusive, self._environment = exclusive, environment
         ray.cloudpickle.register_pickle_by_value(worker)
         self._task = ray.remote(max_retries=0)(worker.run_one)
         self._hidden = _hidden_folder()
@@ -251,6 +301,7 @@ class _Driver:
             may_retry=self._retries.has_memory_retry(planned.trial.id),
             # Ray kills a worker to have its memory or its cores at once.
             abrupt=True,
+            environment=self._environment,
         )
         cpus, gpus = _need(planned)
         task = self._task.options(

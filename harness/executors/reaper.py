@@ -21,8 +21,8 @@ __all__ = ["MARK", "reaped"]
 
 MARK = "HARNESS_CLUSTER"
 _KEPT = "SPT_NOENV"
-"""Keeps setproctitle, with which Ray names its processes, from writing over their environment, where
-the mark is looked for."""
+"""Keeps setproctitle, with which Ray names its processes, from writing over their environment,
+where the mark is looked for."""
 _GRACE_S = 5.0
 _POLL_S = 0.2
 

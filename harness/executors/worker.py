@@ -7,11 +7,20 @@ from __future__ import annotations
 
 import os
 import sys
+from typing import Any
 
-__all__ = ["run_one"]
+__all__ = ["answer", "run_one"]
 
 
-def run_one(order: dict[str, str | int | float | bool], hidden: str) -> tuple[str, str]:
+def answer(asked: dict[str, Any], hidden: str) -> list[str]:
+    """What this node lacks, see `harness.executors.nodes.lacking`; `hidden` as in `run_one`."""
+    _hide(hidden)
+    from harness.executors.nodes import lacking
+
+    return lacking(asked)
+
+
+def run_one(order: dict[str, Any], hidden: str) -> tuple[str, str]:
     """Runs an attempt.
 
     It is sent by value, since Ray puts the working directory of the driver before the installed
@@ -25,11 +34,15 @@ def run_one(order: dict[str, str | int | float | bool], hidden: str) -> tuple[st
     Returns:
         How the process ended: name of the cause, detail.
     """
-    sys.path[:] = [place for place in sys.path if hidden not in (place, os.path.abspath(place))]
+    _hide(hidden)
     from harness.executors.attempts import run_attempt
     from harness.executors.observer import Stop
     from harness.executors.processes import Order, kept_processes
 
     with Stop() as stop:
-        ended = run_attempt(kept_processes(), Order(**order), stop)  # type: ignore[arg-type]
+        ended = run_attempt(kept_processes(), Order(**order), stop)
     return ended.cause.name, ended.detail
+
+
+def _hide(folder: str) -> None:
+    sys.path[:] = [place for place in sys.path if folder not in (place, os.path.abspath(place))]

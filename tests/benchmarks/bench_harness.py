@@ -11,6 +11,7 @@ it depends little on who else uses the machine.
 from __future__ import annotations
 
 import argparse
+import io
 import itertools
 import json
 import os
@@ -29,6 +30,7 @@ from unittest import mock
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "fakes"))
 
 from fakes import environment, fake_trial, result_json, write_spec
+from rich.console import Console
 
 from harness.executors.attempts import run_attempt
 from harness.executors.board import Board
@@ -121,7 +123,7 @@ def scheduled(count: int) -> tuple[float, float, float]:
             made = TrialFolder(root, each.trial.id)
             made.path.mkdir(parents=True)
             made.result.write_text(json.dumps(result_json(each.trial.id)))
-        board = Counted(planned, live=False)
+        board = Counted(planned, Console(file=io.StringIO()), live=False)
         before, began = time.process_time(), time.perf_counter()
         retries = Retries(root, board, Stop())
         with mock.patch("harness.executors.inline.run_attempt", return_value=ended):
