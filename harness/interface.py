@@ -300,6 +300,16 @@ class Backend(abc.ABC):
     def supports(self, trial: Trial) -> Unsupported | None:
         """Says whether the backend can run `trial`. Must not import the framework."""
 
+    def preload(self, cores: int) -> None:  # noqa: B027  (a backend need not be quick to start)
+        """Imports what every trial needs, in a process that forks another for each of them.
+
+        Nothing may depend on a trial: no device is touched, no thread started, nothing set that
+        `prepare` would set otherwise. By default nothing is imported.
+
+        Arguments:
+            cores: Cores of the trials; the process is pinned to as many.
+        """
+
     @abc.abstractmethod
     def prepare(self, trial: Trial, cores: int) -> Mapping[str, Any]:
         """Imports the framework and sets precision, `cores` threads and determinism.

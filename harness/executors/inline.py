@@ -7,32 +7,22 @@ one process holds one framework and one precision.
 from __future__ import annotations
 
 import os
-import signal
-import subprocess
 import sys
-import tempfile
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
-from typing import IO
 
+from harness.executors.attempts import run_attempt
+from harness.executors.ending import Ended
 from harness.executors.observer import Observer, Stop
-from harness.executors.retries import Cause, Deadline, Ended, Retries
+from harness.executors.processes import Order, Processes
+from harness.executors.retries import Deadline, Retries
 from harness.planning.plan import PlannedTrial
 from harness.process.watch import Progress
 from harness.records.folder import TrialFolder
-from harness.training.run_trial import (
-    INTERRUPTED_EXIT,
-    OUT_OF_MEMORY_EXIT,
-    RunOptions,
-    new_attempt_id,
-    run_trial,
-)
+from harness.training.run_trial import RunOptions, new_attempt_id, run_trial
 
-__all__ = ["run_inline"]
-
-_POLL_S = 0.2
-_CAUSES = {INTERRUPTED_EXIT: Cause.ASKED, OUT_OF_MEMORY_EXIT: Cause.MEMORY}
+__all__ = ["order_of", "run_inline"]
 
 
 def run_inline(
@@ -56,10 +46,11 @@ def run_inline(
         _run_here(trials[0], root, observer, stop, exclusive)
         return
     retries = Retries(root, observer, stop)
-    for planned in trials:
-        if stop.requested:
-            return
-        _Child(planned, root, observer, stop, retries, exclusive).run()
+    with closing(Processes()) as processes:
+        for planned in trials:
+            if stop.requested:
+                return
+            _Child(planned, root, observer, stop, retries, exclusive).run(processes)
 
 
 def _run_here(
@@ -117,62 +108,49 @@ class _Child:
         self._exclusive = exclusive
         self._folder = TrialFolder(root, planned.trial.id)
 
-    def run(self) -> None:
+    def run(self, processes: Processes) -> None:
         """Runs attempts until the trial has a result or a stop is requested."""
-        attempt_id = new_attempt_id()
-        while self._retries.settle(self._planned, attempt_id, self._attempt(attempt_id)):
+        ended: Ended | None = None
+        attempt_id = ""
+        while ended is None or self._retries.settle(self._planned, attempt_id, ended):
             attempt_id = new_attempt_id()
+            ended = self._attempt(processes, attempt_id)
 
-    def _attempt(self, attempt_id: str) -> Ended:
+    def _attempt(self, processes: Processes, attempt_id: str) -> Ended:
         attempt = self._folder.attempt(attempt_id)
         self._observer.submitted(self._planned, attempt)
-        with tempfile.TemporaryFile() as output:
-            process = self._start(attempt_id, output)
-            hung = self._wait(process, Deadline(self._planned, attempt))
-            output.seek(0)
-            lines = output.read().decode(errors="replace").strip().splitlines()
-        code = process.returncode
-        last = lines[-1] if lines else f"its process ended with exit code {code}"
-        if hung:
-            return Ended(Cause.HUNG, last)
-        if code < 0:
-            return Ended(Cause.DIED, signal.Signals(-code).name)
-        return Ended(_CAUSES.get(code, Cause.RAISED), last)
-
-    def _start(self, attempt_id: str, output: IO[bytes]) -> subprocess.Popen[bytes]:
-        # -P: files of the working directory are not taken for modules.
-        command = [sys.executable, "-P", "-m", "harness.training", str(self._folder.spec)]
-        command += ["--root", str(self._root), "--attempt", attempt_id, "--quiet"]
-        command += ["--parent", str(os.getpid())]
-        if self._exclusive:
-            command.append("--exclusive")
-        if self._retries.has_memory_retry(self._planned.trial.id):
-            command.append("--may-retry")
-        # A group of its own: Ctrl-C reaches it once, through this process, and a kill reaches all
-        # that it started.
-        return subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, process_group=0
+        order = order_of(
+            self._planned,
+            self._root,
+            attempt_id,
+            exclusive=self._exclusive,
+            may_retry=self._retries.has_memory_retry(self._planned.trial.id),
         )
-
-    def _wait(self, process: subprocess.Popen[bytes], deadline: Deadline) -> bool:
-        """Waits for the process; True if it had to be killed because it hung."""
-        asked = False
-        while process.poll() is None:
-            self._observer.refresh()
-            if self._stop.insisted:
-                _kill(process)
-            elif self._stop.requested and not asked:
-                process.terminate()
-                asked = True
-            if deadline.is_over():
-                _kill(process)
-                process.wait()
-                return True
-            with suppress(subprocess.TimeoutExpired):
-                process.wait(_POLL_S)
-        return False
+        is_hung = Deadline(self._planned, attempt).is_over
+        return run_attempt(processes, order, self._stop, is_hung, self._observer.refresh)
 
 
-def _kill(process: subprocess.Popen[bytes]) -> None:
-    with suppress(ProcessLookupError):
-        os.killpg(process.pid, signal.SIGKILL)
+def order_of(
+    planned: PlannedTrial,
+    root: Path,
+    attempt_id: str,
+    *,
+    exclusive: bool,
+    may_retry: bool,
+    abrupt: bool = False,
+    environment: Mapping[str, str] | None = None,
+) -> Order:
+    """What is to be run for an attempt at a planned trial; see `Order`."""
+    return Order(
+        str(TrialFolder(root, planned.trial.id).spec),
+        str(root),
+        attempt_id,
+        planned.trial.backend,
+        planned.resources.cpus,
+        # A fork is no safe start for CUDA or on macOS, and no fair one for timings.
+        fresh=exclusive or planned.resources.gpus > 0 or sys.platform != "linux",
+        exclusive=exclusive,
+        may_retry=may_retry,
+        abrupt=abrupt,
+        environment=environment or {},
+    )

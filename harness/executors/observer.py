@@ -5,10 +5,11 @@ from __future__ import annotations
 import signal
 from collections import Counter
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-from harness.planning.plan import PlannedTrial
-from harness.records.status import Status
+if TYPE_CHECKING:
+    from harness.planning.plan import PlannedTrial
+    from harness.records.status import Status
 
 __all__ = ["Observer", "Stop"]
 

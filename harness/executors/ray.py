@@ -1,8 +1,8 @@
 """Spreads trials over the cores and GPUs of a Ray cluster, local or joined.
 
-A trial is a task in a fresh process, and Ray retries nothing: it would rerun a process that left
-by `sys.exit`, retry memory failures for ever, and reuse a process after an exception. Ray holds no
-state that matters; records do.
+A trial is a task whose worker starts a process for it, as the inline executor does, and Ray
+retries nothing: it would retry memory failures for ever. Ray holds no state that matters; records
+do.
 
 Nodes of a joined cluster share the file system of the run root and have the harness installed.
 """
@@ -16,20 +16,21 @@ import time
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext, suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from harness.errors import HarnessError
 from harness.executors import worker
+from harness.executors.ending import Cause, Ended
+from harness.executors.inline import order_of
+from harness.executors.nodes import ANSWER_S, asked_of, not_ready, proven, told
 from harness.executors.observer import Observer, Stop
 from harness.executors.reaper import MARK, reaped
-from harness.executors.retries import Cause, Deadline, Ended, Retries
-from harness.executors.worker import STOPPED
+from harness.executors.retries import Deadline, Retries
 from harness.planning.plan import PlannedTrial
 from harness.process.cores import usable_cores
 from harness.records.folder import TrialFolder
-from harness.records.status import Status
 from harness.records.trained import TrainedFolder
 from harness.training.run_trial import new_attempt_id
 
@@ -78,8 +79,9 @@ def run_ray(
         exclusive: One trial at a time on each node.
 
     Raises:
-        HarnessError: Ray is not installed, the cluster does not answer, this machine can never
-            give a trial what it asks for, or its Ray node died again and again.
+        HarnessError: Ray is not installed, the cluster does not answer, a node of it lacks what
+            trials need, this machine can never give a trial what it asks for, or its Ray node
+            died again and again.
     """
     retries = Retries(root, observer, stop)
     left = list(trials)
@@ -87,9 +89,13 @@ def run_ray(
         with open_cluster(address, cpus) as ray:
             # Ray has taken SIGTERM, and would end this process with a stack of C++ frames.
             stop.take_signals()
-            driver = _Driver(ray, root, observer, stop, retries, exclusive)
+            # A local cluster has inherited what this process knows.
+            environment = {} if address is None else told()
+            driver = _Driver(ray, root, observer, stop, retries, exclusive, environment)
             if address is None:
                 require_room(ray.cluster_resources(), left)
+            else:
+                _require_ready_nodes(ray, left, root)
             left = driver.run(left)
         if not left or stop.requested:
             return
@@ -144,12 +150,8 @@ def open_cluster(address: str | None, cpus: int | None) -> Iterator[Any]:
             ray.init(**options, log_to_driver=False, logging_level=logging.ERROR)
         except Exception as error:  # Ray raises plain ones, e.g. if a node is too slow to start
             place = f"the Ray cluster at {address}" if address else "a local Ray cluster"
-            fix = (
-                ""
-                if address
-                else "; try again when the machine is less busy, or --executor inline"
-            )
-            raise HarnessError(f"{place} cannot be reached: {error}{fix}") from error
+            fix = _remedy(str(error), address)
+            raise HarnessError(f"{place} cannot be reached: {error}; {fix}") from error
         # What this process starts from here on is not the cluster's.
         os.environ.pop(MARK, None)
         # Ray prints a paragraph for every process that dies; the observer gets a line instead.
@@ -158,6 +160,24 @@ def open_cluster(address: str | None, cpus: int | None) -> Iterator[Any]:
             yield ray
         finally:
             ray.shutdown()
+
+
+def _remedy(said: str, address: str | None) -> str:
+    """What to do about an error of `ray.init`."""
+    for words, fix in _REMEDIES.items():
+        if words in said.lower():
+            return fix
+    if address is None:
+        return "try again when the machine is less busy, or --executor inline"
+    return f"'ray status --address {address}' says whether it runs and lets this machine in"
+
+
+_REMEDIES = {
+    "version mismatch": "install the cluster's versions of Ray and Python",
+    "token": "set RAY_AUTH_MODE=token and RAY_AUTH_TOKEN_PATH to the file of the cluster's token",
+    "af_unix": "set RAY_TMPDIR to a folder of a shorter path",
+    "socket path": "set RAY_TMPDIR to a folder of a shorter path",
+}
 
 
 def _short_folder() -> dict[str, str]:
@@ -174,6 +194,35 @@ def _hidden_folder() -> str:
     return "" if here in map(os.path.abspath, filter(None, sys.path)) else here
 
 
+def _require_ready_nodes(ray: Any, trials: Sequence[PlannedTrial], root: Path) -> None:  # noqa: ANN401
+    """Raises HarnessError if a node that can run trials lacks something, by node."""
+    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+    ray.cloudpickle.register_pickle_by_value(worker)
+    ask = ray.remote(num_cpus=0, max_retries=0)(worker.answer)
+    nodes = [node for node in ray.nodes() if node["Alive"] and node["Resources"].get("CPU")]
+    said: dict[str, list[str]] = {}
+    with proven(root) as proof:
+        asked = asked_of(trials, proof)
+        references = {
+            f"{node['NodeManagerHostname']} ({node['NodeID'][:6]})": ask.options(
+                scheduling_strategy=NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
+            ).remote(asked, _hidden_folder())
+            for node in nodes
+        }
+        end = time.monotonic() + ANSWER_S
+        for name, reference in references.items():
+            try:
+                said[name] = ray.get(reference, timeout=max(0.0, end - time.monotonic()))
+            except ray.exceptions.GetTimeoutError:
+                said[name] = [f"no answer within {ANSWER_S:.0f} s"]
+            except ray.exceptions.RayError as error:
+                last = str(error).strip().splitlines()[-1]
+                said[name] = [f"{last} (is this version of the harness installed there?)"]
+    if (refusal := not_ready(said)) is not None:
+        raise refusal
+
+
 class _Driver:
     def __init__(
         self,
@@ -183,13 +232,13 @@ class _Driver:
         stop: Stop,
         retries: Retries,
         exclusive: bool,
+        environment: Mapping[str, str],
     ) -> None:
         self._ray, self._root = ray, root
         self._observer, self._stop = observer, stop
-        self._exclusive = exclusive
-        # max_calls=1: a fresh process a trial, since it pins cores and imports a framework.
+        self._exclusive, self._environment = exclusive, environment
         ray.cloudpickle.register_pickle_by_value(worker)
-        self._task = ray.remote(max_calls=1, max_retries=0)(worker.run_one)
+        self._task = ray.remote(max_retries=0)(worker.run_one)
         self._hidden = _hidden_folder()
         self._retries = retries
         self._node = ray._private.worker._global_node
@@ -244,8 +293,16 @@ class _Driver:
 
     def _submit(self, planned: PlannedTrial) -> None:
         attempt_id = new_attempt_id()
-        folder = TrialFolder(self._root, planned.trial.id)
-        may_retry = self._retries.has_memory_retry(planned.trial.id)
+        order = order_of(
+            planned,
+            self._root,
+            attempt_id,
+            exclusive=self._exclusive,
+            may_retry=self._retries.has_memory_retry(planned.trial.id),
+            # Ray kills a worker to have its memory or its cores at once.
+            abrupt=True,
+            environment=self._environment,
+        )
         cpus, gpus = _need(planned)
         task = self._task.options(
             num_cpus=cpus,
@@ -253,10 +310,8 @@ class _Driver:
             scheduling_strategy="SPREAD" if self._exclusive else "DEFAULT",
             name=f"trial-{planned.trial.id}",
         )
-        reference = task.remote(
-            str(folder.spec), str(self._root), attempt_id, self._exclusive, may_retry, self._hidden
-        )
-        attempt = folder.attempt(attempt_id)
+        reference = task.remote(asdict(order), self._hidden)
+        attempt = TrialFolder(self._root, planned.trial.id).attempt(attempt_id)
         self._running[reference] = _Running(planned, attempt_id, Deadline(planned, attempt))
         self._observer.submitted(planned, attempt)
 
@@ -276,20 +331,17 @@ class _Driver:
 
     def _ended(self, reference: Any, running: _Running) -> Ended:  # noqa: ANN401
         exceptions = self._ray.exceptions
-        said, error = None, None
         try:
-            said = self._ray.get(reference)
-        except exceptions.RayError as raised:
-            error = raised
-        if said == STOPPED:
-            return Ended(Cause.ASKED, said)
-        if running.hung:
-            return Ended(Cause.HUNG, "")
-        if said == Status.OUT_OF_MEMORY.value or isinstance(error, exceptions.OutOfMemoryError):
-            return Ended(Cause.MEMORY, "")
-        if isinstance(error, exceptions.RayTaskError):
-            return Ended(Cause.RAISED, str(error).strip().splitlines()[-1])
-        return Ended(Cause.DIED, "no result" if error is None else type(error).__name__)
+            cause, detail = self._ray.get(reference)
+            return Ended(Cause[cause], detail)
+        except exceptions.RayError as error:
+            if running.hung:
+                return Ended(Cause.HUNG, "")
+            if isinstance(error, exceptions.OutOfMemoryError):
+                return Ended(Cause.MEMORY, "")
+            if isinstance(error, exceptions.RayTaskError):
+                return Ended(Cause.RAISED, str(error).strip().splitlines()[-1])
+            return Ended(Cause.DIED, type(error).__name__)
 
     def _kill_hung(self) -> None:
         for reference, running in self._running.items():

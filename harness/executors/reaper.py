@@ -20,6 +20,9 @@ from pathlib import Path
 __all__ = ["MARK", "reaped"]
 
 MARK = "HARNESS_CLUSTER"
+_KEPT = "SPT_NOENV"
+"""Keeps setproctitle, with which Ray names its processes, from writing over their environment,
+where the mark is looked for."""
 _GRACE_S = 5.0
 _POLL_S = 0.2
 
@@ -36,11 +39,12 @@ def reaped() -> Iterator[None]:
         stderr=subprocess.DEVNULL,
         start_new_session=True,
     )
-    os.environ[MARK] = mark
+    os.environ.update({MARK: mark, _KEPT: "1"})
     try:
         yield
     finally:
-        os.environ.pop(MARK, None)
+        for name in (MARK, _KEPT):
+            os.environ.pop(name, None)
         if reaper.stdin is not None:
             reaper.stdin.close()
         # As a rule there is nothing to do; it goes on without this process if there is.

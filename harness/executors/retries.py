@@ -10,11 +10,10 @@ import os
 import time
 from collections import Counter
 from dataclasses import dataclass
-from enum import Enum
 from pathlib import Path
-from typing import NamedTuple
 
 from harness.errors import RecordError
+from harness.executors.ending import Cause, Ended
 from harness.executors.observer import Observer, Stop
 from harness.planning.plan import PlannedTrial
 from harness.process.memory import oom_kills, says_memory
@@ -30,9 +29,7 @@ __all__ = [
     "GRACE_S",
     "MEMORY",
     "Again",
-    "Cause",
     "Deadline",
-    "Ended",
     "Failure",
     "Retries",
 ]
@@ -43,28 +40,6 @@ MEMORY = 1
 """How often a trial that ran out of memory is tried again."""
 GRACE_S = 30.0
 """A trial stops of its own accord at its time limit; one that hangs is killed so much later."""
-
-
-class Cause(Enum):
-    """Why the process of an attempt ended without a result."""
-
-    ASKED = "somebody asked it to stop"
-    DIED = "it was killed, or its machine was lost"
-    HUNG = "it was killed because it hung beyond the time limit"
-    MEMORY = "memory ran out"
-    RAISED = "it raised an exception or left early"
-
-
-class Ended(NamedTuple):
-    """How the process of an attempt ended, should there be no result.
-
-    Arguments:
-        cause: Why.
-        detail: The signal or error that it died of, or what it said last.
-    """
-
-    cause: Cause
-    detail: str
 
 
 @dataclass(frozen=True)

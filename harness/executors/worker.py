@@ -1,4 +1,4 @@
-"""What a Ray worker does: one trial, in a process that has imported no framework before.
+"""What a Ray worker does: one trial after the other, each in a process of its own.
 
 Kept apart from the driver's side, so that a worker imports nothing else.
 """
@@ -7,42 +7,42 @@ from __future__ import annotations
 
 import os
 import sys
-from pathlib import Path
+from typing import Any
 
-__all__ = ["STOPPED", "run_one"]
-
-STOPPED = "stopped"
+__all__ = ["answer", "run_one"]
 
 
-def run_one(
-    spec: str, root: str, attempt_id: str, exclusive: bool, may_retry: bool, hidden: str
-) -> str:
-    """Runs the trial of a spec.json.
+def answer(asked: dict[str, Any], hidden: str) -> list[str]:
+    """What this node lacks, see `harness.executors.nodes.lacking`; `hidden` as in `run_one`."""
+    _hide(hidden)
+    from harness.executors.nodes import lacking
+
+    return lacking(asked)
+
+
+def run_one(order: dict[str, Any], hidden: str) -> tuple[str, str]:
+    """Runs an attempt.
 
     It is sent by value, since Ray puts the working directory of the driver before the installed
     packages: a folder `harness/` or `jax/` in it would be imported in their place.
 
     Arguments:
-        spec: Path of spec.json, on a file system that all nodes share.
-        root: The run root, on the same file system.
-        attempt_id: Name of the attempt.
-        exclusive: Run while no other trial runs on this node.
-        may_retry: Commit nothing if memory runs out.
+        order: The fields of `harness.executors.processes.Order`; its files are on a file system
+            that all nodes share.
         hidden: A folder that is no place of modules; empty for none.
 
     Returns:
-        The status, or `STOPPED`.
+        How the process ended: name of the cause, detail.
     """
-    sys.path[:] = [place for place in sys.path if hidden not in (place, os.path.abspath(place))]
-    from harness.records.readers import read_spec
-    from harness.training.run_trial import RunOptions, run_trial
+    _hide(hidden)
+    from harness.executors.attempts import run_attempt
+    from harness.executors.observer import Stop
+    from harness.executors.processes import Order, kept_processes
 
-    trial, resources = read_spec(Path(spec))
-    options = RunOptions(
-        attempt_id=attempt_id, capture=True, exclusive=exclusive, may_retry=may_retry
-    )
-    try:
-        status = run_trial(trial, Path(root), resources, options)
-    except KeyboardInterrupt:
-        return STOPPED
-    return status.value
+    with Stop() as stop:
+        ended = run_attempt(kept_processes(), Order(**order), stop)
+    return ended.cause.name, ended.detail
+
+
+def _hide(folder: str) -> None:
+    sys.path[:] = [place for place in sys.path if folder not in (place, os.path.abspath(place))]

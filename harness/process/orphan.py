@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import threading
 import time
+from contextlib import suppress
 
-__all__ = ["end_with"]
+__all__ = ["die_with_parent", "end_with"]
 
 _POLL_S = 1.0
 _GRACE_S = 10.0
+_PR_SET_PDEATHSIG = 1
+"""Of prctl(2)."""
 
 
 def end_with(parent: int) -> None:
@@ -23,6 +27,19 @@ def end_with(parent: int) -> None:
         parent: Process id of the parent.
     """
     threading.Thread(target=_watch, args=(parent,), daemon=True).start()
+
+
+def die_with_parent() -> None:
+    """Has Linux kill this process when its parent ends, at once; nothing elsewhere.
+
+    A process that was forked from this one does not inherit it.
+    """
+    if sys.platform != "linux":
+        return
+    import ctypes
+
+    with suppress(OSError, AttributeError):
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def _watch(parent: int) -> None:

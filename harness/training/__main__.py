@@ -12,7 +12,7 @@ from typing import Any, TextIO
 
 from harness.errors import HarnessError, RecordError, sentence_of
 from harness.process.home import settle_home
-from harness.process.orphan import end_with
+from harness.process.orphan import die_with_parent, end_with
 from harness.process.watch import Progress
 from harness.records.folder import DEFAULT_ROOT, TrialFolder
 from harness.records.readers import read_spec
@@ -37,6 +37,7 @@ def _parser() -> argparse.ArgumentParser:
     # What an executor says to a process of its own.
     parser.add_argument("--attempt", help=argparse.SUPPRESS)
     parser.add_argument("--parent", type=int, help=argparse.SUPPRESS)
+    parser.add_argument("--abrupt", action="store_true", help=argparse.SUPPRESS)
     parser.add_argument("--may-retry", action="store_true", help=argparse.SUPPRESS)
     parser.add_argument("--quiet", action="store_true", help=argparse.SUPPRESS)
     return parser
@@ -47,6 +48,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = _parser().parse_args(arguments)
     if given.parent is not None:
         end_with(given.parent)
+    if given.abrupt:
+        die_with_parent()
     try:
         settle_home()
         trial, resources = read_spec(given.spec)

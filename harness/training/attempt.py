@@ -41,7 +41,7 @@ from harness.training.loop import Surroundings, TrainingLoop
 from harness.training.run_trial import RunOptions
 from harness.trial import Trial
 
-__all__ = ["Attempt", "carry_out"]
+__all__ = ["Attempt", "carry_out", "preload"]
 
 
 @dataclass(frozen=True)
@@ -81,6 +81,11 @@ class Attempt:
     def shares(self) -> bool:
         """True if another trial runs on this machine now; a part of a GPU is always shared."""
         return self.resources.gpus % 1 > 0 or not self.lease.alone()
+
+
+def preload(backend: str, cores: int) -> None:
+    """Imports what any trial of a backend imports, before one is known."""
+    get_backend(backend).preload(cores)
 
 
 def carry_out(attempt: Attempt) -> Result:

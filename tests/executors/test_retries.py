@@ -10,8 +10,9 @@ import pytest
 from fakes import fake_trial, result_of
 
 from harness.executors import retries as module
+from harness.executors.ending import Cause, Ended
 from harness.executors.observer import Stop
-from harness.executors.retries import Again, Cause, Deadline, Ended, Failure, Retries
+from harness.executors.retries import Again, Deadline, Failure, Retries
 from harness.planning.plan import PlannedTrial
 from harness.process.watch import Watch
 from harness.records.folder import TrialFolder

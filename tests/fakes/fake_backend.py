@@ -6,6 +6,7 @@ processes as `times` says (counted in the folder `marks`); `choices` is what `ch
 (`{"rounding": "up"}` changes the numbers), `unsupported` names gradient modes; `seeds` gives other
 values by seed. A set of `nan_in_sampling_of` samples has three that are not numbers. `twin` has
 what the backend of that name does otherwise. With `no_float64` no model of that precision opens.
+`preload` is `thread` or `raise`: what importing ahead of a trial does.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import math
 import os
 import signal
 import sys
+import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -52,6 +54,13 @@ class FakeBackend(Backend):
     def supports(self, trial: Trial) -> Unsupported | None:
         wrong = _behaviour().get("unsupported", ())
         return Unsupported(trial.gradient) if trial.gradient in wrong else None
+
+    def preload(self, cores: int) -> None:
+        match _behaviour().get("preload"):
+            case "thread":
+                threading.Thread(target=time.sleep, args=(60,), daemon=True).start()
+            case "raise":
+                raise ImportError("no such library")
 
     def prepare(self, trial: Trial, cores: int) -> Mapping[str, Any]:
         return {"threads": cores, "engine": "numpy"}

@@ -45,15 +45,20 @@ class JaxBackend(Backend):
             return Unsupported(f"the jax backend runs on one device, not on {trial.shards} shards")
         return None
 
+    def preload(self, cores: int) -> None:
+        """Imports jax, whose threads start with its first use of a device."""
+        _set_variables()
+        import jax.experimental.multihost_utils  # noqa: F401  (compiling imports it)
+
+        import harness_jax.model  # noqa: F401
+
     def prepare(self, trial: Trial, cores: int) -> Mapping[str, Any]:
         """Sets precision, determinism and the compilation cache.
 
         jax offers no thread count: its pools follow the cores the process may run on, which the
         executor pins before this is called.
         """
-        flags = os.environ.get("XLA_FLAGS", "").split()
-        if not any(flag.startswith(_DETERMINISTIC) for flag in flags):
-            os.environ["XLA_FLAGS"] = " ".join([*flags, f"{_DETERMINISTIC}=true"])
+        _set_variables()
         if "library" in (trial.engine, trial.evaluation.engine):
             # Read when equinox is imported: its checks of errors, where they may raise, cost more
             # than a small solve (diffrax's advice on benchmarks).
@@ -104,6 +109,13 @@ class JaxBackend(Backend):
         except RuntimeError as error:
             raise BackendError(f"jax finds no device '{device}': {error}") from error
         return JaxModel(trial, data, devices[0], trial.engine)
+
+
+def _set_variables() -> None:
+    """Sets what XLA reads with the first use of a device."""
+    flags = os.environ.get("XLA_FLAGS", "").split()
+    if not any(flag.startswith(_DETERMINISTIC) for flag in flags):
+        os.environ["XLA_FLAGS"] = " ".join([*flags, f"{_DETERMINISTIC}=true"])
 
 
 _DETERMINISTIC = "--xla_gpu_deterministic_ops"

@@ -57,12 +57,16 @@ class TorchBackend(Backend):
             return Unsupported("scipy's solvers cannot be differentiated: use 'adjoint'")
         return None
 
+    def preload(self, cores: int) -> None:
+        """Imports torch, and its compiler, which deterministic mode imports."""
+        _set_variables(cores)
+        import torch._inductor  # noqa: F401
+
+        import harness_torch.model  # noqa: F401
+
     def prepare(self, trial: Trial, cores: int) -> Mapping[str, Any]:
         """Sets threads, determinism and matmul precision; see `Backend.prepare`."""
-        # Read by cuBLAS when its first handle is made; without it deterministic mode raises.
-        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-        cache = _compilation_cache()
-        os.environ.setdefault("TORCHINDUCTOR_COMPILE_THREADS", str(cores))
+        cache = _set_variables(cores)
         import torch
 
         torch.set_num_threads(cores)
@@ -134,6 +138,14 @@ def _engine(trial: Trial, execution: str) -> Engine:
     from harness_torch.solve.engines import get_engine
 
     return get_engine(trial.engine)
+
+
+def _set_variables(cores: int) -> str | None:
+    """Sets what torch reads when it is imported, and later; returns the compilation cache."""
+    # Read by cuBLAS when its first handle is made; without it deterministic mode raises.
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    os.environ.setdefault("TORCHINDUCTOR_COMPILE_THREADS", str(cores))
+    return _compilation_cache()
 
 
 def _compilation_cache() -> str | None:
