@@ -18,15 +18,12 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any, Literal
 
+from harness.processor import processor
 from harness.records.files import scrub
 from harness.records.version import __version__
 
-__all__ = ["describe", "fingerprint", "hardware_fingerprint", "processor", "with_choices"]
+__all__ = ["describe", "fingerprint", "hardware_fingerprint", "with_choices"]
 
-_ISA = (
-    *("avx", "avx2", "fma", "avx512f", "avx512bw", "avx512vl", "avx512_vnni", "avx512_bf16"),
-    *("amx_tile", "amx_bf16", "asimd", "sve"),
-)
 _VARIABLES = (
     *("CUDA_", "CUBLAS_", "CUDNN_", "DNNL_", "EQX_", "JAX_", "KMP_", "MKL_"),
     *("NVIDIA_TF32_OVERRIDE", "OMP_", "ONEDNN_", "OPENBLAS_", "PYTORCH_", "TORCH", "XLA_"),
@@ -153,21 +150,6 @@ def fingerprint(values: Mapping[str, Any]) -> str:
     """First 12 hex digits of the SHA-256 of JSON values."""
     text = json.dumps(values, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()[:12]
-
-
-def processor() -> tuple[str, str]:
-    """Name of the processor, and its instruction sets that change results."""
-    try:
-        text = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        return platform.processor() or platform.machine(), ""
-    fields: dict[str, str] = {}
-    for line in text.splitlines():
-        key, _, value = line.partition(":")
-        fields.setdefault(key.strip().lower(), value.strip())
-    flags = set((fields.get("flags") or fields.get("features") or "").split())
-    name = fields.get("model name") or fields.get("cpu part") or platform.machine()
-    return name, " ".join(flag for flag in _ISA if flag in flags)
 
 
 def _without(values: Mapping[str, str], name: str) -> dict[str, str]:

@@ -123,7 +123,7 @@ def scheduled(count: int) -> tuple[float, float, float]:
             made = TrialFolder(root, each.trial.id)
             made.path.mkdir(parents=True)
             made.result.write_text(json.dumps(result_json(each.trial.id)))
-        board = Counted(planned, Console(file=io.StringIO()), live=False)
+        board = Counted(planned, root, Console(file=io.StringIO()), live=False)
         before, began = time.process_time(), time.perf_counter()
         retries = Retries(root, board, Stop())
         with mock.patch("harness.executors.inline.run_attempt", return_value=ended):

@@ -22,7 +22,7 @@ from torch import Tensor
 from torch.fx import GraphModule
 
 from harness.caches import made_cache
-from harness.process.environment import processor
+from harness.processor import processor
 
 __all__ = ["Compile", "Program", "compiled_anew", "programs"]
 
