@@ -55,23 +55,21 @@ def _chart(
 ) -> Chart:
     front = pareto_front(zip(table["nfe"], table["value"], strict=True))
     on_front = [point in front for point in zip(table["nfe"], table["value"], strict=True)]
-    table = table.assign(front=on_front)
+    sizes = [max(30, 150 - 100 * backends.index(name)) for name in table["backend"]]
+    table = table.assign(front=on_front, size=sizes)
     unit = f", {quantity.further_unit}" if quantity.further_unit else ""
     x = alt.X("nfe:Q", title="NFE per test solve", **bounded(*tight(table["nfe"])))
     y = alt.Y("value:Q", title=f"{quantity.name}{unit}", **bounded(*tight(table["value"]), 5))
-    sizes = [max(30, 150 - 100 * index) for index in range(len(backends))]
     marks = (
         alt.Chart()
-        .mark_point(filled=True, opacity=0.85)
+        .mark_point(filled=True, opacity=1)
         .encode(
             x=x,
             y=y,
             color=backend_colour(backends).title("backend"),
             shape=backend_shape(backends).title("backend"),
             # Later ones are smaller: equal points do not hide one another.
-            size=alt.Size(
-                "backend:N", legend=None, scale=alt.Scale(domain=[*backends], range=sizes)
-            ),
+            size=alt.Size("size:Q", legend=None, scale=None),
             tooltip=[
                 alt.Tooltip("setting:N"),
                 alt.Tooltip("backend:N"),
