@@ -27,13 +27,26 @@ def _compiled(options: Mapping[str, str]) -> str:
 @pytest.mark.skipif(jax.default_backend() != "cpu", reason="of processors")
 def test_a_product_is_not_ynnpacks() -> None:
     assert "ynn_fusion" in _compiled({})
-    assert "ynn_fusion" not in _compiled(compiler_options("cpu"))
+    assert "ynn_fusion" not in _compiled(compiler_options("cpu", convolutions=False))
 
 
 def test_a_gpu_has_no_options_of_a_processor() -> None:
-    assert compiler_options("gpu") == {}
+    assert compiler_options("gpu", convolutions=True) == {}
+
+
+@pytest.mark.skipif(jax.default_backend() != "cpu", reason="of processors")
+def test_what_stands_between_convolutions_is_compiled_quickly(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    name = "xla_backend_optimization_level"
+    monkeypatch.setenv("XLA_FLAGS", "")
+    assert compiler_options("cpu", convolutions=True)[name] == "1"
+    assert name not in compiler_options("cpu", convolutions=False)
+    compiler_options.cache_clear()
+    monkeypatch.setenv("XLA_FLAGS", f"--{name}=0")
+    assert name not in compiler_options("cpu", convolutions=True)
 
 
 def test_an_option_that_xla_does_not_know_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(programs, "_EIGEN", {"xla_cpu_no_such_option": "1"})
-    assert compiler_options("cpu") == {}
+    assert compiler_options("cpu", convolutions=False) == {}

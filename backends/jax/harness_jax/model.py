@@ -80,7 +80,9 @@ class JaxModel(Model):
         self._warm_steps = WarmSteps(trial, self._flow.blocks, device)
         self._warm = self._warm_steps.initial()
         self._precision = PrecisionCheck(trial.precision)
-        self._options = dict(compiler_options(device.platform))
+        convolutions = trial.model.strides is not None
+        options = compiler_options(device.platform, convolutions=convolutions)
+        self._options = dict(options)
         self._programs: dict[Hashable, Program] = {}
 
     def arrays(self) -> Arrays:

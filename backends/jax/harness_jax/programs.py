@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Callable, Mapping
 from functools import cache
@@ -36,6 +37,10 @@ _EIGEN = {"xla_cpu_experimental_ynn_fusion_type": ""}
 """Products by Eigen, not by YNNPACK as XLA chooses: faster for large batches and, with the thin
 products of `harness_jax.net.affine`, as fast for the toy nets (docs/benchmarks.md)."""
 
+_CHEAP_PASSES = {"xla_backend_optimization_level": "1"}
+"""What LLVM makes of the operations between convolutions, which Eigen computes: half the time to
+compile, and no slower a step (docs/benchmarks.md)."""
+
 
 _EVENTS: Counter[str] = Counter()
 """What jax has told of its work in this process."""
@@ -56,15 +61,22 @@ def compiled_anew() -> int | None:
 
 
 @cache
-def compiler_options(platform: str) -> Mapping[str, str]:
-    """Options for `jax.jit` on a platform; none that this XLA does not know."""
+def compiler_options(platform: str, *, convolutions: bool) -> Mapping[str, str]:
+    """Options for `jax.jit` on a platform; none that this XLA does not know, or that is set."""
     if platform != "cpu":
         return {}
+    wanted = [_EIGEN, *[_CHEAP_PASSES] * convolutions]
+    given = os.environ.get("XLA_FLAGS", "")
+    found = {name: value for each in wanted if _known(each) for name, value in each.items()}
+    return {name: value for name, value in found.items() if f"--{name}=" not in given}
+
+
+def _known(options: Mapping[str, str]) -> bool:
     try:
-        jax.jit(lambda x: x, compiler_options=_EIGEN).lower(0.0).compile()
+        jax.jit(lambda x: x, compiler_options=dict(options)).lower(0.0).compile()
     except jax.errors.JaxRuntimeError:
-        return {}
-    return _EIGEN
+        return False
+    return True
 
 
 class Outcome(NamedTuple):
