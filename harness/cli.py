@@ -27,7 +27,7 @@ from harness.commands.terminal import (
 )
 from harness.commands.terminal import as_json_text as _json
 from harness.commands.terminal import say as _print
-from harness.errors import HarnessError, sentence_of
+from harness.errors import HarnessError, InputError, Problem, sentence_of
 from harness.process.home import settle_home
 from harness.records.folder import DEFAULT_ROOT
 from harness.records.version import __version__
@@ -307,6 +307,9 @@ def _data(
     from harness.suites.catalogue import data, dataset_entries
 
     if suite is not None:
+        if name is not None:
+            fix = f"remove '{name}', or describe it without --fetch"
+            raise InputError([Problem("--fetch", "it is for a suite, not for a dataset", fix=fix)])
         found = tuple(fetch(suite))
         _print(_json(found) if as_json else fetched_text(found))
         if any(each.problem for each in found):

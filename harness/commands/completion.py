@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
-import click
+import typer
 
 from harness.errors import HarnessError
 from harness.records.folder import DEFAULT_ROOT
@@ -78,7 +78,7 @@ def _values(field: str) -> list[str]:
     return [entry.name for entry in catalogue()[_NAMED[field]]]
 
 
-def complete_trial(ctx: click.Context, incomplete: str) -> list[Completion]:
+def complete_trial(ctx: typer.Context, incomplete: str) -> list[Completion]:
     """Ids of the trials under `--root`."""
     from harness.labels import trial_name
     from harness.records.folder import TrialFolder, trial_ids

@@ -13,7 +13,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeGuard
 
+from harness.errors import InputError, Problem
 from harness.planning.plan import PlannedTrial
+from harness.process.watch import began
 from harness.records.files import dumps, replace, storing
 from harness.records.folder import TrialFolder
 from harness.records.readers import read_lines
@@ -61,9 +63,11 @@ def copy_records(
         trials: The trials of the suite.
 
     Raises:
+        InputError: Trials of the suite were run in `into`: what else they have left would go.
         RecordError: A record is damaged.
         StorageError: The folder cannot be written.
     """
+    _require_kept(into, trials)
     made = Publication()
     for planned in trials:
         trial_id = planned.trial.id
@@ -82,6 +86,19 @@ def thinned(lines: Sequence[Mapping[str, Any]], most: int = LINES) -> list[Mappi
         for index, line in enumerate(lines)
         if index % every == 0 or index == last or any(name.startswith("val_") for name in line)
     ]
+
+
+def _require_kept(into: Path, trials: Sequence[PlannedTrial]) -> None:
+    """Raises InputError if a trial was run in the folder, which then holds more than is kept."""
+    ids = [planned.trial.id for planned in trials]
+    run = [name for name in ids if any(map(began, TrialFolder(into, name).attempts()))]
+    if run:
+        found = f"trial {run[0]}" if len(run) == 1 else f"{len(run)} trials, as {run[0]},"
+        verb = "was" if len(run) == 1 else "were"
+        message = (
+            f"{found} {verb} run in {into}, where publishing would remove checkpoints and logs"
+        )
+        raise InputError([Problem("--to", message, fix="name a folder in which nothing was run")])
 
 
 def _copy(source: TrialFolder, target: TrialFolder, made: Publication) -> None:

@@ -42,7 +42,7 @@ def publish(suite: str, root: Path, into: Path) -> Publication:
         into: The folder, a run root itself.
 
     Raises:
-        InputError: The suite is invalid, or all its trials are skipped.
+        InputError: The suite is invalid, all its trials are skipped, or some were run in `into`.
         HarnessError: A package that draws reports is not installed.
         RecordError: A record is damaged.
         StorageError: The folder cannot be written.

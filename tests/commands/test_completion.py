@@ -7,10 +7,11 @@ import subprocess
 import sys
 from pathlib import Path
 
-import click
 import pytest
+import typer
 from fakes import fake_trial
 
+from harness.cli import app
 from harness.commands.completion import complete_filter, complete_suite, complete_trial
 from harness.records.folder import TrialFolder
 from harness.specs.resources import Resources
@@ -48,7 +49,7 @@ def test_filters(written: str, found: list[str]) -> None:
 def test_ids_of_trials_say_what_they_are(tmp_path: Path) -> None:
     trial = fake_trial()
     TrialFolder(tmp_path, trial.id).write_spec(trial, Resources(), "toy")
-    context = click.Context(click.Command("show"))
+    context = typer.Context(typer.main.get_command(app))
     context.params["root"] = str(tmp_path)
     assert complete_trial(context, trial.id[:4]) == [
         (trial.id, "moons fake euler steps=4 none seed 0")

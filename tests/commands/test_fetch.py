@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 
 from harness.cli import app
 from harness.datasets import registry
-from harness.errors import DataError
+from harness.errors import DataError, InputError
 
 SUITE = """\
 name: some
@@ -62,3 +62,9 @@ def test_what_is_missing_is_said_and_keeps_nothing_else_from_coming(
     assert (first["name"], first["problem"]) == ("moons", "moons: no network")
     assert second["problem"] is None
     assert second["rows"]["test"] == 4000
+
+
+def test_a_suite_is_fetched_or_a_dataset_described_not_both(suite: str) -> None:
+    done = CliRunner().invoke(app, ["data", "moons", "--fetch", suite])
+    assert isinstance(done.exception, InputError)
+    assert "remove 'moons'" in str(done.exception)

@@ -12,7 +12,9 @@ from fakes import fake_trial, result_json, result_of, run_fake, write_spec
 from harness.commands import publication
 from harness.commands.publication import copy_records, thinned
 from harness.commands.publish import publish, write_published
+from harness.errors import InputError
 from harness.planning.plan import PlannedTrial, plan_suite
+from harness.process.watch import Watch
 from harness.records.folder import TrialFolder
 from harness.records.merge import merge
 from harness.records.readers import read_lines
@@ -20,6 +22,7 @@ from harness.records.status import Status
 from harness.specs.resources import Resources
 from harness.training.checkpoint import Checkpoint
 from harness.training.lines import Cadence
+from harness.training.run_trial import new_attempt_id
 from harness.trial import Trial
 
 pytestmark = pytest.mark.usefixtures("process_unchanged")
@@ -77,6 +80,17 @@ def test_a_finished_trial_is_published_without_its_arrays(tmp_path: Path) -> Non
     # A root that has none of it takes nothing away.
     copy_records(tmp_path / "empty", into, "suite", _planned(TRIAL, other))
     assert _files(into) == before
+
+
+def test_a_root_that_trials_were_run_in_is_no_place_to_publish(tmp_path: Path) -> None:
+    write_spec(tmp_path, TRIAL)
+    attempt = TrialFolder(tmp_path, TRIAL.id).begin(new_attempt_id())
+    Watch(attempt, 60.0).report()
+    before = _files(tmp_path)
+    for root in (tmp_path, tmp_path / "empty"):
+        with pytest.raises(InputError, match=f"trial {TRIAL.id} was run in"):
+            copy_records(root, tmp_path, "suite", _planned(TRIAL))
+    assert _files(tmp_path) == before
 
 
 def test_another_machine_goes_on_from_what_is_published(
