@@ -236,6 +236,29 @@ def test_curves_are_in_the_unit_of_the_tables(
     assert nats_to_unit(unrun) == pytest.approx(nats_to_unit(digits))
 
 
+def test_curves_of_seeds_that_wrote_at_other_steps_are_means_over_the_seeds() -> None:
+    trials = [
+        Trial(DatasetRef("moons", "d"), "torch", FixedSolver("rk4_38", 8), seed=seed)
+        for seed in (0, 1)
+    ]
+    planned = tuple(PlannedTrial(trial, "finished", None, Resources()) for trial in trials)
+    rows = [{"trial_id": trial.id, "status": "ok"} for trial in trials]
+    written = {0: (range(1, 41, 2), 10.0), 1: (range(2, 41, 2), 30.0)}
+    history = pd.DataFrame(
+        [
+            (trial.id, step, "nfe_forward", value)
+            for trial in trials
+            for steps, value in [written[trial.seed]]
+            for step in steps
+        ],
+        columns=["trial_id", "step", "metric", "value"],
+    )
+    table = curve_table(entries_of(Plan("s", "", planned), rows), history, 100)
+    assert len(table) == 20
+    assert set(table["seeds"]) == {2}
+    assert set(zip(table["value"], table["low"], table["high"], strict=True)) == {(20, 10, 30)}
+
+
 def test_gradient_auto_is_shown_as_what_it_chose() -> None:
     trial = Trial(DatasetRef("moons", "d"), "torch", FixedSolver("rk4_38", 8), gradient="auto")
     plan = Plan("s", "", (PlannedTrial(trial, "finished", None, Resources()),))

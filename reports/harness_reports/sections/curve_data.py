@@ -23,7 +23,8 @@ _SPLITS = {
     "nfe_forward": "solve",
 }
 _CURVE = ["trial", "split"]
-_LINE = ["panel", "backend", "split", "step"]
+_SEEDS = ["panel", "backend", "split"]
+_LINE = [*_SEEDS, "step"]
 
 
 def curve_table(entries: Sequence[Entry], history: pd.DataFrame, points: int) -> pd.DataFrame:
@@ -32,7 +33,8 @@ def curve_table(entries: Sequence[Entry], history: pd.DataFrame, points: int) ->
     Arguments:
         entries: Trials of one dataset.
         history: All curves, as `harness.records.frame.history` gives them.
-        points: A curve with more is averaged over so many equal spans of steps.
+        points: A curve with more is averaged over so many equal spans of steps, as are curves that
+            have other steps than those of other seeds.
 
     Returns:
         `COLUMNS`, in the order of the tables: over the seeds that reached the step, their mean,
@@ -86,11 +88,20 @@ def _by_shape(dataset: str, quantity: Quantity) -> float:
 
 
 def _thinned(table: pd.DataFrame, points: int) -> pd.DataFrame:
-    curves = table.groupby(_CURVE, sort=False)["step"]
-    low, high = curves.transform("min"), curves.transform("max")
-    span = (table["step"] - low) * points // (high - low + 1)
-    # A short curve keeps its points: each step is a span of its own.
-    span = span.where(curves.transform("size") > points, table["step"])
-    spans = table.assign(span=span).groupby([*_CURVE, "span"], sort=False)
-    means = spans.agg({"step": "mean", "value": "mean", "backend": "first", "panel": "first"})
-    return means.assign(step=means["step"].round().astype(int)).reset_index()
+    """Curves averaged over spans of steps that all seeds of a line share.
+
+    A trial writes at its own steps, by how fast it was: means over seeds need steps in common.
+    """
+    steps = table.groupby(_SEEDS, sort=False)["step"]
+    low, high, distinct = (steps.transform(what) for what in ("min", "max", "nunique"))
+    own = table.groupby(_CURVE, sort=False)["step"].transform("nunique")
+    usual = own.groupby([table[name] for name in _SEEDS], sort=False).transform("median")
+    spans = usual.clip(upper=points).astype(int)
+    # Curves with the same few steps keep them: each step is a span of its own.
+    few = (distinct == usual) & (distinct <= points)
+    span = ((table["step"] - low) * spans // (high - low + 1)).where(~few, table["step"])
+    table = table.assign(span=span)
+    shared = table.groupby([*_SEEDS, "span"], sort=False)["step"].transform("mean")
+    table = table.assign(step=shared.round().astype(int))
+    means = table.groupby(["trial", "span", *_LINE], sort=False)["value"].mean()
+    return means.reset_index()
