@@ -160,7 +160,7 @@ class Trial:
 
     @property
     def evaluation_solver(self) -> SolverSpec:
-        """The solver of validation, test and sampling."""
+        """The solver of test and sampling."""
         return self.evaluation.solver or self.solver
 
     @property
@@ -168,6 +168,16 @@ class Trial:
         """Who takes the steps of test and sampling, where it is not who takes the training's."""
         engine = self.evaluation.engine
         return None if engine == self.engine else engine
+
+    @property
+    def differentiated(self) -> tuple[tuple[SolverSpec, EngineName], ...]:
+        """Solvers that gradients go through, with who takes their steps: that of the training,
+        and that of the evaluation where the error of its gradient is measured.
+        """
+        training, evaluation = (self.solver, self.engine), self.evaluation
+        if evaluation.accuracy is None or not evaluation.accuracy.gradient:
+            return (training,)
+        return training, (self.evaluation_solver, evaluation.engine or self.engine)
 
 
 def encode(value: Any, kind: Any = None) -> Any:  # noqa: ANN401

@@ -137,6 +137,7 @@ def _key(trial: Trial, x: Float) -> str:
         "rows": [compared_rows(trace, x) for trace in (evaluation.trace, trial.training.trace)],
         "trace": evaluation.trace,
         "probes": evaluation.probes,
+        "draws": evaluation.draws,
     }
     return identity_of(canonical_json(said))
 

@@ -83,7 +83,7 @@ class Scoring(NamedTuple):
         trace: How the divergence is computed.
         batch: Rows of one solve.
         probes: Over which an estimated trace is averaged.
-        draws: Of the probes in a solve.
+        draws: Times of a solve at which there are other probes.
         engine: Who takes the steps; None: who takes those of the training.
     """
 
@@ -96,7 +96,7 @@ class Scoring(NamedTuple):
 
     @staticmethod
     def of(trial: Trial, split: str) -> Scoring:
-        """That of a split."""
+        """That of `val`, which the training asks for; of all else, which the evaluation does."""
         training, evaluation = trial.training, trial.evaluation
         if split == "val":
             trace = training.validation_trace or training.trace

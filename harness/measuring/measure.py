@@ -74,26 +74,20 @@ def measure(
         measured.write(attempt)
         watch.saved()
 
-    footprint = Footprint()
-
-    def enter(phase: str | None) -> None:
-        footprint.enter(phase)
-        for name, above in footprint.above.items():
-            measured.phase_bytes[name] = max(measured.phase_bytes.get(name, 0), above)
-
+    footprint = Footprint(measured.phase_bytes)
     test = evaluator.chunks("test", trial.evaluation.rows)
-    enter("evaluation")
+    footprint.enter("evaluation")
     if not measured.metrics:
         watch.report(phase="testing")
         _test(measured, trained, test)
-    enter("sampling")
+    footprint.enter("sampling")
     save()
     watch.report(phase="sampling")
     write_pictures(measured, evaluator, test, attempt)
     try:
-        Phases(evaluator, measured, watch, save, reference).run(test)
+        Phases(evaluator, measured, watch, save, reference, footprint).run(test)
     finally:
-        enter(None)
+        footprint.enter(None)
     return measured
 
 

@@ -21,6 +21,7 @@ from harness.metrics.definitions import DEFINITIONS, IMAGE_METRICS
 from harness.metrics.floor import floor_rows, reference_rows
 from harness.metrics.paddingflow import distances, floor_entries, planned_rows
 from harness.metrics.sets import Float
+from harness.process.memory import Footprint
 from harness.process.watch import Watch
 from harness.trial import SampleMetrics
 
@@ -36,6 +37,7 @@ class Phases:
         watch: Time limit, requests to stop, progress.
         save: Makes `measured` durable.
         reference: What errors of log p are taken against.
+        footprint: Takes the memory of a reference, whose model is a second one, apart.
     """
 
     def __init__(
@@ -45,9 +47,11 @@ class Phases:
         watch: Watch,
         save: Callable[[], None],
         reference: Reference,
+        footprint: Footprint,
     ) -> None:
         self._evaluator, self._measured = evaluator, measured
         self._watch, self._save, self._reference = watch, save, reference
+        self._footprint = footprint
 
     def run(self, test: list[Rows]) -> None:
         """Does what the evaluation of the trial asks for and has not been done.
@@ -76,7 +80,9 @@ class Phases:
     def _accuracy(self, test: list[Rows]) -> None:
         if "log_prob_error_max" not in self._measured.metrics:
             self._watch.report(phase="reference")
+            self._footprint.enter("reference")
             measure_accuracy(self._evaluator, test, self._reference, self._measured)
+            self._footprint.enter("sampling")
             self._save()
 
     def _sample_metrics(self, wanted: SampleMetrics) -> None:

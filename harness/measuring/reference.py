@@ -125,7 +125,14 @@ def gradient(model: Model, trial: Trial, x: Array, *, reference: bool = False) -
         batch, solver, engine, mode = _in_double(batch, rows), _SOLVER, None, "adjoint"
     arrays, state = model.arrays(), model.state()
     model.load_state({name: np.zeros_like(value) for name, value in state.items()})
-    control = Control(solver, training.trace, mode, probes=training.probes, engine=engine)
+    control = Control(
+        solver,
+        training.trace,
+        mode,
+        probes=training.probes,
+        draws=training.draws,
+        engine=engine,
+    )
     try:
         report = model.train_step(batch, control).fetch()
         moments = model.state()

@@ -69,15 +69,17 @@ def memory_above(call: Callable[[], Any]) -> int | None:
 class Footprint:
     """Highest resident memory by phase, above what the process held when this was made.
 
+    Arguments:
+        above: Takes bytes by phase, and has those of earlier attempts; the highest stays.
+
     The high-water mark of a process includes imports and compilation, so it is set back for each
     phase (writing 5 to clear_refs), after the allocator has given back what was left free: else
     that would count in the phase that follows. Where Linux's counters are not there, no phase has
     a number.
     """
 
-    def __init__(self) -> None:
-        self.above: dict[str, int] = {}
-        """Bytes by phase; a phase that is entered again has its highest."""
+    def __init__(self, above: dict[str, int] | None = None) -> None:
+        self.above = {} if above is None else above
         self._phase: str | None = None
         self._before: int | None = None
         gc.collect()

@@ -168,7 +168,7 @@ class TrainingLoop:
         watch, cadence = self.surroundings.watch, self.surroundings.cadence
         watch.report(phase="compiling", step=totals.step, iterations=settings.iterations)
         self._compile()
-        self._meter, self._footprint = Meter(), Footprint()
+        self._meter, self._footprint = Meter(), Footprint(self.totals.phase_bytes)
         self._footprint.enter("training")
         watch.report(phase="training")
         try:
@@ -291,9 +291,6 @@ class TrainingLoop:
         """Begins a phase whose memory counts apart."""
         if self._footprint is not None:
             self._footprint.enter(phase)
-            for name, above in self._footprint.above.items():
-                known = self.totals.phase_bytes.get(name, 0)
-                self.totals.phase_bytes[name] = max(known, above)
 
     def _save(self) -> None:
         """Writes a checkpoint."""

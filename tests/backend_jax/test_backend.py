@@ -18,7 +18,16 @@ from harness_jax.solve.library_engine import library_solver
 from harness.errors import BackendError
 from harness.interface import DataInfo
 from harness.solvers import LIBRARY_ADAPTIVE, LIBRARY_SOLVERS
-from harness.trial import AdaptiveSolver, LibrarySolver, SolverSpec, Trial
+from harness.trial import (
+    Accuracy,
+    AdaptiveSolver,
+    EngineName,
+    FixedSolver,
+    GradientName,
+    LibrarySolver,
+    SolverSpec,
+    Trial,
+)
 
 
 def test_importing_and_asking_imports_no_framework() -> None:
@@ -69,6 +78,25 @@ def test_the_library_engine_stops_on_the_end(base_trial: Trial) -> None:
     unsupported = JaxBackend().supports(replace(base_trial, solver=solver, engine="library"))
     assert unsupported is not None
     assert "needs 'engine: native'" in unsupported.reason
+
+
+@pytest.mark.parametrize(
+    ("engine", "gradient", "reason"),
+    [("library", "symplectic", "of the native engine"), ("native", "reversible", "equal steps")],
+)
+def test_the_error_of_a_gradient_needs_one_of_the_evaluation(
+    engine: EngineName, gradient: GradientName, reason: str, base_trial: Trial
+) -> None:
+    solver, accuracy = AdaptiveSolver("dopri5"), Accuracy(gradient=True)
+    evaluation = replace(base_trial.evaluation, solver=solver, engine=engine, accuracy=accuracy)
+    trial = replace(
+        base_trial, solver=FixedSolver("rk4_38", 4), gradient=gradient, evaluation=evaluation
+    )
+    unsupported = JaxBackend().supports(trial)
+    assert unsupported is not None
+    assert reason in unsupported.reason
+    without = replace(evaluation, accuracy=Accuracy())
+    assert JaxBackend().supports(replace(trial, evaluation=without)) is None
 
 
 def test_every_solver_that_is_named_is_one_of_diffrax() -> None:

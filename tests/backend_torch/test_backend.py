@@ -17,7 +17,16 @@ from harness_torch import backend as backend_module
 
 from harness.errors import BackendError
 from harness.interface import Batch, Control, DataInfo
-from harness.trial import AdaptiveSolver, GradientName, LibrarySolver, SolverSpec, Trial
+from harness.trial import (
+    Accuracy,
+    AdaptiveSolver,
+    EngineName,
+    FixedSolver,
+    GradientName,
+    LibrarySolver,
+    SolverSpec,
+    Trial,
+)
 
 
 def test_importing_and_asking_imports_no_framework() -> None:
@@ -64,6 +73,29 @@ def test_what_is_unsupported_says_why(
     unsupported = TorchBackend().supports(replace(base_trial, **changes))
     assert unsupported is not None
     assert reason in unsupported.reason
+
+
+@pytest.mark.parametrize(
+    ("engine", "gradient", "reason"),
+    [
+        ("library", "checkpoint", "never 'checkpoint'"),
+        ("library", "symplectic", "of the native engine"),
+        ("native", "reversible", "equal steps"),
+    ],
+)
+def test_the_error_of_a_gradient_needs_one_of_the_evaluation(
+    engine: EngineName, gradient: GradientName, reason: str, base_trial: Trial
+) -> None:
+    solver, accuracy = AdaptiveSolver("dopri5"), Accuracy(gradient=True)
+    evaluation = replace(base_trial.evaluation, solver=solver, engine=engine, accuracy=accuracy)
+    trial = replace(
+        base_trial, solver=FixedSolver("rk4_38", 4), gradient=gradient, evaluation=evaluation
+    )
+    unsupported = TorchBackend().supports(trial)
+    assert unsupported is not None
+    assert reason in unsupported.reason
+    without = replace(evaluation, accuracy=Accuracy())
+    assert TorchBackend().supports(replace(trial, evaluation=without)) is None
 
 
 @pytest.mark.parametrize(

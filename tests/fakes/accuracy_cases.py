@@ -21,6 +21,7 @@ from harness.trial import (
     GradientName,
     ModelSpec,
     SolverSpec,
+    Training,
     Trial,
 )
 
@@ -38,10 +39,13 @@ EULER, RK4 = FixedSolver("euler", 4), FixedSolver("rk4_38", 4)
 
 
 def errors(
-    backend: str, mode: GradientName, evaluations: Sequence[tuple[SolverSpec, EngineName | None]]
+    backend: str,
+    mode: GradientName,
+    evaluations: Sequence[tuple[SolverSpec, EngineName | None]],
+    training: Training | None = None,
 ) -> list[tuple[float, float]]:
     """Largest error of log p, relative error of the gradient; for solvers and engines in turn."""
-    trial = replace(_TRIAL, backend=backend, gradient=mode)
+    trial = replace(_TRIAL, backend=backend, gradient=mode, training=training or Training())
     dataset, chosen = datasets.load("moons"), get_backend(backend)
     chosen.prepare(trial, 1)
     reference = chosen.open(reference_of(trial), dataset.info, "cpu")

@@ -67,6 +67,10 @@ def test_the_reference_is_computed_once_for_a_trained_model(
     assert run_fake(tmp_path, _trial(batch=32)) is Status.OK
     assert run_fake(tmp_path, _trial(solver=FixedSolver("euler", 3))) is Status.OK
     assert opened.count("float64") == 3
+    # So has another estimate of the trace.
+    for draws in (1, 4):
+        assert run_fake(tmp_path, _trial(trace="hutchinson", draws=draws)) is Status.OK
+    assert opened.count("float64") == 5
 
 
 def test_a_trial_without_accuracy_keeps_its_identity() -> None:

@@ -38,9 +38,10 @@ class JaxBackend(Backend):
             reason = unsupported_solver(solver, engine)
             if reason is not None:
                 return Unsupported(reason)
-        reason = impossible_gradient(trial.gradient, trial.solver, trial.engine)
-        if reason is not None:
-            return Unsupported(reason)
+        for solver, engine in trial.differentiated:
+            reason = impossible_gradient(trial.gradient, solver, engine)
+            if reason is not None:
+                return Unsupported(reason)
         if trial.shards != 1:
             return Unsupported(f"the jax backend runs on one device, not on {trial.shards} shards")
         return None

@@ -13,10 +13,10 @@ from harness.caches import made_cache
 from harness.errors import BackendError
 from harness.interface import Backend, DataInfo, Model, Unsupported
 from harness.specs.solver import impossible_gradient
-from harness.trial import LibrarySolver, Trial
+from harness.trial import Trial
 from harness_torch.allocator import keep_freed_memory
 from harness_torch.execution import choose_execution
-from harness_torch.libraries import unsupported_solver
+from harness_torch.libraries import unsupported_gradient, unsupported_solver
 
 if TYPE_CHECKING:
     from harness_torch.solve.engines import Engine
@@ -43,18 +43,12 @@ class TorchBackend(Backend):
             reason = unsupported_solver(solver, engine)
             if reason is not None:
                 return Unsupported(reason)
-        reason = impossible_gradient(trial.gradient, trial.solver, trial.engine)
-        if reason is not None:
-            return Unsupported(reason)
-        if trial.gradient == "checkpoint" and (
-            trial.engine == "library" or isinstance(trial.solver, LibrarySolver)
-        ):
-            return Unsupported(
-                "torchdiffeq keeps the whole graph of a solve: its gradient is 'direct' or "
-                "'adjoint', never 'checkpoint'"
+        for solver, engine in trial.differentiated:
+            reason = impossible_gradient(trial.gradient, solver, engine) or unsupported_gradient(
+                trial.gradient, solver, engine
             )
-        if trial.gradient == "direct" and trial.solver.name == "torchdiffeq:scipy_solver":
-            return Unsupported("scipy's solvers cannot be differentiated: use 'adjoint'")
+            if reason is not None:
+                return Unsupported(reason)
         return None
 
     def preload(self, cores: int) -> None:

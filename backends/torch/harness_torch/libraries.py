@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from harness.solvers import LIBRARY_ADAPTIVE, LIBRARY_FIXED, TABLEAUX
-from harness.trial import AdaptiveSolver, EngineName, LibrarySolver, SolverSpec
+from harness.trial import AdaptiveSolver, EngineName, GradientName, LibrarySolver, SolverSpec
 
-__all__ = ["unsupported_solver"]
+__all__ = ["unsupported_gradient", "unsupported_solver"]
 
 _ADAPTIVE = frozenset(LIBRARY_ADAPTIVE["torchdiffeq"])
 _FIXED = frozenset(LIBRARY_FIXED["torchdiffeq"])
@@ -23,6 +23,20 @@ def unsupported_solver(solver: SolverSpec, engine: EngineName) -> str | None:
         return f"torchdiffeq, whose interpolation 'end: interpolate' means, has no {solver.name}"
     if engine == "library" and solver.regularizers_in_norm:
         return "torchdiffeq scales a state before its norm sees it, so no 'regularizers_in_norm'"
+    return None
+
+
+def unsupported_gradient(
+    gradient: GradientName, solver: SolverSpec, engine: EngineName
+) -> str | None:
+    """Why torchdiffeq cannot go back through `solver` in a gradient mode; None if it can."""
+    if gradient == "checkpoint" and (engine == "library" or isinstance(solver, LibrarySolver)):
+        return (
+            "torchdiffeq keeps the whole graph of a solve: its gradient is 'direct' or "
+            "'adjoint', never 'checkpoint'"
+        )
+    if gradient == "direct" and solver.name == "torchdiffeq:scipy_solver":
+        return "scipy's solvers cannot be differentiated: use 'adjoint'"
     return None
 
 
