@@ -21,6 +21,7 @@ from filelock import FileLock
 from torch import Tensor
 from torch.fx import GraphModule
 
+from harness import architecture
 from harness.caches import made_cache
 from harness.processor import processor
 
@@ -32,7 +33,8 @@ Compile = Callable[[GraphModule, Sequence[Tensor]], Program]
 _Made = TypeVar("_Made")
 
 _CACHE = "TORCHINDUCTOR_CACHE_DIR"
-_PACKAGE = Path(__file__).parents[1]
+_PACKAGES = (Path(__file__).parents[1], Path(architecture.__file__).parent)
+"""Whose code decides what is compiled."""
 
 _asked_for: dict[str, bool] = {}
 """By digest, what this process took from the shelf: whether it was compiled for it."""
@@ -44,8 +46,8 @@ def programs(
     """What an earlier process compiled, or what is compiled now.
 
     Arguments:
-        source: What the programs are a function of, beside this package and the machine; `repr`
-            tells different ones apart.
+        source: What the programs are a function of, beside our code and the machine; `repr` tells
+            different ones apart.
         compile_all: Compiles them by what it is given, in one order.
         device: Where they run. Kept are those of a processor.
     """
@@ -158,6 +160,7 @@ def _digest(source: object) -> str:
 @cache
 def _own_code() -> str:
     digest = hashlib.sha256()
-    for path in sorted(_PACKAGE.rglob("*.py")):
-        digest.update(path.relative_to(_PACKAGE).as_posix().encode() + path.read_bytes())
+    for package in _PACKAGES:
+        for path in sorted(package.rglob("*.py")):
+            digest.update(path.relative_to(package).as_posix().encode() + path.read_bytes())
     return digest.hexdigest()
