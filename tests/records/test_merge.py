@@ -44,7 +44,9 @@ def _changed(root: Path, trial: Trial, value: float) -> None:
 
 
 def _files(root: Path) -> dict[str, bytes]:
-    return {str(p.relative_to(root)): p.read_bytes() for p in root.rglob("*") if p.is_file()}
+    """All but the files that stand for a lock while a trial runs."""
+    files = [p for p in root.rglob("*") if p.is_file() and p.name != ".claim"]
+    return {str(p.relative_to(root)): p.read_bytes() for p in files}
 
 
 def test_different_trials_come_together(tmp_path: Path) -> None:
