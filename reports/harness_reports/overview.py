@@ -46,7 +46,7 @@ class Recorded:
 
 
 def render_overview(suites: Sequence[Recorded]) -> str:
-    """One row a suite, in Markdown.
+    """One row a suite of which a trial has ended, in Markdown; the others in a sentence below.
 
     Arguments:
         suites: The suites, in order.
@@ -55,17 +55,22 @@ def render_overview(suites: Sequence[Recorded]) -> str:
         "| suite | trials ended | means, lowest to highest | do the backends agree? |",
         "|---|---|---|---|",
     ]
+    waiting = []
     for suite in suites:
         summary = suite.summary()
         ended = sum(bool(entry.record) for entry in summary.entries)
         words = f"{ended} of {len(summary.entries)}"
-        begun = _begun(suite, summary)
-        if begun:
+        if begun := _begun(suite, summary):
             words += f", {len(begun)} begun"
-        said = " ".join(agreement_sentences(summary.comparisons)) if ended else "not run"
         link = f"[{suite.plan.suite}]({suite.folder.as_posix()}/report.md)"
+        if not ended:
+            waiting.append(f"{link} ({words})")
+            continue
+        said = " ".join(agreement_sentences(summary.comparisons))
         results = "; ".join(_results(summary)) or "none"
         lines.append(f"| {link} | {words} | {render_text(results)} | {render_text(said)} |")
+    if waiting:
+        lines += ["", f"No trial has ended of: {', '.join(waiting)}."]
     return "\n".join(lines) + "\n"
 
 
