@@ -55,7 +55,9 @@ def fetched_text(found: Sequence[Fetched]) -> str:
     """A line for each dataset."""
     rows = []
     for each in found:
-        sizes = (f"{split} {f'{n:,}' if n else 'endless'}" for split, n in each.rows.items())
+        sizes = (
+            f"{split} {'endless' if n is None else f'{n:,}'}" for split, n in each.rows.items()
+        )
         mark = "MISSING" if each.problem else "ok"
         rows.append((each.name, mark, each.problem or ", ".join(sizes)))
     return columns(rows)

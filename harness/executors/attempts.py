@@ -3,18 +3,48 @@
 from __future__ import annotations
 
 import signal
+import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from pathlib import Path
 
 from harness.executors.ending import Cause, Ended
 from harness.executors.observer import Stop
 from harness.executors.processes import Order, Process, Processes
+from harness.planning.plan import PlannedTrial
+from harness.records.folder import TrialFolder
 from harness.training.run_trial import INTERRUPTED_EXIT, OUT_OF_MEMORY_EXIT
 
-__all__ = ["run_attempt"]
+__all__ = ["order_of", "run_attempt"]
 
 _POLL_S = 0.2
 _CAUSES = {INTERRUPTED_EXIT: Cause.ASKED, OUT_OF_MEMORY_EXIT: Cause.MEMORY}
+
+
+def order_of(
+    planned: PlannedTrial,
+    root: Path,
+    attempt_id: str,
+    *,
+    exclusive: bool,
+    may_retry: bool,
+    abrupt: bool = False,
+    environment: Mapping[str, str] | None = None,
+) -> Order:
+    """What is to be run for an attempt at a planned trial; see `Order`."""
+    return Order(
+        str(TrialFolder(root, planned.trial.id).spec),
+        str(root),
+        attempt_id,
+        planned.trial.backend,
+        planned.resources.cpus,
+        # A fork is no safe start for CUDA or on macOS, and no fair one for timings.
+        fresh=exclusive or planned.resources.gpus > 0 or sys.platform != "linux",
+        exclusive=exclusive,
+        may_retry=may_retry,
+        abrupt=abrupt,
+        environment=environment or {},
+    )
 
 
 def run_attempt(

@@ -8,21 +8,21 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
-from harness.executors.attempts import run_attempt
+from harness.executors.attempts import order_of, run_attempt
 from harness.executors.ending import Ended
 from harness.executors.observer import Observer, Stop
-from harness.executors.processes import Order, Processes
+from harness.executors.processes import Processes
 from harness.executors.retries import Deadline, Retries
 from harness.planning.plan import PlannedTrial
 from harness.process.watch import Progress
 from harness.records.folder import TrialFolder
 from harness.training.run_trial import RunOptions, new_attempt_id, run_trial
 
-__all__ = ["order_of", "run_inline"]
+__all__ = ["run_inline"]
 
 
 def run_inline(
@@ -128,29 +128,3 @@ class _Child:
         )
         is_hung = Deadline(self._planned, attempt).is_over
         return run_attempt(processes, order, self._stop, is_hung, self._observer.refresh)
-
-
-def order_of(
-    planned: PlannedTrial,
-    root: Path,
-    attempt_id: str,
-    *,
-    exclusive: bool,
-    may_retry: bool,
-    abrupt: bool = False,
-    environment: Mapping[str, str] | None = None,
-) -> Order:
-    """What is to be run for an attempt at a planned trial; see `Order`."""
-    return Order(
-        str(TrialFolder(root, planned.trial.id).spec),
-        str(root),
-        attempt_id,
-        planned.trial.backend,
-        planned.resources.cpus,
-        # A fork is no safe start for CUDA or on macOS, and no fair one for timings.
-        fresh=exclusive or planned.resources.gpus > 0 or sys.platform != "linux",
-        exclusive=exclusive,
-        may_retry=may_retry,
-        abrupt=abrupt,
-        environment=environment or {},
-    )

@@ -22,8 +22,8 @@ from typing import Any
 
 from harness.errors import HarnessError
 from harness.executors import worker
+from harness.executors.attempts import order_of
 from harness.executors.ending import Cause, Ended
-from harness.executors.inline import order_of
 from harness.executors.nodes import ANSWER_S, asked_of, not_ready, proven, told
 from harness.executors.observer import Observer, Stop
 from harness.executors.reaper import MARK, reaped

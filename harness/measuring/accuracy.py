@@ -22,6 +22,7 @@ from harness.measuring.evaluator import Evaluator, NoiseKey, SolveFailed, evalua
 from harness.measuring.measurements import Measurements, Metrics
 from harness.measuring.reference import (
     compared_rows,
+    doubled,
     evaluated_rows,
     gradient,
     log_prob,
@@ -62,10 +63,7 @@ class Reference:
             return kept["log_prob"], kept.get("gradient")
         arrays = evaluator.model.arrays()
         with self.opened() as model:
-            double = {
-                k: v.astype(np.float64) if v.dtype.kind == "f" else v for k, v in arrays.items()
-            }
-            model.load_arrays(double)
+            model.load_arrays(doubled(arrays))
             kept["log_prob"] = np.asarray(log_prob(model, trial, x, reference=True))
             if with_gradient:
                 kept["gradient"] = gradient(model, trial, x, reference=True)

@@ -10,7 +10,7 @@ from dataclasses import replace
 import numpy as np
 
 from harness.architecture.noise import draw, noise_slots
-from harness.interface import Array, Batch, Control, Model, Quantity
+from harness.interface import Array, Arrays, Batch, Control, Model, Quantity
 from harness.measuring.evaluator import NoiseKey, SolveFailed, evaluation_call
 from harness.specs.solver import AdaptiveSolver
 from harness.trial import TraceName, Trial
@@ -18,6 +18,7 @@ from harness.trial import TraceName, Trial
 __all__ = [
     "REFERENCE",
     "compared_rows",
+    "doubled",
     "evaluated_rows",
     "gradient",
     "log_prob",
@@ -56,6 +57,14 @@ def evaluated_rows(trial: Trial, test: Array) -> Array:
 def quantity_of(trial: Trial) -> Quantity:
     """What an evaluation computes: log p, or of an autoencoder the terms of its bound."""
     return "log_prob" if trial.model.posterior is None else "elbo_terms"
+
+
+def doubled(arrays: Arrays) -> Arrays:
+    """The arrays of a model for its reference: floating ones in float64."""
+    return {
+        name: array.astype(np.float64) if array.dtype.kind == "f" else array
+        for name, array in arrays.items()
+    }
 
 
 def log_prob(

@@ -19,7 +19,7 @@ from harness.measuring.reference import evaluated_rows, log_prob, quantity_of
 from harness.process.memory import memory_above
 from harness.records.timings import ACTIVITIES, Activity
 from harness.training.batches import training_batch
-from harness.training.schedule import kl_weight
+from harness.training.schedule import training_control
 from harness.trial import Trial
 
 __all__ = ["Contender"]
@@ -115,18 +115,7 @@ class Contender:
         return (time.perf_counter() - start) / repeats, nfe
 
     def _training_control(self) -> Control:
-        trial, step = self._trial, self._number
-        training, weight = trial.training, kl_weight(trial.training, step)
-        return Control(
-            trial.solver,
-            training.trace,
-            trial.gradient,
-            step,
-            0.0,
-            weight,
-            training.probes,
-            training.draws,
-        )
+        return training_control(self._trial, self._number, lr=0.0)
 
     def _train_step(self) -> Nfe:
         batch = matched(self._trial, self._batch)

@@ -178,10 +178,9 @@ class _Reference:
 
     def log_prob(self, path: str) -> _Answer:
         """The reference for the arrays of a file."""
-        from harness.measuring.reference import log_prob
+        from harness.measuring.reference import doubled, log_prob
 
-        arrays = _arrays(path)
-        self._model.load_arrays({name: _double(array) for name, array in arrays.items()})
+        self._model.load_arrays(doubled(_arrays(path)))
         return {"log_prob": log_prob(self._model, self._trial, self._x, reference=True)}
 
 
@@ -189,10 +188,6 @@ def _arrays(path: str) -> Arrays:
     from harness.records.arrays import unpack
 
     return unpack(Path(path))
-
-
-def _double(array: Any) -> Any:  # noqa: ANN401
-    return array.astype("float64") if array.dtype.kind == "f" else array
 
 
 if __name__ == "__main__":

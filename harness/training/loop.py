@@ -20,7 +20,7 @@ from harness.process.watch import Interrupted, TimedOut, Watch
 from harness.training.batches import training_batch
 from harness.training.checkpoint import Checkpoint
 from harness.training.lines import Cadence, Lines
-from harness.training.schedule import is_over, kl_weight, learning_rate
+from harness.training.schedule import is_over, learning_rate, training_control
 from harness.training.totals import NFE_KINDS, Totals
 from harness.training.validation import Validation
 from harness.trial import Trial
@@ -194,17 +194,9 @@ class TrainingLoop:
         return training_batch(self._trial, self._dataset, self.totals.step)
 
     def _control(self) -> Control:
-        training, step = self._trial.training, self.totals.step
-        return Control(
-            self._trial.solver,
-            training.trace,
-            self._trial.gradient,
-            step,
-            learning_rate(training, step, self.totals.lr_drops),
-            kl_weight(training, step),
-            training.probes,
-            training.draws,
-        )
+        step = self.totals.step
+        lr = learning_rate(self._trial.training, step, self.totals.lr_drops)
+        return training_control(self._trial, step, lr)
 
     def _compile(self) -> None:
         """Compiles the step, and the evaluations by doing each once, so no other timing has it."""

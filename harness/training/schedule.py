@@ -6,9 +6,31 @@ the values of one that was never stopped.
 
 from __future__ import annotations
 
-from harness.trial import Patience, Training
+from harness.interface import Control
+from harness.trial import Patience, Training, Trial
 
-__all__ = ["drops_made", "is_over", "kl_weight", "learning_rate"]
+__all__ = ["drops_made", "is_over", "kl_weight", "learning_rate", "training_control"]
+
+
+def training_control(trial: Trial, step: int, lr: float) -> Control:
+    """What a training step is called with.
+
+    Arguments:
+        trial: The trial.
+        step: 0-based.
+        lr: Learning rate of the step.
+    """
+    training = trial.training
+    return Control(
+        trial.solver,
+        training.trace,
+        trial.gradient,
+        step,
+        lr,
+        kl_weight(training, step),
+        training.probes,
+        training.draws,
+    )
 
 
 def learning_rate(training: Training, step: int, drops: int) -> float:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 from harness_jax.model import JaxModel
 
@@ -25,8 +26,9 @@ def _room(mode: GradientName, steps: int) -> int:
     model = backend.open(trial, data_of(trial), "cpu")
     assert isinstance(model, JaxModel)
     batch, control = inputs(trial, size=ROWS)
-    room: int = model.temporary_bytes(batch, replace(control, solver=FixedSolver("rk4_38", steps)))
-    return room
+    control = replace(control, solver=FixedSolver("rk4_38", steps))
+    program: Any = model._train_program(control, model._train_inputs(batch, control))
+    return int(program.memory_analysis().temp_size_in_bytes)
 
 
 def test_reversible_has_room_for_nothing_of_a_step() -> None:

@@ -116,11 +116,6 @@ class JaxModel(Model):
         """Compiles the training step for these shapes, ahead of time."""
         self._train_program(control, self._train_inputs(batch, control))
 
-    def temporary_bytes(self, batch: Batch, control: Control) -> int:
-        """Room that the compiled training step takes beside what it gets and returns."""
-        program: Any = self._train_program(control, self._train_inputs(batch, control))
-        return int(program.memory_analysis().temp_size_in_bytes)
-
     def train_step(self, batch: Batch, control: Control) -> Pending:
         """Forward, gradient, update in one program, whose buffers are those of the arrays."""
         inputs = self._train_inputs(batch, control)

@@ -123,7 +123,6 @@ class TorchBackend(Backend):
 
 def _engine(trial: Trial, execution: str) -> Engine:
     if trial.engine != "library" and execution == "compiled":
-        # Here, because importing the compiler takes seconds.
         from harness_torch.solve.compiled import CompiledEngine
 
         return CompiledEngine(
